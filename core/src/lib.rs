@@ -1,1 +1,21 @@
-//! hedef-core
+//! Given tensors for a named model, returns tensors.
+//!
+//! The core of Hedef: tensors, models and their signatures, the repository that holds the models, the scheduler
+//! that forms batches, and the backend that runs them through ONNX Runtime. It knows nothing of HTTP, gRPC, MQTT
+//! or JSON.
+
+pub mod backend;
+mod data_type;
+pub mod error;
+mod name;
+mod request;
+mod signature;
+pub mod statistics;
+mod tensor;
+
+pub use data_type::DataType;
+pub use error::{Error, InvalidRequest, Kind};
+pub use name::{InvalidModelName, ModelId, ModelName, ModelVersion};
+pub use request::{Request, Response, Timings};
+pub use signature::{Dim, Signature, TensorSpec};
+pub use tensor::{Data, Element, Shape, ShapeMismatch, Tensor};

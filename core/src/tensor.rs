@@ -1,0 +1,310 @@
+//! Typed row-major arrays.
+
+use std::fmt;
+
+use half::{bf16, f16};
+
+use crate::DataType;
+
+/// The dimensions of a tensor, outermost first. A scalar has none.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Shape(Vec<usize>);
+
+impl Shape {
+    /// Makes a shape of these dimensions.
+    #[must_use]
+    pub fn new(dims: impl Into<Vec<usize>>) -> Self {
+        Self(dims.into())
+    }
+
+    /// The dimensions.
+    #[must_use]
+    pub fn dims(&self) -> &[usize] {
+        &self.0
+    }
+
+    /// How many dimensions there are.
+    #[must_use]
+    pub fn rank(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The product of the dimensions, 1 for a scalar; `None` when it overflows.
+    #[must_use]
+    pub fn elements(&self) -> Option<usize> {
+        // A zero anywhere makes the product zero, even beside dimensions whose product overflows.
+        if self.0.contains(&0) {
+            return Some(0);
+        }
+        self.0.iter().try_fold(1_usize, |product, dim| product.checked_mul(*dim))
+    }
+
+    /// The first dimension, if there is one.
+    #[must_use]
+    pub fn rows(&self) -> Option<usize> {
+        self.0.first().copied()
+    }
+
+    /// The dimensions of one row: all but the first.
+    #[must_use]
+    pub fn row(&self) -> &[usize] {
+        self.0.get(1..).unwrap_or(&[])
+    }
+
+    /// The same row dimensions with another first dimension. A scalar stays a scalar.
+    #[must_use]
+    pub fn with_rows(&self, rows: usize) -> Self {
+        let mut dims = self.0.clone();
+        if let Some(first) = dims.first_mut() {
+            *first = rows;
+        }
+        Self(dims)
+    }
+}
+
+impl<const N: usize> From<[usize; N]> for Shape {
+    fn from(dims: [usize; N]) -> Self {
+        Self(dims.to_vec())
+    }
+}
+
+impl From<Vec<usize>> for Shape {
+    fn from(dims: Vec<usize>) -> Self {
+        Self(dims)
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_dims(f, &self.0)
+    }
+}
+
+/// Writes dimensions as `[2,3]`.
+pub(crate) fn write_dims(f: &mut fmt::Formatter<'_>, dims: &[impl fmt::Display]) -> fmt::Result {
+    f.write_str("[")?;
+    for (position, dim) in dims.iter().enumerate() {
+        if position > 0 {
+            f.write_str(",")?;
+        }
+        write!(f, "{dim}")?;
+    }
+    f.write_str("]")
+}
+
+/// Declares [`Data`] and [`Element`] together, so that a data type cannot be forgotten in one of them.
+macro_rules! data {
+    ($($variant:ident($element:ty), $doc:literal;)*) => {
+        /// The elements of a tensor, row-major, in memory aligned for their type.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Data {
+            $(#[doc = $doc] $variant(Vec<$element>),)*
+        }
+
+        impl Data {
+            /// The type of the elements.
+            #[must_use]
+            pub const fn data_type(&self) -> DataType {
+                match self { $(Self::$variant(_) => DataType::$variant,)* }
+            }
+
+            /// How many elements there are.
+            #[must_use]
+            #[expect(clippy::len_without_is_empty, reason = "an empty tensor is a shape's business")]
+            pub fn len(&self) -> usize {
+                match self { $(Self::$variant(elements) => elements.len(),)* }
+            }
+
+            /// Holds no elements, with room for `capacity` of them.
+            #[must_use]
+            pub fn with_capacity(data_type: DataType, capacity: usize) -> Self {
+                match data_type { $(DataType::$variant => Self::$variant(Vec::with_capacity(capacity)),)* }
+            }
+
+            /// Copies the elements `range`; elements beyond the end are left out.
+            #[must_use]
+            pub fn slice(&self, range: std::ops::Range<usize>) -> Self {
+                match self {
+                    $(Self::$variant(elements) => {
+                        let end = range.end.min(elements.len());
+                        Self::$variant(elements.get(range.start.min(end)..end).unwrap_or_default().to_vec())
+                    })*
+                }
+            }
+
+            /// Appends the elements of `other`, and says whether the types agreed; if not, nothing changes.
+            pub fn append(&mut self, other: &Self) -> bool {
+                match (self, other) {
+                    $((Self::$variant(all), Self::$variant(more)) => { all.extend_from_slice(more); true })*
+                    _ => false,
+                }
+            }
+        }
+
+        $(impl Element for $element {
+            const DATA_TYPE: DataType = DataType::$variant;
+            fn into_data(elements: Vec<Self>) -> Data { Data::$variant(elements) }
+            fn elements(data: &Data) -> Option<&[Self]> {
+                match data { Data::$variant(elements) => Some(elements), _ => None }
+            }
+        })*
+    };
+}
+
+/// A Rust type that is the element of one data type.
+pub trait Element: Clone + Sized {
+    /// The data type whose elements these are.
+    const DATA_TYPE: DataType;
+    /// Wraps elements.
+    fn into_data(elements: Vec<Self>) -> Data;
+    /// The elements, if they are of this type.
+    fn elements(data: &Data) -> Option<&[Self]>;
+}
+
+data! {
+    Bool(bool), "Booleans.";
+    Uint8(u8), "Unsigned 8-bit integers.";
+    Uint16(u16), "Unsigned 16-bit integers.";
+    Uint32(u32), "Unsigned 32-bit integers.";
+    Uint64(u64), "Unsigned 64-bit integers.";
+    Int8(i8), "Signed 8-bit integers.";
+    Int16(i16), "Signed 16-bit integers.";
+    Int32(i32), "Signed 32-bit integers.";
+    Int64(i64), "Signed 64-bit integers.";
+    Fp16(f16), "Half-precision numbers.";
+    Bf16(bf16), "bfloat16 numbers.";
+    Fp32(f32), "Single-precision numbers.";
+    Fp64(f64), "Double-precision numbers.";
+    Bytes(Vec<u8>), "Byte strings.";
+}
+
+/// A typed row-major array whose number of elements is the product of its dimensions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    shape: Shape,
+    data: Data,
+}
+
+impl Tensor {
+    /// Makes a tensor; fails when `data` does not have exactly the elements that `shape` wants.
+    pub fn new(shape: impl Into<Shape>, data: Data) -> Result<Self, ShapeMismatch> {
+        let shape = shape.into();
+        if shape.elements() == Some(data.len()) {
+            Ok(Self { shape, data })
+        } else {
+            Err(ShapeMismatch { shape, elements: data.len() })
+        }
+    }
+
+    /// Makes a tensor of Rust values.
+    pub fn from_elements<T: Element>(shape: impl Into<Shape>, elements: Vec<T>) -> Result<Self, ShapeMismatch> {
+        Self::new(shape, T::into_data(elements))
+    }
+
+    /// The type of the elements.
+    #[must_use]
+    pub const fn data_type(&self) -> DataType {
+        self.data.data_type()
+    }
+
+    /// The dimensions.
+    #[must_use]
+    pub const fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// The elements.
+    #[must_use]
+    pub const fn data(&self) -> &Data {
+        &self.data
+    }
+
+    /// The elements as Rust values, if that is their type.
+    #[must_use]
+    pub fn elements<T: Element>(&self) -> Option<&[T]> {
+        T::elements(&self.data)
+    }
+
+    /// Takes the tensor apart.
+    #[must_use]
+    pub fn into_parts(self) -> (Shape, Data) {
+        (self.shape, self.data)
+    }
+
+    /// Copies `count` rows from row `first` on. A scalar is copied whole.
+    #[must_use]
+    pub fn rows(&self, first: usize, count: usize) -> Self {
+        let Some(rows) = self.shape.rows() else { return self.clone() };
+        let first = first.min(rows);
+        let count = count.min(rows - first);
+        // The tensor's own elements bound these products, so they cannot overflow.
+        let row = self.data.len().checked_div(rows).unwrap_or(0);
+        Self { shape: self.shape.with_rows(count), data: self.data.slice(first * row..(first + count) * row) }
+    }
+
+    /// Joins tensors along axis 0. `None` when there is none, or when types or row dimensions differ.
+    #[must_use]
+    pub fn concat(parts: &[&Self]) -> Option<Self> {
+        let first = parts.first()?;
+        let mut rows = 0_usize;
+        let mut data = Data::with_capacity(first.data_type(), parts.iter().map(|part| part.data.len()).sum());
+        for part in parts {
+            if part.shape.row() != first.shape.row() || !data.append(&part.data) {
+                return None;
+            }
+            rows = rows.checked_add(part.shape.rows()?)?;
+        }
+        Some(Self { shape: first.shape.with_rows(rows), data })
+    }
+}
+
+/// The number of elements is not the product of the dimensions.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("shape {shape} does not hold {elements} elements")]
+pub struct ShapeMismatch {
+    /// The dimensions asked for.
+    pub shape: Shape,
+    /// The elements given.
+    pub elements: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tensor_holds_what_its_shape_says() {
+        assert!(Tensor::from_elements([2, 3], vec![0_f32; 6]).is_ok());
+        assert!(Tensor::from_elements([2, 3], vec![0_f32; 5]).is_err());
+        assert!(Tensor::from_elements([], vec![7_i64]).is_ok());
+        assert!(Tensor::from_elements([0, usize::MAX, usize::MAX], Vec::<f32>::new()).is_ok());
+        assert!(Tensor::from_elements([usize::MAX, 2], vec![0_u8]).is_err());
+    }
+
+    #[test]
+    fn rows_taken_out_of_a_concatenation_are_the_parts() {
+        let a = Tensor::from_elements([1, 2], vec![1_i32, 2]).unwrap();
+        let b = Tensor::from_elements([2, 2], vec![3_i32, 4, 5, 6]).unwrap();
+        let both = Tensor::concat(&[&a, &b]).unwrap();
+        assert_eq!(both.rows(0, 1), a);
+        assert_eq!(both.rows(1, 2), b);
+    }
+
+    #[test]
+    fn tensors_of_other_rows_or_types_are_not_joined() {
+        let a = Tensor::from_elements([1, 2], vec![1_i32, 2]).unwrap();
+        let wide = Tensor::from_elements([1, 3], vec![1_i32, 2, 3]).unwrap();
+        let float = Tensor::from_elements([1, 2], vec![1_f32, 2.0]).unwrap();
+        assert_eq!(Tensor::concat(&[&a, &wide]), None);
+        assert_eq!(Tensor::concat(&[&a, &float]), None);
+    }
+
+    #[test]
+    fn empty_rows_can_be_joined_and_taken() {
+        let none = Tensor::from_elements([0, 2], Vec::<f32>::new()).unwrap();
+        let one = Tensor::from_elements([1, 2], vec![1_f32, 2.0]).unwrap();
+        let joined = Tensor::concat(&[&none, &one]).unwrap();
+        assert_eq!(joined.rows(0, 0), none);
+        assert_eq!(joined.rows(0, 1), one);
+    }
+}
