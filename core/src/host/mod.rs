@@ -1,0 +1,11 @@
+//! What this machine, and the container around this process, allow: processors, memory, locales.
+
+mod cgroup;
+mod cpus;
+mod locale;
+mod memory;
+mod system;
+
+pub use cpus::Cpus;
+pub use locale::locale_available;
+pub use memory::{limit_malloc_arenas, memory_limit, release_free_memory, resident_bytes};

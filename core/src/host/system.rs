@@ -1,0 +1,29 @@
+//! The few calls of the C library that the standard library does not offer.
+#![expect(unsafe_code, reason = "malloc_trim, mallopt and newlocale exist only as C functions")]
+
+/// Gives free heap pages back to the system.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub(super) fn trim_heap() {
+    // SAFETY: malloc_trim takes no pointer and may be called from any thread at any time.
+    unsafe { libc::malloc_trim(0) };
+}
+
+/// Bounds the number of heap arenas; each holds on to free memory of its own.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub(super) fn bound_arenas(arenas: libc::c_int) {
+    // SAFETY: mallopt takes two integers and sets a process-wide parameter under malloc's own lock.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, arenas) };
+}
+
+/// Whether the C library can construct the locale `name`.
+#[cfg(unix)]
+pub(super) fn locale_exists(name: &std::ffi::CStr) -> bool {
+    // SAFETY: `name` is NUL-terminated and outlives the call; a null base asks for a new object.
+    let locale = unsafe { libc::newlocale(libc::LC_ALL_MASK, name.as_ptr(), std::ptr::null_mut()) };
+    if locale.is_null() {
+        return false;
+    }
+    // SAFETY: `locale` came from newlocale just above, is not null and is used nowhere else.
+    unsafe { libc::freelocale(locale) };
+    true
+}
