@@ -1,1 +1,9 @@
-//! hedef-protocols
+//! Pure functions between the bytes of wire protocols and core's requests and responses.
+//!
+//! One module for each protocol; [`json`] is what they share. Nothing here reads, writes or waits.
+
+mod error;
+pub mod json;
+pub mod v2;
+
+pub use error::Error;
