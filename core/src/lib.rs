@@ -6,15 +6,26 @@
 
 pub mod backend;
 mod data_type;
+mod device;
 pub mod error;
+pub mod host;
+pub mod metrics;
+pub mod model;
 mod name;
+pub mod repository;
 mod request;
+pub mod runtime;
+mod scheduler;
+pub mod settings;
 mod signature;
 pub mod statistics;
 mod tensor;
+mod warm_up;
 
 pub use data_type::DataType;
+pub use device::Device;
 pub use error::{Error, InvalidRequest, Kind};
+pub use model::Model;
 pub use name::{InvalidModelName, ModelId, ModelName, ModelVersion};
 pub use request::{Request, Response, Timings};
 pub use signature::{Dim, Signature, TensorSpec};

@@ -1,5 +1,7 @@
 //! What runs a batch.
 
+pub mod onnx;
+
 use crate::{Signature, Tensor};
 
 /// Runs batches. Each instance thread owns one, so `&mut self` needs no lock.

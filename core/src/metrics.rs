@@ -1,0 +1,223 @@
+//! What the core tells Prometheus.
+
+use std::time::Duration;
+
+use prometheus::{
+    CounterVec, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry,
+};
+
+use crate::{Kind, ModelId};
+
+/// Upper bounds in seconds for everything that takes time: from a tiny model's run to a stuck one's.
+pub const SECONDS: [f64; 18] = [
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+    10.0, 30.0,
+];
+
+const MODEL: [&str; 2] = ["model", "version"];
+const MODEL_OUTCOME: [&str; 3] = ["model", "version", "outcome"];
+
+/// The core's metrics, registered once and passed to whatever counts.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    queue_seconds: HistogramVec,
+    compute_seconds: HistogramVec,
+    batch_rows: HistogramVec,
+    rows: IntCounterVec,
+    batches: IntCounterVec,
+    cancelled: IntCounterVec,
+    queue_depth: IntGaugeVec,
+    instances: IntGaugeVec,
+    instances_busy: IntGaugeVec,
+    ready: IntGaugeVec,
+    load_seconds: GaugeVec,
+    loads: CounterVec,
+}
+
+impl Metrics {
+    /// Declares every metric in `registry`.
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let rows = (0..=12).map(|power| f64::from(1_u32 << power)).collect();
+        Ok(Self {
+            queue_seconds: add(
+                registry,
+                HistogramVec::new(
+                    histogram(
+                        "hedef_queue_duration_seconds",
+                        "Time from queueing to the start of the run.",
+                        SECONDS.to_vec(),
+                    ),
+                    &MODEL_OUTCOME,
+                )?,
+            )?,
+            compute_seconds: add(
+                registry,
+                HistogramVec::new(
+                    histogram(
+                        "hedef_compute_duration_seconds",
+                        "Time of the run, joining inputs and taking outputs apart included.",
+                        SECONDS.to_vec(),
+                    ),
+                    &MODEL_OUTCOME,
+                )?,
+            )?,
+            batch_rows: add(
+                registry,
+                HistogramVec::new(histogram("hedef_batch_rows", "Rows in one run.", rows), &MODEL)?,
+            )?,
+            rows: add(registry, IntCounterVec::new(Opts::new("hedef_rows_total", "Rows answered."), &MODEL)?)?,
+            batches: add(
+                registry,
+                IntCounterVec::new(Opts::new("hedef_batches_total", "Runs of the model."), &MODEL)?,
+            )?,
+            cancelled: add(
+                registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "hedef_cancelled_requests_total",
+                        "Queued requests not run because their callers had left.",
+                    ),
+                    &MODEL,
+                )?,
+            )?,
+            queue_depth: add(registry, IntGaugeVec::new(Opts::new("hedef_queue_depth", "Requests waiting."), &MODEL)?)?,
+            instances: add(
+                registry,
+                IntGaugeVec::new(Opts::new("hedef_instances", "Threads that run the model."), &MODEL)?,
+            )?,
+            instances_busy: add(
+                registry,
+                IntGaugeVec::new(Opts::new("hedef_instances_busy", "Threads that are running the model now."), &MODEL)?,
+            )?,
+            ready: add(
+                registry,
+                IntGaugeVec::new(
+                    Opts::new("hedef_model_ready", "1 when the model version can score, 0 when it cannot."),
+                    &MODEL,
+                )?,
+            )?,
+            load_seconds: add(
+                registry,
+                GaugeVec::new(
+                    Opts::new("hedef_model_load_duration_seconds", "Time the last load took, warm-up included."),
+                    &MODEL,
+                )?,
+            )?,
+            loads: add(
+                registry,
+                CounterVec::new(
+                    Opts::new("hedef_model_loads_total", "Attempts to load the model version, by outcome."),
+                    &MODEL_OUTCOME,
+                )?,
+            )?,
+        })
+    }
+
+    /// The metrics of one model version.
+    #[must_use]
+    pub fn model(&self, id: &ModelId) -> ModelMetrics {
+        let version = id.version.to_string();
+        let labels = [id.name.as_str(), version.as_str()];
+        let outcome = |outcome| [id.name.as_str(), version.as_str(), outcome];
+        ModelMetrics {
+            queue_ok: self.queue_seconds.with_label_values(&outcome("ok")),
+            compute_ok: self.compute_seconds.with_label_values(&outcome("ok")),
+            queue_failed: Kind::ALL
+                .map(|kind| (kind, self.queue_seconds.clone(), outcome(kind.label()).map(String::from))),
+            batch_rows: self.batch_rows.with_label_values(&labels),
+            rows: self.rows.with_label_values(&labels),
+            batches: self.batches.with_label_values(&labels),
+            cancelled: self.cancelled.with_label_values(&labels),
+            queue_depth: self.queue_depth.with_label_values(&labels),
+            instances: self.instances.with_label_values(&labels),
+            instances_busy: self.instances_busy.with_label_values(&labels),
+        }
+    }
+
+    /// Counts one attempt to load a model version.
+    pub(crate) fn loaded(&self, id: &ModelId, outcome: &str, took: Duration) {
+        let version = id.version.to_string();
+        self.loads.with_label_values(&[id.name.as_str(), &version, outcome]).inc();
+        self.load_seconds.with_label_values(&[id.name.as_str(), &version]).set(took.as_secs_f64());
+    }
+
+    /// Says whether a model version can score.
+    pub(crate) fn ready(&self, id: &ModelId, ready: bool) {
+        self.ready.with_label_values(&[id.name.as_str(), &id.version.to_string()]).set(i64::from(ready));
+    }
+}
+
+/// The metrics of one model version, their labels bound once.
+#[derive(Clone, Debug)]
+pub struct ModelMetrics {
+    queue_ok: Histogram,
+    compute_ok: Histogram,
+    /// Bound when first needed, so that outcomes that never happen have no series.
+    queue_failed: [(Kind, HistogramVec, [String; 3]); 7],
+    batch_rows: Histogram,
+    rows: IntCounter,
+    batches: IntCounter,
+    cancelled: IntCounter,
+    queue_depth: IntGauge,
+    instances: IntGauge,
+    instances_busy: IntGauge,
+}
+
+impl ModelMetrics {
+    pub(crate) fn ran(&self, rows: usize, queued: &[Duration], compute: Duration) {
+        let count = u32::try_from(rows).unwrap_or(u32::MAX);
+        self.batches.inc();
+        self.rows.inc_by(u64::from(count));
+        self.batch_rows.observe(f64::from(count));
+        for waited in queued {
+            self.queue_ok.observe(waited.as_secs_f64());
+            self.compute_ok.observe(compute.as_secs_f64());
+        }
+    }
+
+    pub(crate) fn failed(&self, waited: Duration, kind: Kind) {
+        if let Some((_, histogram, labels)) = self.queue_failed.iter().find(|(other, ..)| *other == kind) {
+            histogram.with_label_values(labels).observe(waited.as_secs_f64());
+        }
+    }
+
+    pub(crate) fn cancelled(&self, requests: usize) {
+        self.cancelled.inc_by(u64::try_from(requests).unwrap_or(u64::MAX));
+    }
+
+    pub(crate) fn queue_depth(&self, waiting: usize) {
+        self.queue_depth.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn instances(&self, change: i64) {
+        self.instances.add(change);
+    }
+
+    /// Counts an instance as busy until the guard is dropped.
+    pub(crate) fn busy(&self) -> Busy<'_> {
+        self.instances_busy.inc();
+        Busy(&self.instances_busy)
+    }
+}
+
+/// One busy instance.
+pub(crate) struct Busy<'a>(&'a IntGauge);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+fn histogram(name: &str, help: &str, buckets: Vec<f64>) -> HistogramOpts {
+    HistogramOpts::new(name, help).buckets(buckets)
+}
+
+fn add<T: prometheus::core::Collector + Clone + 'static>(
+    registry: &Registry,
+    metric: T,
+) -> Result<T, prometheus::Error> {
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}

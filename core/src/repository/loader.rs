@@ -1,0 +1,145 @@
+//! From files to a model that has run once.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Component, Path};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Load, Version};
+use crate::backend::Backend;
+use crate::backend::onnx::{ModelFacts, OnnxBackend, Placement, Runtime, SessionOptions};
+use crate::host::Cpus;
+use crate::model::{Parts, Status};
+use crate::preflight::{self, Inspection};
+use crate::settings::Settings;
+use crate::{Device, Signature, warm_up};
+
+const DEFAULT_QUEUE_CAPACITY: usize = 1024;
+const DEFAULT_MAX_ROWS: usize = 32;
+/// Each instance holds the weights once, so more need to be asked for.
+const MOST_DEFAULT_INSTANCES: usize = 4;
+
+/// Loads models into ONNX Runtime.
+#[derive(Debug)]
+pub struct OnnxLoader {
+    /// The loaded ONNX Runtime.
+    pub runtime: Runtime,
+    /// The processors that all models together may use.
+    pub cpus: Cpus,
+    /// The memory this process may use, in bytes.
+    pub memory_limit: Option<u64>,
+}
+
+impl Load for OnnxLoader {
+    fn load(&self, version: &Version<'_>) -> Result<Parts, String> {
+        let started = Instant::now();
+        let settings = version.settings;
+        let inspection = preflight::inspect(version.file, self.memory_limit).map_err(|error| error.to_string())?;
+        let declared = declared(&inspection);
+        let options = self.options(settings);
+        let open = || {
+            OnnxBackend::open(&self.runtime, version.file, &options, &declared)
+                .map_err(|error| preflight::explain(&error))
+        };
+        let (mut backend, placement) = open()?;
+        let warmed = warm_up::run(&mut backend, &settings.warm_up)?;
+        if let Some(complaint) = &warmed.complaint {
+            let complaint = preflight::explain(complaint);
+            tracing::warn!(model = %version.id, complaint, "the model does not run on generated inputs; give some in model.toml under [warm_up]");
+        }
+        let (batch_axis, batching_reason) = batching(settings, backend.signature(), warmed.independent_rows);
+        let mut signature = backend.signature().clone();
+        signature.batch_axis = batch_axis;
+        add_labels(&mut signature, settings, version.folder)?;
+
+        let instances = self.instances(settings, &placement);
+        let mut backends: Vec<Box<dyn Backend>> = vec![Box::new(backend)];
+        while backends.len() < instances {
+            let (mut backend, _) = open()?;
+            warm_up::run(&mut backend, &settings.warm_up)?;
+            backends.push(Box::new(backend));
+        }
+        let max_rows = settings.batching.max_rows.map_or(DEFAULT_MAX_ROWS, wide);
+        let status = Status {
+            description: settings.description.clone(),
+            device: placement.device.to_string(),
+            device_reason: placement.reason,
+            instances,
+            threads: options.threads,
+            max_batch_rows: if batch_axis { max_rows } else { 0 },
+            batching_reason,
+            load_time: started.elapsed(),
+        };
+        let queue_capacity = settings.queue_capacity.map_or(DEFAULT_QUEUE_CAPACITY, wide);
+        Ok(Parts { id: version.id.clone(), signature, backends, status, queue_capacity })
+    }
+}
+
+impl OnnxLoader {
+    /// Instances of few threads score more a second than one instance of many, so each gets its share of the CPUs.
+    fn options(&self, settings: &Settings) -> SessionOptions {
+        let cpus = self.cpus.threads.get();
+        let instances = settings.instances.map_or(cpus.min(MOST_DEFAULT_INSTANCES), usize::from).max(1);
+        let share = (cpus / instances).max(1);
+        SessionOptions {
+            device: settings.device,
+            threads: settings.threads.map_or(share, usize::from).max(1),
+            arena: settings.memory.arena,
+            memory_pattern: settings.memory.pattern,
+        }
+    }
+
+    fn instances(&self, settings: &Settings, placement: &Placement) -> usize {
+        let default = match placement.device {
+            // One session runs serially on its stream; more cost device memory, so they are asked for.
+            Device::Cuda(_) => 1,
+            Device::Cpu | Device::Auto => self.cpus.threads.get().min(MOST_DEFAULT_INSTANCES),
+        };
+        settings.instances.map_or(default, usize::from).max(1)
+    }
+}
+
+fn declared(inspection: &Inspection) -> Declared {
+    let zipmap_labels =
+        inspection.zipmaps.iter().map(|zipmap| (zipmap.output.clone(), zipmap.labels.texts())).collect();
+    let all = inspection.inputs.iter().chain(&inspection.outputs);
+    let unranked: HashSet<String> = all.filter(|value| value.is_unranked()).map(|value| value.name.clone()).collect();
+    Declared { zipmap_labels, unranked }
+}
+
+/// Whether axis 0 is the batch axis, and why.
+fn batching(settings: &Settings, signature: &Signature, independent_rows: Result<(), String>) -> (bool, String) {
+    match (settings.batching.enabled, independent_rows) {
+        (Some(false), _) => (false, "off in model.toml".into()),
+        (Some(true), _) if signature.could_batch() => (true, "on in model.toml".into()),
+        (_, Ok(())) => (true, "a trial showed that rows do not influence one another".into()),
+        (_, Err(reason)) => (false, reason),
+    }
+}
+
+/// Reads the labels files that the settings name.
+fn add_labels(signature: &mut Signature, settings: &Settings, folder: &Path) -> Result<(), String> {
+    for (output, file) in &settings.labels {
+        let wrong = |reason: String| format!("labels.{output}: {reason}");
+        let at = signature.output(output).ok_or_else(|| wrong("the model has no such output".into()))?;
+        if file.components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir)) {
+            return Err(wrong(format!("{} is not inside the model's folder", file.display())));
+        }
+        let text =
+            fs::read_to_string(folder.join(file)).map_err(|error| wrong(format!("{}: {error}", file.display())))?;
+        let labels: Vec<String> = text.lines().map(String::from).collect();
+        let Some(spec) = signature.outputs.get_mut(at) else { continue };
+        let last = spec.dims.as_ref().and_then(|dims| dims.last()).filter(|dim| !dim.is_free()).map(crate::Dim::wire);
+        if last.is_some_and(|size| i64::try_from(labels.len()) != Ok(size)) {
+            return Err(wrong(format!("{} has {} lines, the output is {spec}", file.display(), labels.len())));
+        }
+        spec.labels = Some(Arc::from(labels));
+    }
+    Ok(())
+}
+
+/// Settings are small numbers; memory sizes are not smaller.
+fn wide(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,183 @@
+//! `model.toml`: what a model's owner may say about it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::{Device, ModelVersion};
+
+/// The settings of one model. Every key is optional; unknown keys are refused.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// What the model does.
+    pub description: Option<String>,
+    /// Where to run it: `"auto"`, `"cpu"` or `"cuda:0"`.
+    pub device: Device,
+    /// How many threads run the model, each with a session of its own. Default: as the CPUs allow.
+    pub instances: Option<u16>,
+    /// How many threads one run uses. Default: as the CPUs allow.
+    pub threads: Option<u16>,
+    /// Which versions to serve: `"latest"`, `"all"`, a list of versions, or `{ latest = 2 }`.
+    pub versions: VersionPolicy,
+    /// How many requests may wait. Default 1024.
+    pub queue_capacity: Option<u32>,
+    /// For an output, the file beside `model.toml` that holds its class labels, one a line.
+    pub labels: BTreeMap<String, PathBuf>,
+    /// Whether and how requests share runs.
+    pub batching: Batching,
+    /// What ONNX Runtime keeps between runs.
+    pub memory: Memory,
+    /// For an input, what the run before the model is ready gets. Default: generated.
+    pub warm_up: BTreeMap<String, WarmUp>,
+}
+
+/// Whether and how requests share runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Batching {
+    /// `true`: axis 0 is the batch axis, take my word for it. `false`: never.
+    /// Absent: where axis 0 is free everywhere and a trial shows that rows do not influence one another.
+    pub enabled: Option<bool>,
+    /// The most rows in one run. Default 32.
+    pub max_rows: Option<u32>,
+}
+
+/// What ONNX Runtime keeps between runs. Off by default: then memory goes back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Memory {
+    /// Keep freed memory for later runs.
+    pub arena: bool,
+    /// Plan one block of memory for a whole run.
+    pub pattern: bool,
+}
+
+/// The warm-up of one input: a shape, and one number, one text or all elements.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WarmUp {
+    /// The dimensions.
+    pub shape: Vec<usize>,
+    /// The value of every element, or all elements in row-major order.
+    pub values: WarmUpValues,
+}
+
+/// Values as TOML writes them.
+#[derive(Clone, Debug, PartialEq)]
+pub enum WarmUpValues {
+    /// The same value everywhere.
+    One(toml::Value),
+    /// Every element.
+    All(Vec<toml::Value>),
+}
+
+impl<'de> Deserialize<'de> for WarmUpValues {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match toml::Value::deserialize(deserializer)? {
+            toml::Value::Array(all) => Self::All(all),
+            one => Self::One(one),
+        })
+    }
+}
+
+/// Which versions of a model are served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VersionPolicy {
+    /// The highest so many.
+    Latest(usize),
+    /// All.
+    All,
+    /// These.
+    Specific(Vec<ModelVersion>),
+}
+
+impl Default for VersionPolicy {
+    fn default() -> Self {
+        Self::Latest(1)
+    }
+}
+
+impl VersionPolicy {
+    /// Picks from `versions`, which are in ascending order.
+    #[must_use]
+    pub fn pick(&self, versions: &[ModelVersion]) -> Vec<ModelVersion> {
+        match self {
+            Self::Latest(count) => versions.iter().rev().take(*count).rev().copied().collect(),
+            Self::All => versions.to_vec(),
+            Self::Specific(wanted) => versions.iter().filter(|version| wanted.contains(version)).copied().collect(),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for VersionPolicy {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let expected = || {
+            serde::de::Error::custom(
+                "expected \"latest\", \"all\", a list of versions such as [1, 3], or { latest = 2 }",
+            )
+        };
+        let number = |value: &toml::Value| value.as_integer().and_then(|number| u64::try_from(number).ok());
+        match toml::Value::deserialize(deserializer)? {
+            toml::Value::String(word) if word == "latest" => Ok(Self::Latest(1)),
+            toml::Value::String(word) if word == "all" => Ok(Self::All),
+            toml::Value::Array(list) => {
+                list.iter().map(number).collect::<Option<Vec<_>>>().map(Self::Specific).ok_or_else(expected)
+            }
+            toml::Value::Table(table) if table.len() == 1 => {
+                let count = table.get("latest").and_then(number).filter(|count| *count > 0);
+                count.and_then(|count| usize::try_from(count).ok()).map(Self::Latest).ok_or_else(expected)
+            }
+            _ => Err(expected()),
+        }
+    }
+}
+
+impl Settings {
+    /// Reads `model.toml`. An error names the file's name, the line and what is wrong.
+    pub fn read(file: &Path) -> Result<Self, String> {
+        let name = file.file_name().unwrap_or_default().display();
+        let text = std::fs::read_to_string(file).map_err(|error| format!("{name}: {error}"))?;
+        toml::from_str(&text).map_err(|error| format!("{name}: {}", error.to_string().trim_end()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Settings, String> {
+        toml::from_str(text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn every_key_can_be_given() {
+        let settings = parse(
+            "description = \"d\"\ndevice = \"cuda:1\"\ninstances = 2\nthreads = 1\nversions = { latest = 2 }\n\
+             queue_capacity = 8\nlabels = { y = \"labels.txt\" }\nbatching = { enabled = true, max_rows = 4 }\n\
+             memory = { arena = true, pattern = true }\n[warm_up.x]\nshape = [1, 2]\nvalues = [0.5, 1]\n",
+        )
+        .unwrap();
+        assert_eq!(settings.device, Device::Cuda(1));
+        assert_eq!(settings.versions, VersionPolicy::Latest(2));
+        assert_eq!(settings.warm_up["x"].shape, [1, 2]);
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused_with_its_line() {
+        let error = parse("descripton = \"d\"").unwrap_err();
+        assert!(error.contains("descripton") && error.contains("line 1"), "{error}");
+        assert!(parse("versions = \"newest\"").unwrap_err().contains("{ latest = 2 }"));
+        assert!(parse("device = \"gpu\"").unwrap_err().contains("cuda:0"));
+    }
+
+    #[test]
+    fn version_policies_pick() {
+        let pick = |text: &str| parse(text).unwrap().versions.pick(&[1, 2, 10]);
+        assert_eq!(pick(""), [10]);
+        assert_eq!(pick("versions = \"all\""), [1, 2, 10]);
+        assert_eq!(pick("versions = [2, 7]"), [2]);
+        assert_eq!(pick("versions = { latest = 2 }"), [2, 10]);
+    }
+}

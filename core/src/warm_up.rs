@@ -1,0 +1,291 @@
+//! The runs before a model is ready, and the proof that its rows do not influence one another.
+
+use std::collections::BTreeMap;
+
+use half::{bf16, f16};
+
+use crate::backend::Backend;
+use crate::settings::{WarmUp, WarmUpValues};
+use crate::{Data, DataType, Dim, Shape, ShapeMismatch, Signature, Tensor, TensorSpec};
+
+/// The sizes tried for free dimensions other than the rows, until the model runs: sequences take the first,
+/// images often want more.
+const FREE_SIZES: [usize; 4] = [8, 1, 32, 224];
+
+/// What the warm-up found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// Why generated inputs did not run, if they did not.
+    pub(crate) complaint: Option<String>,
+    /// Whether rows do not influence one another, and the reason.
+    pub(crate) independent_rows: Result<(), String>,
+}
+
+/// Runs the model on the inputs given in its settings, or on generated ones, and tries whether its rows are independent.
+///
+/// Inputs that the settings give must work. Generated ones may fail: the model may want values that nobody can guess.
+pub(crate) fn run(backend: &mut dyn Backend, given: &BTreeMap<String, WarmUp>) -> Result<Outcome, String> {
+    let signature = backend.signature().clone();
+    if let Some(name) = given.keys().find(|name| signature.input(name).is_none()) {
+        return Err(format!("warm_up.{name}: the model has no such input"));
+    }
+    if !given.is_empty() {
+        let inputs = signature.inputs.iter().enumerate().map(|(index, spec)| match given.get(&*spec.name) {
+            Some(given) => read(given, spec).map_err(|reason| format!("warm_up.{}: {reason}", spec.name)),
+            None => Sizes { rows: 1, free: 1 }.generate(&signature, index, 0).map_err(|error| error.to_string()),
+        });
+        let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
+        run_all(backend, &inputs).map_err(|error| format!("warm-up with the inputs of model.toml: {error}"))?;
+    }
+    let mut complaint = None;
+    for free in FREE_SIZES {
+        let sizes = Sizes { rows: 1, free };
+        match sizes.request(&signature, 0).and_then(|inputs| run_all(backend, &inputs)) {
+            Ok(_) => return Ok(Outcome { complaint: None, independent_rows: prove(backend, &signature, free) }),
+            Err(error) => complaint = complaint.or(Some(error)),
+        }
+        if signature.inputs.iter().all(|spec| spec.dims.iter().flatten().skip(1).all(|dim| !dim.is_free())) {
+            break;
+        }
+    }
+    let reason = "generated inputs do not run, so nothing shows that rows are independent".to_owned();
+    Ok(Outcome { complaint: complaint.filter(|_| given.is_empty()), independent_rows: Err(reason) })
+}
+
+/// Tries whether rows influence one another.
+///
+/// Shapes alone do not tell: an axis 0 of free size may be a sequence, or the model may average over it. So three
+/// requests, of one, one and two rows, are run one by one and together: only where the answers agree may requests
+/// share a run.
+fn prove(backend: &mut dyn Backend, signature: &Signature, free: usize) -> Result<(), String> {
+    if !signature.could_batch() {
+        return Err("axis 0 is not free in every input and output".into());
+    }
+    let request = |(rows, trial)| Sizes { rows, free }.request(signature, trial);
+    let requests = [(1, 1), (1, 2), (2, 3)].into_iter().map(request).collect::<Result<Vec<_>, _>>()?;
+    let column = |at: usize| Tensor::concat(&requests.iter().filter_map(|inputs| inputs.get(at)).collect::<Vec<_>>());
+    let together: Option<Vec<_>> = (0..signature.inputs.len()).map(column).collect();
+    let together = run_all(backend, &together.ok_or("generated inputs cannot be joined")?)?;
+    let mut first = 0;
+    for request in &requests {
+        let rows = request.first().and_then(|tensor| tensor.shape().rows()).unwrap_or(0);
+        let alone = run_all(backend, request)?;
+        for ((alone, together), spec) in alone.iter().zip(&together).zip(&signature.outputs) {
+            if alone.shape().rows() != Some(rows) || together.shape().rows() != Some(4) {
+                return Err(format!("output `{}` does not have one row for each row of the inputs", spec.name));
+            }
+            if !agree(alone, &together.rows(first, rows)) {
+                return Err(format!("the rows of output `{}` depend on one another", spec.name));
+            }
+        }
+        first += rows;
+    }
+    Ok(())
+}
+
+fn run_all(backend: &mut dyn Backend, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
+    let outputs: Vec<usize> = (0..backend.signature().outputs.len()).collect();
+    backend.run(&inputs.iter().collect::<Vec<_>>(), &outputs).map_err(|error| error.to_string())
+}
+
+/// The sizes of free dimensions in a generated request.
+#[derive(Clone, Copy)]
+struct Sizes {
+    rows: usize,
+    free: usize,
+}
+
+impl Sizes {
+    fn request(self, signature: &Signature, trial: u64) -> Result<Vec<Tensor>, String> {
+        let tensors = (0..signature.inputs.len()).map(|index| self.generate(signature, index, trial));
+        tensors.collect::<Result<_, _>>().map_err(|error| error.to_string())
+    }
+
+    /// Makes a tensor for the input at `index`, with small and varied values.
+    fn generate(self, signature: &Signature, index: usize, trial: u64) -> Result<Tensor, ShapeMismatch> {
+        let axis_0 = |spec: &TensorSpec| spec.dims.as_ref().and_then(|dims| dims.first().cloned());
+        let rows_symbol = signature.inputs.first().and_then(axis_0);
+        let Some(spec) = signature.inputs.get(index) else { return Tensor::from_elements([0], Vec::<u8>::new()) };
+        let size = |(axis, dim): (usize, &Dim)| match dim {
+            Dim::Fixed(size) => *size,
+            Dim::Symbol(_) if Some(dim) == rows_symbol.as_ref() => self.rows,
+            Dim::Symbol(_) | Dim::Free if axis == 0 => self.rows,
+            Dim::Symbol(_) | Dim::Free => self.free,
+        };
+        let dims = spec.dims.as_deref().unwrap_or(&[Dim::Free]);
+        let shape = Shape::new(dims.iter().enumerate().map(size).collect::<Vec<_>>());
+        let elements = shape.elements().unwrap_or(usize::MAX);
+        // A model that wants this much in one input is not warmed up with made-up data.
+        if elements > 1 << 28 {
+            return Err(ShapeMismatch { shape, elements: 0 });
+        }
+        let mut numbers = Numbers((trial << 32) ^ u64::try_from(index).unwrap_or(0));
+        Tensor::new(shape, numbers.data(spec.data_type, elements))
+    }
+}
+
+/// A fixed sequence of varied numbers (splitmix64), so that a warm-up is the same every time.
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// 0 or 1: an index or a mask that most models take.
+    fn bit(&mut self) -> u8 {
+        u8::from(self.next() & 1 == 1)
+    }
+
+    /// From 0 up to 1.
+    fn fraction(&mut self) -> f32 {
+        f32::from(u16::try_from(self.next() >> 48).unwrap_or(0)) / 65536.0
+    }
+
+    fn data(&mut self, data_type: DataType, count: usize) -> Data {
+        let each = 0..count;
+        match data_type {
+            DataType::Bool => Data::Bool(each.map(|_| self.bit() == 1).collect()),
+            DataType::Uint8 => Data::Uint8(each.map(|_| self.bit()).collect()),
+            DataType::Uint16 => Data::Uint16(each.map(|_| self.bit().into()).collect()),
+            DataType::Uint32 => Data::Uint32(each.map(|_| self.bit().into()).collect()),
+            DataType::Uint64 => Data::Uint64(each.map(|_| self.bit().into()).collect()),
+            DataType::Int8 => Data::Int8(each.map(|_| i8::from(self.bit() == 1)).collect()),
+            DataType::Int16 => Data::Int16(each.map(|_| self.bit().into()).collect()),
+            DataType::Int32 => Data::Int32(each.map(|_| self.bit().into()).collect()),
+            DataType::Int64 => Data::Int64(each.map(|_| self.bit().into()).collect()),
+            DataType::Fp16 => Data::Fp16(each.map(|_| f16::from_f32(self.fraction())).collect()),
+            DataType::Bf16 => Data::Bf16(each.map(|_| bf16::from_f32(self.fraction())).collect()),
+            DataType::Fp32 => Data::Fp32(each.map(|_| self.fraction()).collect()),
+            DataType::Fp64 => Data::Fp64(each.map(|_| self.fraction().into()).collect()),
+            DataType::Bytes => Data::Bytes(each.map(|_| format!("warm up {}", self.bit()).into_bytes()).collect()),
+        }
+    }
+}
+
+/// Whether two results are the same but for the rounding that other batch sizes bring.
+fn agree(a: &Tensor, b: &Tensor) -> bool {
+    fn near(pairs: impl Iterator<Item = (f64, f64)>, tolerance: f64) -> bool {
+        let mut pairs = pairs;
+        pairs.all(|(a, b)| a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= tolerance * (1.0 + b.abs()))
+    }
+    if a.shape() != b.shape() {
+        return false;
+    }
+    match (a.data(), b.data()) {
+        (Data::Fp16(a), Data::Fp16(b)) => near(a.iter().zip(b).map(|(a, b)| (a.to_f64(), b.to_f64())), 5e-3),
+        (Data::Bf16(a), Data::Bf16(b)) => near(a.iter().zip(b).map(|(a, b)| (a.to_f64(), b.to_f64())), 4e-2),
+        (Data::Fp32(a), Data::Fp32(b)) => near(a.iter().zip(b).map(|(a, b)| (f64::from(*a), f64::from(*b))), 1e-4),
+        (Data::Fp64(a), Data::Fp64(b)) => near(a.iter().zip(b).map(|(a, b)| (*a, *b)), 1e-9),
+        (a, b) => a == b,
+    }
+}
+
+/// Makes a tensor of what `model.toml` says.
+fn read(given: &WarmUp, spec: &TensorSpec) -> Result<Tensor, String> {
+    let shape = Shape::new(given.shape.clone());
+    if !spec.accepts(&shape) {
+        return Err(format!("expected {spec}, got shape {shape}"));
+    }
+    let count =
+        shape.elements().filter(|count| *count <= 1 << 28).ok_or_else(|| format!("shape {shape} is too large"))?;
+    let values = match &given.values {
+        WarmUpValues::One(value) => vec![value; count],
+        WarmUpValues::All(values) => values.iter().collect(),
+    };
+    let wrong = |value: &toml::Value| format!("expected {}, got {value:?}", spec.data_type);
+    let float = |value: &&toml::Value| {
+        let integer = || value.as_integer().and_then(|number| i32::try_from(number).ok()).map(f64::from);
+        value.as_float().or_else(integer).ok_or_else(|| wrong(value))
+    };
+    let data = match spec.data_type {
+        DataType::Bool => {
+            Data::Bool(values.iter().map(|v| v.as_bool().ok_or_else(|| wrong(v))).collect::<Result<_, _>>()?)
+        }
+        DataType::Uint8 => Data::Uint8(integers(&values, wrong)?),
+        DataType::Uint16 => Data::Uint16(integers(&values, wrong)?),
+        DataType::Uint32 => Data::Uint32(integers(&values, wrong)?),
+        DataType::Uint64 => Data::Uint64(integers(&values, wrong)?),
+        DataType::Int8 => Data::Int8(integers(&values, wrong)?),
+        DataType::Int16 => Data::Int16(integers(&values, wrong)?),
+        DataType::Int32 => Data::Int32(integers(&values, wrong)?),
+        DataType::Int64 => Data::Int64(integers(&values, wrong)?),
+        DataType::Fp16 => Data::Fp16(values.iter().map(|v| float(v).map(f16::from_f64)).collect::<Result<_, _>>()?),
+        DataType::Bf16 => Data::Bf16(values.iter().map(|v| float(v).map(bf16::from_f64)).collect::<Result<_, _>>()?),
+        DataType::Fp32 => Data::Fp32(values.iter().map(|v| float(v).map(narrow)).collect::<Result<_, _>>()?),
+        DataType::Fp64 => Data::Fp64(values.iter().map(float).collect::<Result<_, _>>()?),
+        DataType::Bytes => {
+            let text = |v: &&toml::Value| v.as_str().map(|text| text.as_bytes().to_vec()).ok_or_else(|| wrong(v));
+            Data::Bytes(values.iter().map(text).collect::<Result<_, _>>()?)
+        }
+    };
+    Tensor::new(shape, data).map_err(|error| error.to_string())
+}
+
+fn integers<T: TryFrom<i64>>(
+    values: &[&toml::Value],
+    wrong: impl Fn(&toml::Value) -> String,
+) -> Result<Vec<T>, String> {
+    let integer = |value: &&toml::Value| value.as_integer().and_then(|number| T::try_from(number).ok());
+    values.iter().map(|value| integer(value).ok_or_else(|| wrong(value))).collect()
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "rounding to the nearest FP32 is what the model's input wants")]
+const fn narrow(number: f64) -> f32 {
+    number as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::RunError;
+
+    /// Doubles each element; or, told to, adds the sum of all.
+    struct Fake {
+        signature: Signature,
+        mixes_rows: bool,
+    }
+
+    impl Backend for Fake {
+        fn signature(&self) -> &Signature {
+            &self.signature
+        }
+
+        fn run(&mut self, inputs: &[&Tensor], _: &[usize]) -> Result<Vec<Tensor>, RunError> {
+            let x = inputs[0].elements::<f32>().unwrap();
+            let sum = if self.mixes_rows { x.iter().sum() } else { 0.0 };
+            let y = x.iter().map(|x| x * 2.0 + sum).collect();
+            Ok(vec![Tensor::from_elements(inputs[0].shape().clone(), y).unwrap()])
+        }
+    }
+
+    fn fake(first: Dim, mixes_rows: bool) -> Fake {
+        let spec = TensorSpec::new("x", DataType::Fp32, Some(vec![first, Dim::Fixed(3)]));
+        Fake { signature: Signature { inputs: vec![spec.clone()], outputs: vec![spec], batch_axis: false }, mixes_rows }
+    }
+
+    fn independent(mut backend: Fake) -> Result<(), String> {
+        run(&mut backend, &BTreeMap::new()).unwrap().independent_rows
+    }
+
+    #[test]
+    fn only_rows_that_do_not_mix_make_a_batch_axis() {
+        assert_eq!(independent(fake(Dim::Free, false)), Ok(()));
+        assert!(independent(fake(Dim::Free, true)).unwrap_err().contains("depend on one another"));
+        assert!(independent(fake(Dim::Fixed(2), false)).unwrap_err().contains("axis 0 is not free"));
+    }
+
+    #[test]
+    fn inputs_of_the_settings_are_checked() {
+        let warm_up = |text: &str| -> BTreeMap<String, WarmUp> { toml::from_str(text).unwrap() };
+        let refusal = |text| run(&mut fake(Dim::Free, false), &warm_up(text)).unwrap_err();
+        assert!(refusal("[y]\nshape = [1]\nvalues = 1").contains("no such input"));
+        assert!(refusal("[x]\nshape = [1, 2]\nvalues = 1").contains("expected FP32 [-1,3], got shape [1,2]"));
+        assert!(refusal("[x]\nshape = [1, 3]\nvalues = [1, 2]").contains("does not hold 2 elements"));
+        assert!(refusal("[x]\nshape = [1, 3]\nvalues = \"a\"").contains("expected FP32"));
+        assert!(run(&mut fake(Dim::Free, false), &warm_up("[x]\nshape = [1, 3]\nvalues = 0.5")).is_ok());
+    }
+}
