@@ -25,8 +25,7 @@ impl Request {
         let mut slots: Vec<Option<Tensor>> = signature.inputs.iter().map(|_| None).collect();
         for (name, tensor) in tensors {
             let position = signature.input(&name);
-            let Some((slot, spec)) =
-                position.and_then(|at| Some((slots.get_mut(at)?, signature.inputs.get(at)?)))
+            let Some((slot, spec)) = position.and_then(|at| Some((slots.get_mut(at)?, signature.inputs.get(at)?)))
             else {
                 return Err(InvalidRequest::UnknownInput { name, expected: list(&signature.inputs) });
             };
@@ -204,8 +203,7 @@ mod tests {
 
     #[test]
     fn outputs_are_chosen_once_each_and_by_name() {
-        let request =
-            || Request::new(&signature(), vec![("a".into(), tensor(1)), ("b".into(), tensor(1))]).unwrap();
+        let request = || Request::new(&signature(), vec![("a".into(), tensor(1)), ("b".into(), tensor(1))]).unwrap();
         assert_eq!(request().with_outputs(&signature(), ["z"]).unwrap().outputs(), [1]);
         assert_eq!(request().with_outputs(&signature(), [] as [&str; 0]).unwrap().outputs(), [0, 1]);
         assert!(request().with_outputs(&signature(), ["z", "z"]).is_err());

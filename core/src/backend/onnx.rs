@@ -26,6 +26,7 @@ static ENVIRONMENT: OnceLock<Environment> = OnceLock::new();
 pub struct Runtime {
     environment: Environment,
     library: PathBuf,
+    minor_version: u32,
 }
 
 impl Runtime {
@@ -40,7 +41,14 @@ impl Runtime {
             let _ = ENVIRONMENT.set(environment);
         }
         let environment = ENVIRONMENT.get().ok_or_else(|| failed("no environment".into()))?.clone();
-        Ok(Self { environment, library: library.to_owned() })
+        let minor_version = ort::util::probe(library).ok_or_else(|| failed("not an ONNX Runtime 1.x".into()))?;
+        Ok(Self { environment, library: library.to_owned(), minor_version })
+    }
+
+    /// The 31 of version 1.31.1.
+    #[must_use]
+    pub const fn minor_version(&self) -> u32 {
+        self.minor_version
     }
 
     /// Whether a library for CUDA lies beside ONNX Runtime's own.
@@ -68,7 +76,7 @@ pub struct SessionOptions {
 pub struct ModelFacts {
     /// The class labels of each `ZipMap` output.
     pub zipmap_labels: HashMap<String, Vec<String>>,
-    /// The inputs and outputs whose number of dimensions is open.
+    /// The inputs and outputs whose number of dimensions the file leaves open; ONNX Runtime tells a scalar of them.
     pub unranked: HashSet<String>,
 }
 
@@ -192,7 +200,7 @@ fn spec(outlet: &Outlet, facts: &ModelFacts) -> Result<TensorSpec, String> {
                 Err(_) if symbol.is_empty() => Dim::Free,
                 Err(_) => Dim::Symbol(symbol.clone()),
             });
-            let dims = (!facts.unranked.contains(name)).then(|| dims.collect());
+            let dims = (!shape.is_empty() || !facts.unranked.contains(name)).then(|| dims.collect());
             Ok(TensorSpec::new(name, data_type, dims))
         }
         sequence @ ValueType::Sequence(_) => {

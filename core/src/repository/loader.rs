@@ -1,6 +1,5 @@
 //! From files to a model that has run once.
 
-use std::collections::HashSet;
 use std::fs;
 use std::path::{Component, Path};
 use std::sync::Arc;
@@ -11,7 +10,7 @@ use crate::backend::Backend;
 use crate::backend::onnx::{ModelFacts, OnnxBackend, Placement, Runtime, SessionOptions};
 use crate::host::Cpus;
 use crate::model::{Parts, Status};
-use crate::preflight::{self, Inspection};
+use crate::preflight::{self, DeclaredType, Inspection, Labels, Limits};
 use crate::settings::Settings;
 use crate::{Device, Signature, warm_up};
 
@@ -35,12 +34,12 @@ impl Load for OnnxLoader {
     fn load(&self, version: &Version<'_>) -> Result<Parts, String> {
         let started = Instant::now();
         let settings = version.settings;
-        let inspection = preflight::inspect(version.file, self.memory_limit).map_err(|error| error.to_string())?;
-        let declared = declared(&inspection);
+        let limits = Limits::of_runtime(self.runtime.minor_version(), self.memory_limit);
+        let inspection = preflight::check(version.file, &limits).map_err(|error| error.to_string())?;
+        let facts = facts(&inspection);
         let options = self.options(settings);
         let open = || {
-            OnnxBackend::open(&self.runtime, version.file, &options, &declared)
-                .map_err(|error| preflight::explain(&error))
+            OnnxBackend::open(&self.runtime, version.file, &options, &facts).map_err(|error| preflight::explain(&error))
         };
         let (mut backend, placement) = open()?;
         let warmed = warm_up::run(&mut backend, &settings.warm_up)?;
@@ -100,12 +99,16 @@ impl OnnxLoader {
     }
 }
 
-fn declared(inspection: &Inspection) -> Declared {
-    let zipmap_labels =
-        inspection.zipmaps.iter().map(|zipmap| (zipmap.output.clone(), zipmap.labels.texts())).collect();
+/// What ONNX Runtime does not tell of the model, from its file.
+fn facts(inspection: &Inspection) -> ModelFacts {
+    let texts = |labels: &Labels| match labels {
+        Labels::Int64(numbers) => numbers.iter().map(ToString::to_string).collect(),
+        Labels::Strings(texts) => texts.clone(),
+    };
+    let zipmaps = inspection.zipmaps.iter().map(|zipmap| (zipmap.output.clone(), texts(&zipmap.labels)));
     let all = inspection.inputs.iter().chain(&inspection.outputs);
-    let unranked: HashSet<String> = all.filter(|value| value.is_unranked()).map(|value| value.name.clone()).collect();
-    Declared { zipmap_labels, unranked }
+    let unranked = all.filter(|value| !matches!(value.r#type, DeclaredType::Tensor { shape: Some(_), .. }));
+    ModelFacts { zipmap_labels: zipmaps.collect(), unranked: unranked.map(|value| value.name.clone()).collect() }
 }
 
 /// Whether axis 0 is the batch axis, and why.

@@ -1,7 +1,6 @@
 //! The models on disk and their loaded state.
 
 mod layout;
-#[cfg(any())]
 mod loader;
 mod watch;
 
@@ -14,6 +13,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 
 pub use layout::{Found, Package, scan};
+pub use loader::OnnxLoader;
 pub use watch::Watcher;
 
 use crate::host::release_free_memory;

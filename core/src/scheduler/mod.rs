@@ -7,3 +7,6 @@ mod instance;
 pub(crate) mod queue;
 
 pub(crate) use instance::{Instance, Shared};
+
+#[cfg(test)]
+mod tests;
