@@ -18,6 +18,11 @@ pub enum Error {
     Unexpected { place: String, expected: String, found: String },
     #[error("{place}: {reason}")]
     Unsupported { place: String, reason: String },
+    #[error(
+        "output `{output}`: element {index} is not UTF-8, so no JSON string can hold it: \
+         ask for `binary_data`, or for base64 with the output's parameter `content_type`"
+    )]
+    NotText { output: String, index: usize },
     #[error(transparent)]
     Request(#[from] InvalidRequest),
 }
@@ -38,6 +43,7 @@ impl Error {
             | Self::NotUtf8 { .. }
             | Self::Missing { .. }
             | Self::Unexpected { .. }
+            | Self::NotText { .. }
             | Self::Request(_) => Kind::InvalidArgument,
             Self::Unsupported { .. } => Kind::Unsupported,
         }

@@ -8,6 +8,8 @@ mod decimal;
 mod elements;
 mod reader;
 mod scalar;
+#[cfg(test)]
+mod tests;
 mod value;
 mod write;
 

@@ -189,12 +189,33 @@ impl<'a> Reader<'a> {
         if self.take(b':') { Ok(Some(key)) } else { Err(self.expected("`:`")) }
     }
 
+    /// Takes a value of any kind and checks its grammar.
+    pub fn skip_value(&mut self) -> Result<(), Error> {
+        match self.peek()? {
+            Next::Array => {
+                self.begin_array()?;
+                while self.next_element()? {
+                    self.skip_value()?;
+                }
+                Ok(())
+            }
+            Next::Object => {
+                self.begin_object()?;
+                while self.next_key()?.is_some() {
+                    self.skip_value()?;
+                }
+                Ok(())
+            }
+            _ => self.scalar().map(drop),
+        }
+    }
+
     /// Takes a value of any kind, checks its grammar, and gives a cursor that reads it again.
-    pub fn skip_value(&mut self) -> Result<Self, Error> {
+    pub fn take_value(&mut self) -> Result<Self, Error> {
         self.skip_whitespace();
         let start = self.at;
         let before = self.depth;
-        self.skip()?;
+        self.skip_value()?;
         Ok(Self { text: self.since(start), at: 0, origin: self.origin + start, depth: before, fresh: false })
     }
 
@@ -211,26 +232,6 @@ impl<'a> Reader<'a> {
         let rest = self.text.get(self.at..).and_then(|rest| rest.chars().next());
         let found = rest.map_or_else(|| "the end".to_string(), |c| format!("`{}`", c.escape_debug()));
         Error::Json { expected, at: self.position(), found }
-    }
-
-    fn skip(&mut self) -> Result<(), Error> {
-        match self.peek()? {
-            Next::Array => {
-                self.begin_array()?;
-                while self.next_element()? {
-                    self.skip()?;
-                }
-                Ok(())
-            }
-            Next::Object => {
-                self.begin_object()?;
-                while self.next_key()?.is_some() {
-                    self.skip()?;
-                }
-                Ok(())
-            }
-            _ => self.scalar().map(drop),
-        }
     }
 
     fn begin(&mut self, bracket: u8, expected: &'static str) -> Result<(), Error> {

@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use super::{Next, Reader};
+use super::{Next, Reader, Scalar};
 use crate::Error;
 
 /// A whole JSON value, for bodies whose form is known only after reading them. Numbers stay text, so that no digit
@@ -58,6 +58,19 @@ impl<'a> Value<'a> {
     pub fn get(&self, key: &str) -> Option<&Self> {
         let Self::Object(members) = self else { return None };
         members.iter().find(|(name, _)| name == key).map(|(_, value)| value)
+    }
+
+    /// The value in a message: a scalar shortened, of others only what they are.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Null => Scalar::Null.to_string(),
+            Self::Bool(value) => Scalar::Bool(*value).to_string(),
+            Self::Number(text) => Scalar::Number(text).to_string(),
+            Self::String(text) => Scalar::String(Cow::Borrowed(text)).to_string(),
+            Self::Array(_) => "a list".to_string(),
+            Self::Object(_) => "an object".to_string(),
+        }
     }
 
     fn read_object(reader: &mut Reader<'a>) -> Result<Self, Error> {

@@ -1,0 +1,96 @@
+use hedef_core::{Request, Signature};
+
+use super::input::Input;
+use super::output::{self, Reply, Wish};
+use super::parameters::{Parameters, set, string};
+use super::raw;
+use crate::Error;
+use crate::json::Reader;
+
+/// A request and what it says beside its tensors.
+#[derive(Clone, Debug)]
+pub struct Decoded {
+    /// The tensors, valid for the model.
+    pub request: Request,
+    /// How the answer is to be told.
+    pub reply: Reply,
+    /// How many microseconds the request may wait to be run, if it says so.
+    pub timeout_us: Option<u64>,
+    /// 1 is the most urgent; `None` or 0 leaves it to the model.
+    pub priority: Option<u64>,
+}
+
+/// Reads the body of `POST /v2/models/{model}/infer`.
+///
+/// The first `json_length` bytes are JSON and tensors in binary follow; `None` when all is JSON, and 0 when all is
+/// one tensor ([`super::json_length`] reads the header). Fails with the tensor's name, the expectation and the
+/// finding. Memory is bounded by the body.
+pub fn decode(body: &[u8], json_length: Option<usize>, signature: &Signature) -> Result<Decoded, Error> {
+    let (json, mut binary) = match json_length {
+        None => (body, &[][..]),
+        Some(0) => return raw::decode(body, signature),
+        Some(length) => body.split_at_checked(length).ok_or_else(|| longer_than_body(length, body.len()))?,
+    };
+    let Message { id, parameters, inputs, outputs } = Message::read(json, signature)?;
+    let lone = inputs.len() == 1;
+    let tensors: Result<Vec<_>, Error> = inputs.into_iter().map(|input| input.tensor(&mut binary, lone)).collect();
+    let request = Request::new(signature, tensors?)?;
+    let request = request.with_outputs(signature, outputs.iter().map(|wish| &*wish.name))?;
+    if !binary.is_empty() {
+        let found = format!("{} bytes left over", binary.len());
+        return Err(Error::unexpected("binary data", "as many bytes as the inputs' `binary_data_size` say", found));
+    }
+    Ok(Decoded {
+        request,
+        reply: Reply { id, binary: parameters.binary_data_output.unwrap_or(false), outputs },
+        timeout_us: parameters.timeout.filter(|timeout| *timeout > 0),
+        priority: parameters.priority,
+    })
+}
+
+fn longer_than_body(length: usize, body: usize) -> Error {
+    let place = "header `Inference-Header-Content-Length`";
+    Error::unexpected(place, format!("at most the body's {body} bytes"), length.to_string())
+}
+
+/// The JSON of a request.
+struct Message {
+    id: Option<String>,
+    parameters: Parameters,
+    inputs: Vec<Input>,
+    outputs: Vec<Wish>,
+}
+
+impl Message {
+    fn read(json: &[u8], signature: &Signature) -> Result<Self, Error> {
+        let (mut id, mut parameters, mut inputs, mut outputs) = (None, None, None, None);
+        let mut reader = Reader::new(json)?;
+        reader.begin_object()?;
+        while let Some(key) = reader.next_key()? {
+            match &*key {
+                "id" => set(&mut id, string(&mut reader, "request", &key)?.into_owned(), &reader, &key)?,
+                "parameters" => set(&mut parameters, Parameters::read(&mut reader, "request")?, &reader, &key)?,
+                "inputs" => set(&mut inputs, read_inputs(&mut reader, signature)?, &reader, &key)?,
+                "outputs" => set(&mut outputs, output::read(&mut reader, signature)?, &reader, &key)?,
+                _ => reader.skip_value()?,
+            }
+        }
+        reader.end()?;
+        let missing = || Error::Missing { place: "request".to_string(), what: "inputs" };
+        Ok(Self {
+            id,
+            parameters: parameters.unwrap_or_default(),
+            inputs: inputs.ok_or_else(missing)?,
+            outputs: outputs.unwrap_or_default(),
+        })
+    }
+}
+
+fn read_inputs(reader: &mut Reader<'_>, signature: &Signature) -> Result<Vec<Input>, Error> {
+    let mut inputs = Vec::new();
+    reader.begin_array()?;
+    while reader.next_element()? {
+        inputs.push(Input::read(reader, inputs.len(), signature)?);
+    }
+    Ok(inputs)
+}

@@ -1,0 +1,192 @@
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hedef_core::{Data, DataType, InvalidRequest, Shape, Signature, Tensor};
+
+use super::binary;
+use super::parameters::{Parameters, set, string, wrong};
+use crate::Error;
+use crate::json::{Expected, Next, Reader, elements};
+
+/// One tensor of a request, checked against the signature; its data may still lie in the binary part.
+#[derive(Debug)]
+pub(super) struct Input {
+    name: String,
+    data_type: DataType,
+    shape: Shape,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    /// The elements stood in the JSON.
+    Data(Data),
+    /// So many bytes of the binary part.
+    Binary(usize),
+    /// Neither was said.
+    Unsaid,
+}
+
+impl Input {
+    /// Takes one element of `inputs`, whose keys may stand in any order.
+    ///
+    /// Name, data type and shape are checked before any data is read, so that memory is bounded and the message is
+    /// about the first thing that is wrong.
+    pub(super) fn read(reader: &mut Reader<'_>, index: usize, signature: &Signature) -> Result<Self, Error> {
+        let mut keys = Keys::default();
+        let mut data: Option<Data> = None;
+        let mut later: Option<Reader<'_>> = None;
+        reader.begin_object()?;
+        while let Some(key) = reader.next_key()? {
+            let place = keys.place(index);
+            match &*key {
+                "name" => set(&mut keys.name, string(reader, &place, &key)?, reader, &key)?,
+                "datatype" => set(&mut keys.data_type, data_type(reader, &place)?, reader, &key)?,
+                "shape" => set(&mut keys.shape, shape(reader, &place)?, reader, &key)?,
+                "parameters" => set(&mut keys.parameters, Parameters::read(reader, &place)?, reader, &key)?,
+                "data" if data.is_some() || later.is_some() => {
+                    return Err(Error::DuplicateKey { key: key.to_string(), at: reader.position() });
+                }
+                "data" if keys.complete() => data = Some(keys.data(index, signature, reader)?),
+                "data" => later = Some(reader.take_value()?),
+                _ => reader.skip_value()?,
+            }
+        }
+        if let Some(mut later) = later {
+            data = Some(keys.data(index, signature, &mut later)?);
+        }
+        keys.finish(index, signature, data)
+    }
+
+    /// Makes the tensor, taking its bytes from the front of `binary` where it has any there.
+    ///
+    /// `lone` says that no other input is there, so that all of `binary` is this one's even if it does not say so.
+    pub(super) fn tensor(self, binary: &mut &[u8], lone: bool) -> Result<(String, Tensor), Error> {
+        let place = format!("input `{}`", self.name);
+        let count = self.shape.elements().unwrap_or(usize::MAX);
+        let size = match self.content {
+            Content::Data(data) => return tensor(place, self.name, self.shape, data),
+            Content::Binary(size) => size,
+            Content::Unsaid if lone && !binary.is_empty() => binary.len(),
+            Content::Unsaid => return Err(Error::Missing { place, what: "data" }),
+        };
+        let Some((bytes, rest)) = binary.split_at_checked(size) else {
+            let found = format!("{} bytes after the JSON", binary.len());
+            return Err(Error::unexpected(place, format!("{size} bytes of binary data"), found));
+        };
+        *binary = rest;
+        let data = binary::read(&place, self.data_type, count, bytes)?;
+        tensor(place, self.name, self.shape, data)
+    }
+}
+
+fn tensor(place: String, name: String, shape: Shape, data: Data) -> Result<(String, Tensor), Error> {
+    let tensor = Tensor::new(shape, data);
+    tensor.map(|tensor| (name, tensor)).map_err(|error| {
+        Error::unexpected(place, format!("the elements of shape {}", error.shape), error.elements.to_string())
+    })
+}
+
+/// What an input has said about itself so far.
+#[derive(Debug, Default)]
+struct Keys<'a> {
+    name: Option<Cow<'a, str>>,
+    data_type: Option<DataType>,
+    shape: Option<Shape>,
+    parameters: Option<Parameters>,
+}
+
+impl Keys<'_> {
+    const fn complete(&self) -> bool {
+        self.name.is_some() && self.data_type.is_some() && self.shape.is_some()
+    }
+
+    fn place(&self, index: usize) -> String {
+        self.name.as_ref().map_or_else(|| format!("inputs[{index}]"), |name| format!("input `{name}`"))
+    }
+
+    /// The three keys that every input needs, if they agree with the signature.
+    fn checked(&self, index: usize, signature: &Signature) -> Result<(&str, DataType, &Shape), Error> {
+        let missing = |what| Error::Missing { place: self.place(index), what };
+        let name = self.name.as_ref().ok_or_else(|| missing("name"))?;
+        let data_type = self.data_type.ok_or_else(|| missing("datatype"))?;
+        let shape = self.shape.as_ref().ok_or_else(|| missing("shape"))?;
+        check(name, data_type, shape, signature)?;
+        if shape.elements().is_none() {
+            return Err(Error::unexpected(self.place(index), "a shape that memory can hold", shape.to_string()));
+        }
+        Ok((name, data_type, shape))
+    }
+
+    fn data(&self, index: usize, signature: &Signature, reader: &mut Reader<'_>) -> Result<Data, Error> {
+        let (_, data_type, shape) = self.checked(index, signature)?;
+        elements(reader, Expected { place: &self.place(index), data_type, shape })
+    }
+
+    fn finish(mut self, index: usize, signature: &Signature, data: Option<Data>) -> Result<Input, Error> {
+        let parameters = self.parameters.take().unwrap_or_default();
+        let (name, data_type, shape) = self.checked(index, signature)?;
+        let place = self.place(index);
+        let content = match (data, parameters.binary_data_size) {
+            (Some(_), Some(_)) => {
+                return Err(Error::unexpected(place, "either `data` or `binary_data_size`", "both"));
+            }
+            (Some(Data::Bytes(texts)), None) if parameters.base64 => {
+                Content::Data(Data::Bytes(decode_base64(&place, &texts)?))
+            }
+            (Some(data), None) => Content::Data(data),
+            (None, Some(size)) => Content::Binary(size),
+            (None, None) => Content::Unsaid,
+        };
+        Ok(Input { name: name.to_string(), data_type, shape: shape.clone(), content })
+    }
+}
+
+/// Refuses what [`hedef_core::Request::new`] would refuse, in the same words, before there is a tensor.
+fn check(name: &str, data_type: DataType, shape: &Shape, signature: &Signature) -> Result<(), InvalidRequest> {
+    let name = || name.to_string();
+    let Some(spec) = signature.inputs.iter().find(|spec| *spec.name == *name()) else {
+        let all: Vec<_> = signature.inputs.iter().map(|spec| format!("`{}` {spec}", spec.name)).collect();
+        return Err(InvalidRequest::UnknownInput { name: name(), expected: all.join(", ") });
+    };
+    if spec.data_type == data_type && spec.accepts(shape) {
+        return Ok(());
+    }
+    let found = format!("{data_type} {shape}");
+    Err(InvalidRequest::WrongInput { name: name(), expected: spec.to_string(), found })
+}
+
+fn data_type(reader: &mut Reader<'_>, place: &str) -> Result<DataType, Error> {
+    let name = string(reader, place, "datatype")?;
+    let unknown = || {
+        let all: Vec<_> = DataType::ALL.iter().map(|data_type| data_type.name()).collect();
+        Error::unexpected(format!("{place}: `datatype`"), format!("one of {}", all.join(", ")), format!("`{name}`"))
+    };
+    DataType::from_name(&name).ok_or_else(unknown)
+}
+
+fn shape(reader: &mut Reader<'_>, place: &str) -> Result<Shape, Error> {
+    let expected = "a list of whole numbers from 0 on";
+    if reader.peek()? != Next::Array {
+        return Err(wrong(place, "shape", expected, reader.take_value()?.scalar()));
+    }
+    let mut dims = Vec::new();
+    reader.begin_array()?;
+    while reader.next_element()? {
+        let scalar = reader.take_value()?.scalar();
+        let dim = if let Ok(crate::json::Scalar::Number(text)) = scalar { text.parse().ok() } else { None };
+        dims.push(dim.ok_or_else(|| wrong(place, "shape", expected, scalar))?);
+    }
+    Ok(Shape::from(dims))
+}
+
+fn decode_base64(place: &str, texts: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Error> {
+    let decode = |(index, text): (usize, &Vec<u8>)| {
+        let wrong = |error: base64::DecodeError| {
+            Error::unexpected(format!("{place}, element [{index}]"), "base64", error.to_string())
+        };
+        STANDARD.decode(text).map_err(wrong)
+    };
+    texts.iter().enumerate().map(decode).collect()
+}
