@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use prometheus::{
-    CounterVec, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry,
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
 use crate::{Kind, ModelId};
@@ -32,7 +31,7 @@ pub struct Metrics {
     instances_busy: IntGaugeVec,
     ready: IntGaugeVec,
     load_seconds: GaugeVec,
-    loads: CounterVec,
+    loads: IntCounterVec,
 }
 
 impl Metrics {
@@ -106,7 +105,7 @@ impl Metrics {
             )?,
             loads: add(
                 registry,
-                CounterVec::new(
+                IntCounterVec::new(
                     Opts::new("hedef_model_loads_total", "Attempts to load the model version, by outcome."),
                     &MODEL_OUTCOME,
                 )?,

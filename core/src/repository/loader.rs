@@ -11,6 +11,7 @@ use crate::backend::onnx::{ModelFacts, OnnxBackend, Placement, Runtime, SessionO
 use crate::host::Cpus;
 use crate::model::{Parts, Status};
 use crate::preflight::{self, DeclaredType, Inspection, Labels, Limits};
+use crate::runtime::unreleased_opsets_allowed;
 use crate::settings::Settings;
 use crate::{Device, Signature, warm_up};
 
@@ -34,8 +35,7 @@ impl Load for OnnxLoader {
     fn load(&self, version: &Version<'_>) -> Result<Parts, String> {
         let started = Instant::now();
         let settings = version.settings;
-        let limits = Limits::of_runtime(self.runtime.minor_version(), self.memory_limit);
-        let inspection = preflight::check(version.file, &limits).map_err(|error| error.to_string())?;
+        let inspection = preflight::check(version.file, &self.limits()).map_err(|error| error.to_string())?;
         let facts = facts(&inspection);
         let options = self.options(settings);
         let open = || {
@@ -76,6 +76,11 @@ impl Load for OnnxLoader {
 }
 
 impl OnnxLoader {
+    fn limits(&self) -> Limits {
+        let limits = Limits::of_runtime(self.runtime.minor_version(), self.memory_limit);
+        if unreleased_opsets_allowed() { Limits { opset: None, ml_opset: None, ..limits } } else { limits }
+    }
+
     /// Instances of few threads score more a second than one instance of many, so each gets its share of the CPUs.
     fn options(&self, settings: &Settings) -> SessionOptions {
         let cpus = self.cpus.threads.get();

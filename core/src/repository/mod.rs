@@ -2,6 +2,8 @@
 
 mod layout;
 mod loader;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::collections::{BTreeMap, HashMap};
@@ -256,7 +258,9 @@ impl Repository {
             }
         }
         self.change(name, |entry| {
-            entry.slots.retain(|version, _| wanted.contains(version));
+            // Where a new version failed, those it was to replace go on.
+            let kept = |slot: &Slot| failure.is_some() && slot.model.is_some();
+            entry.slots.retain(|version, slot| wanted.contains(version) || kept(slot));
             entry.uploaded.clone_from(&uploaded);
         });
         failure.map_or(Ok(()), Err)

@@ -22,6 +22,13 @@ impl Dirs {
     }
 }
 
+/// Whether ONNX Runtime is told to load models of operator sets that were not released when it was built:
+/// it reads this variable itself.
+#[must_use]
+pub fn unreleased_opsets_allowed() -> bool {
+    env::var_os("ALLOW_RELEASED_ONNX_OPSET_ONLY").is_some_and(|value| value == "0")
+}
+
 /// The user's cache folder by the custom of each system; an empty or relative setting counts as none, as the
 /// XDG base directory specification asks.
 fn cache() -> Option<PathBuf> {

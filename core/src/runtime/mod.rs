@@ -13,7 +13,7 @@ mod python;
 
 use std::path::{Path, PathBuf};
 
-pub use config::Dirs;
+pub use config::{Dirs, unreleased_opsets_allowed};
 pub use error::RuntimeError;
 pub use fetch::fetch;
 pub use locate::{Located, Source, locate};
