@@ -4,6 +4,7 @@ mod cgroup;
 mod cpus;
 mod locale;
 mod memory;
+#[cfg(unix)]
 mod system;
 
 pub use cpus::Cpus;
