@@ -1,1 +1,55 @@
-fn main() {}
+//! `hedef`: the command people type.
+
+mod arguments;
+mod check;
+mod engine;
+mod logging;
+mod runtime;
+mod score;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::arguments::{Arguments, Command};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let usual = if matches!(arguments.command, Command::Serve(_)) { "info" } else { "warn" };
+    logging::start(&arguments.logging, usual);
+    let result = match arguments.command {
+        Command::Serve(serve) => serve::run(serve, &arguments.engine),
+        Command::Check(check) => check::run(&check, &arguments.engine),
+        Command::Score(score) => score::run(&score, &arguments.engine),
+        Command::Runtime(command) => runtime::run(command),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "hedef", &mut std::io::stdout());
+            Ok(())
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            logging::fail(&format!("{error:#}"));
+            exit_code(&error)
+        }
+    }
+}
+
+/// One code for each kind of failure, those of `sysexits.h`.
+fn exit_code(error: &anyhow::Error) -> ExitCode {
+    use hedef_core::Kind;
+    let kind = error
+        .downcast_ref::<hedef_core::Error>()
+        .map(hedef_core::Error::kind)
+        .or_else(|| error.downcast_ref::<hedef_protocols::Error>().map(hedef_protocols::Error::kind));
+    ExitCode::from(match kind {
+        None => 1,
+        Some(Kind::InvalidArgument | Kind::Unsupported) => 65,
+        Some(Kind::NotFound) => 66,
+        Some(Kind::Unavailable | Kind::ResourceExhausted) => 69,
+        Some(Kind::Internal) => 70,
+        Some(Kind::DeadlineExceeded) => 75,
+    })
+}

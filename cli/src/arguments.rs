@@ -1,0 +1,197 @@
+//! Every command, flag and environment variable.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Serves ONNX models on every compute target.
+#[derive(Debug, Parser)]
+#[command(name = "hedef", version, about, long_about = None, propagate_version = true)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) engine: Engine,
+    #[command(flatten)]
+    pub(crate) logging: Logging,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command that runs models needs.
+#[derive(Debug, Args)]
+pub(crate) struct Engine {
+    /// ONNX Runtime's shared library, or its folder. Default: beside this program, then the user's cache, then fetched.
+    #[arg(long, global = true, value_name = "PATH", env = "ORT_DYLIB_PATH")]
+    pub(crate) onnxruntime: Option<PathBuf>,
+}
+
+/// What the program says while it works.
+#[derive(Debug, Args)]
+pub(crate) struct Logging {
+    /// What to log: error, warn, info, debug or trace, or a filter such as `info,hedef_core=debug`.
+    /// Default: info for `serve`, warn for the others.
+    #[arg(long, global = true, value_name = "FILTER", env = "HEDEF_LOG")]
+    pub(crate) log: Option<String>,
+    /// How to log.
+    #[arg(long, global = true, value_enum, default_value = "text", env = "HEDEF_LOG_FORMAT")]
+    pub(crate) log_format: LogFormat,
+}
+
+/// The forms of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serves the models of one or more roots over HTTP.
+    Serve(Serve),
+    /// Says whether a model can be served, why not, and what it takes and gives.
+    Check(Check),
+    /// Scores a file once, without a server.
+    Score(Score),
+    /// Finds or fetches ONNX Runtime.
+    #[command(subcommand)]
+    Runtime(Runtime),
+    /// Prints a completion script for a shell.
+    Completions {
+        /// The shell.
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Serves models.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Folders of models, one model's folder, or .onnx files.
+    #[arg(value_name = "ROOT", default_value = "models", env = "HEDEF_ROOTS", value_delimiter = ',')]
+    pub(crate) roots: Vec<PathBuf>,
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", env = "HEDEF_LISTEN")]
+    pub(crate) listen: SocketAddr,
+    /// Which models to load at the start.
+    #[arg(long, value_enum, default_value = "all", env = "HEDEF_MODEL_CONTROL")]
+    pub(crate) model_control: ModelControl,
+    /// With `--model-control explicit`: a model to load at the start; may be given again.
+    #[arg(long, value_name = "NAME", env = "HEDEF_LOAD_MODEL", value_delimiter = ',')]
+    pub(crate) load_model: Vec<String>,
+    /// Follow the roots: load, reload and unload models as their files change.
+    #[arg(long, env = "HEDEF_WATCH")]
+    pub(crate) watch: bool,
+    /// The time between two looks at the roots, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..), env = "HEDEF_WATCH_INTERVAL_MS")]
+    pub(crate) watch_interval_ms: u64,
+    /// Whether models can be loaded and unloaded over HTTP; `auto`: only when listening on this machine alone.
+    #[arg(long, value_enum, default_value = "auto", env = "HEDEF_ADMIN")]
+    pub(crate) admin: Admin,
+    /// The model behind `/score`. Default: the only one there is.
+    #[arg(long, value_name = "NAME", env = "HEDEF_SCORE_MODEL")]
+    pub(crate) score_model: Option<String>,
+    /// What stands before `/score` and `/swagger.json`, such as `/api/iris`.
+    #[arg(long, value_name = "PATH", env = "SERVICE_PATH_PREFIX")]
+    pub(crate) score_path_prefix: Option<String>,
+    /// The origins whose pages may call `/score`, or `*`.
+    #[arg(long, value_name = "ORIGIN", env = "AML_CORS_ORIGINS", value_delimiter = ',')]
+    pub(crate) cors_origin: Vec<String>,
+    /// The most bytes in a request's body, decompressed, in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..), env = "HEDEF_BODY_LIMIT_MIB")]
+    pub(crate) body_limit_mib: u32,
+    /// The time a scoring request may take, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(1..), env = "HEDEF_REQUEST_TIMEOUT_MS")]
+    pub(crate) request_timeout_ms: u64,
+    /// How long requests are still accepted after SIGTERM, so that load balancers notice, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 500, env = "HEDEF_LAME_DUCK_MS")]
+    pub(crate) lame_duck_ms: u64,
+    /// How long requests under way may take after that, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 25_000, value_parser = clap::value_parser!(u64).range(1..), env = "HEDEF_GRACE_MS")]
+    pub(crate) grace_ms: u64,
+}
+
+/// Which models are loaded at the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ModelControl {
+    /// Every model of the roots.
+    All,
+    /// Those of `--load-model`; others when they are asked for over HTTP.
+    Explicit,
+}
+
+/// Whether models can be loaded and unloaded over HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Admin {
+    /// Only when listening on a loopback address.
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+/// Checks a model.
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// A model's folder or its .onnx file.
+    pub(crate) model: PathBuf,
+}
+
+/// Scores a file.
+#[derive(Debug, Args)]
+pub(crate) struct Score {
+    /// A model's folder or its .onnx file.
+    pub(crate) model: PathBuf,
+    /// What to score: a file, or `-` for standard input.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) input: PathBuf,
+    /// The form of the input. Default: by the file's ending, else JSON.
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<InputFormat>,
+    /// Whether the first line of CSV names the columns. Default: looked at.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(crate) header: CsvHeader,
+}
+
+/// The forms of input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum InputFormat {
+    /// Rows or named tensors as JSON.
+    Json,
+    /// One row a line.
+    Csv,
+    /// NumPy's array file.
+    Npy,
+}
+
+/// Whether CSV has a header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CsvHeader {
+    /// A first line without numbers, or with the names of inputs, is one.
+    Auto,
+    /// It has.
+    Present,
+    /// It has not.
+    Absent,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Runtime {
+    /// Fetches the pinned ONNX Runtime through pip, checked against its hash.
+    Fetch {
+        /// The machine to fetch for, as a Rust target. Default: this one.
+        #[arg(long, value_name = "TRIPLE")]
+        target: Option<String>,
+        /// The folder to put it in. Default: the user's cache.
+        #[arg(long, value_name = "FOLDER")]
+        to: Option<PathBuf>,
+    },
+    /// Says which ONNX Runtime would be used, and where it was found.
+    Locate {
+        /// ONNX Runtime's shared library, or its folder.
+        #[arg(value_name = "PATH", env = "ORT_DYLIB_PATH")]
+        onnxruntime: Option<PathBuf>,
+    },
+}

@@ -1,0 +1,41 @@
+//! `hedef check`: the verdict on one model.
+
+use std::fmt::Write;
+
+use hedef_core::{Model, TensorSpec};
+
+use crate::arguments::{Check, Engine};
+use crate::engine::one_model;
+use crate::logging::print;
+
+/// Loads the model, runs it once, and prints what it is.
+pub(crate) fn run(check: &Check, engine: &Engine) -> anyhow::Result<()> {
+    let (repository, name) = one_model(engine, &check.model)?;
+    for version in repository.versions(&name)? {
+        let model = repository.model(&name, Some(&version.to_string()))?;
+        print(&verdict(&model));
+    }
+    Ok(())
+}
+
+fn verdict(model: &Model) -> String {
+    let (signature, status) = (model.signature(), model.status());
+    let mut text = format!("{}: can be served\n", model.id());
+    if let Some(description) = &status.description {
+        let _ = writeln!(text, "  {description}");
+    }
+    let mut section = |title: &str, specs: &[TensorSpec]| {
+        for spec in specs {
+            let labels =
+                spec.labels.as_ref().map_or_else(String::new, |labels| format!("  labels: {}", labels.join(", ")));
+            let _ = writeln!(text, "  {title:<7} {} {spec}{labels}", spec.name);
+        }
+    };
+    section("input", &signature.inputs);
+    section("output", &signature.outputs);
+    let batching = if signature.batch_axis { "on axis 0" } else { "off" };
+    let _ = writeln!(text, "  batching {batching}: {}", status.batching_reason);
+    let _ = writeln!(text, "  device  {}: {}", status.device, status.device_reason);
+    let _ = writeln!(text, "  loaded and run once in {} ms", status.load_time.as_millis());
+    text
+}

@@ -1,0 +1,38 @@
+//! `hedef score`: one file through one model, without a server.
+
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::Context;
+
+use crate::arguments::{Engine, InputFormat, Score};
+use crate::engine::one_model;
+use crate::logging::print;
+
+/// Scores the input and prints the answer as JSON.
+pub(crate) fn run(score: &Score, engine: &Engine) -> anyhow::Result<()> {
+    let bytes = read(&score.input)?;
+    let (repository, name) = one_model(engine, &score.model)?;
+    let model = repository.model(&name, None)?;
+    let _ = (bytes, format(score), model);
+    print("");
+    Ok(())
+}
+
+fn read(input: &Path) -> anyhow::Result<Vec<u8>> {
+    if input == Path::new("-") {
+        let mut bytes = Vec::new();
+        std::io::stdin().lock().read_to_end(&mut bytes).context("standard input")?;
+        return Ok(bytes);
+    }
+    std::fs::read(input).with_context(|| input.display().to_string())
+}
+
+fn format(score: &Score) -> InputFormat {
+    let ending = score.input.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+    score.format.unwrap_or_else(|| match ending.to_ascii_lowercase().as_str() {
+        "csv" => InputFormat::Csv,
+        "npy" => InputFormat::Npy,
+        _ => InputFormat::Json,
+    })
+}

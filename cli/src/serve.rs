@@ -1,0 +1,132 @@
+//! `hedef serve`: the HTTP server.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use hedef_core::Model;
+use hedef_core::metrics::Metrics;
+use hedef_core::repository::{Overrides, Repository, Watcher};
+use hedef_server::{AzureSettings, Config, Drain, Server, Settings};
+use prometheus::Registry;
+
+use crate::arguments::{Admin, Engine, ModelControl, Serve};
+use crate::engine::loader;
+use crate::logging::print;
+
+/// Serves until SIGTERM or Ctrl-C, then finishes what is under way.
+pub(crate) fn run(serve: Serve, engine: &Engine) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let config = Config::new(settings(&serve))?;
+    let grace = Duration::from_millis(serve.grace_ms);
+    let registry = Registry::new();
+    let metrics = Metrics::new(&registry).context("metrics")?;
+    let repository = Arc::new(Repository::new(serve.roots.clone(), Box::new(loader(engine)?), metrics));
+    let network = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("hedef-network").build()?;
+    let server = network.block_on(Server::bind(config, Arc::clone(&repository), registry))?;
+    let address = server.address();
+
+    // The server answers while models load: live at once, ready when they are.
+    let loading = {
+        let repository = Arc::clone(&repository);
+        std::thread::Builder::new()
+            .name("hedef-start".into())
+            .spawn(move || load(&repository, &serve, address, started))?
+    };
+    let stopped = network.block_on(server.serve(stop_signal()));
+    let watcher = loading.join().map_err(|_| anyhow::anyhow!("the thread that loads models panicked"))??;
+    drop(watcher);
+    let drained = repository.close(grace);
+    drop(network);
+    anyhow::ensure!(stopped.abandoned == 0 && drained, "stopped with requests unanswered: the grace period was over");
+    tracing::info!("stopped: everything accepted was answered");
+    Ok(())
+}
+
+fn settings(serve: &Serve) -> Settings {
+    Settings {
+        listen: serve.listen,
+        body_limit: usize::try_from(serve.body_limit_mib).unwrap_or(usize::MAX).saturating_mul(1 << 20),
+        request_timeout: Duration::from_millis(serve.request_timeout_ms),
+        admin: match serve.admin {
+            Admin::Auto => hedef_server::Admin::Auto,
+            Admin::On => hedef_server::Admin::On,
+            Admin::Off => hedef_server::Admin::Off,
+        },
+        azure: AzureSettings {
+            score_model: serve.score_model.clone(),
+            path_prefix: serve.score_path_prefix.clone(),
+            cors_origins: serve.cors_origin.clone(),
+            ..AzureSettings::default()
+        },
+        drain: Drain {
+            lame_duck: Duration::from_millis(serve.lame_duck_ms),
+            grace: Duration::from_millis(serve.grace_ms),
+            ..Drain::default()
+        },
+    }
+}
+
+/// Loads what is to be there from the start, says so, and follows the roots if told to.
+fn load(
+    repository: &Arc<Repository>,
+    serve: &Serve,
+    address: SocketAddr,
+    started: Instant,
+) -> anyhow::Result<Option<Watcher>> {
+    match serve.model_control {
+        ModelControl::All => repository.load_all(),
+        ModelControl::Explicit => {
+            for name in &serve.load_model {
+                // The reason is in the log and the index; the others are loaded all the same.
+                let _ = repository.load(name, Overrides::default());
+            }
+            repository.finish_start();
+        }
+    }
+    print(&welcome(&repository.models(), address, started.elapsed()));
+    let interval = Duration::from_millis(serve.watch_interval_ms);
+    let watcher = serve.watch.then(|| Watcher::start(Arc::clone(repository), interval)).transpose();
+    watcher.context("cannot follow the roots")
+}
+
+/// What is served, where, and a line to try.
+fn welcome(models: &[Arc<Model>], address: SocketAddr, took: Duration) -> String {
+    let mut text =
+        format!("\nhedef {} listens on http://{address} after {} ms\n", env!("CARGO_PKG_VERSION"), took.as_millis());
+    if models.is_empty() {
+        text.push_str("  no model is loaded\n");
+    }
+    for model in models {
+        let inputs: Vec<_> = model.signature().inputs.iter().map(|spec| format!("{} {spec}", spec.name)).collect();
+        let _ = writeln!(text, "  {:<20} {}", model.id().to_string(), inputs.join(", "));
+    }
+    let mut examples =
+        models.iter().filter_map(|model| Some((model, hedef_protocols::v2::example(model.signature())?)));
+    if let Some((model, example)) = examples.next() {
+        let _ = writeln!(text, "\ntry:\n  curl http://{address}/v2/models/{}/infer -d '{example}'", model.id().name);
+    }
+    text.push('\n');
+    text
+}
+
+/// Ready on SIGTERM or Ctrl-C.
+async fn stop_signal() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        match signal(SignalKind::terminate()) {
+            Ok(mut terminate) => {
+                tokio::select! { _ = terminate.recv() => (), _ = tokio::signal::ctrl_c() => () }
+                return;
+            }
+            Err(error) => tracing::warn!("SIGTERM will not be noticed: {error}"),
+        }
+    }
+    if let Err(error) = tokio::signal::ctrl_c().await {
+        tracing::warn!("Ctrl-C will not be noticed: {error}");
+        std::future::pending::<()>().await;
+    }
+}
