@@ -1,0 +1,85 @@
+//! What every handler shares, and the two steps that every scoring handler takes in the same way.
+
+use std::collections::BTreeSet;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hedef_core::repository::Repository;
+use hedef_core::{Model, Request, Response};
+use tokio::time::timeout_at;
+
+use crate::call::Call;
+use crate::config::Config;
+use crate::error::ApiError;
+use crate::lifecycle::Lifecycle;
+use crate::metrics::Metrics;
+use crate::target::Target;
+
+/// The state behind the routes. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct App(Arc<Parts>);
+
+/// What the state is made of.
+pub(crate) struct Parts {
+    pub(crate) config: Config,
+    pub(crate) repository: Arc<Repository>,
+    pub(crate) metrics: Metrics,
+    pub(crate) lifecycle: Lifecycle,
+}
+
+impl App {
+    /// Looks up the model of a scoring request and notes it for the log and the metrics.
+    pub(crate) fn model(&self, call: &Call, target: &Target) -> Result<Arc<Model>, ApiError> {
+        let model = self.repository.model(&target.model, target.version.as_deref())?;
+        call.found(model.id());
+        Ok(model)
+    }
+
+    /// Scores `request` within the time that the call has, and at most `queue_us` microseconds of it waiting for
+    /// its turn; 0 and `None` set no such limit.
+    pub(crate) async fn infer(
+        &self,
+        call: &Call,
+        model: &Model,
+        request: Request,
+        queue_us: Option<u64>,
+    ) -> Result<Response, ApiError> {
+        let due = call.deadline();
+        let queue_limit = queue_us.filter(|limit| *limit > 0).map(Duration::from_micros);
+        let begun = queue_limit.and_then(|limit| Instant::now().checked_add(limit)).map_or(due, |at| at.min(due));
+        let answer = timeout_at(due.into(), model.infer(request.with_deadline(Some(begun)))).await;
+        Ok(answer.map_err(|_| ApiError::Timeout(call.allowed().as_millis()))??)
+    }
+
+    /// The names of all models that can score, each once.
+    pub(crate) fn model_names(&self) -> Vec<String> {
+        let models = self.repository.models();
+        let names: BTreeSet<_> = models.iter().map(|model| model.id().name.as_str()).collect();
+        names.into_iter().map(String::from).collect()
+    }
+
+    /// Where a model runs now, if it is loaded.
+    pub(crate) fn device_of(&self, model: &str) -> Option<String> {
+        self.repository.model(model, None).ok().map(|model| model.status().device.clone())
+    }
+
+    /// Whether this server can score: its models are there and no stop has begun.
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.lifecycle.is_stopping() && self.repository.is_ready()
+    }
+}
+
+impl From<Parts> for App {
+    fn from(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}

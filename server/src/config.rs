@@ -1,0 +1,245 @@
+//! The server's settings: raw in [`Settings`], checked in [`Config`].
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use hedef_core::ModelName;
+use http::HeaderValue;
+
+/// The settings as a person gives them. The defaults serve a developer's machine.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The most bytes a request's body may have once decompressed.
+    pub body_limit: usize,
+    /// The time a scoring request may take from its head to its answer.
+    pub request_timeout: Duration,
+    /// Whether models can be loaded and unloaded over HTTP.
+    pub admin: Admin,
+    /// The Azure Machine Learning routes.
+    pub azure: AzureSettings,
+    /// How the server stops.
+    pub drain: Drain,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            body_limit: 64 << 20,
+            request_timeout: Duration::from_secs(60),
+            admin: Admin::Auto,
+            azure: AzureSettings::default(),
+            drain: Drain::default(),
+        }
+    }
+}
+
+/// Whether models can be loaded and unloaded over HTTP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Admin {
+    /// Only when listening on a loopback address.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+/// The settings of the Azure Machine Learning routes.
+#[derive(Clone, Debug, Default)]
+pub struct AzureSettings {
+    /// The model behind `/score`; none means the only model there is.
+    pub score_model: Option<String>,
+    /// The name in the OpenAPI document.
+    pub service_name: Option<String>,
+    /// The version in the OpenAPI document.
+    pub service_version: Option<String>,
+    /// What stands before `/score` and `/swagger.json`, such as `/api/iris`.
+    pub path_prefix: Option<String>,
+    /// The origins whose pages may call `/score`; `*` allows all.
+    pub cors_origins: Vec<String>,
+}
+
+/// How the server stops, in three steps that follow one another.
+#[derive(Clone, Copy, Debug)]
+pub struct Drain {
+    /// How long requests are still accepted after readiness went off, so that load balancers notice.
+    pub lame_duck: Duration,
+    /// How long a connection that is already open may still begin a request once no new one is accepted.
+    pub linger: Duration,
+    /// How long requests under way may take before they are given up.
+    pub grace: Duration,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self {
+            lame_duck: Duration::from_millis(500),
+            linger: Duration::from_millis(250),
+            grace: Duration::from_secs(25),
+        }
+    }
+}
+
+/// Settings that were checked and resolved.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub(crate) listen: SocketAddr,
+    pub(crate) body_limit: usize,
+    pub(crate) request_timeout: Duration,
+    pub(crate) admin_open: bool,
+    pub(crate) azure: Azure,
+    pub(crate) drain: Drain,
+}
+
+/// The checked settings of the Azure Machine Learning routes.
+#[derive(Clone, Debug)]
+pub(crate) struct Azure {
+    pub(crate) score_model: Option<ModelName>,
+    pub(crate) service_name: String,
+    pub(crate) service_version: String,
+    /// Empty, or with a leading slash and without one at the end.
+    pub(crate) path_prefix: String,
+    pub(crate) cors: Cors,
+}
+
+/// The origins whose pages may call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Cors {
+    Any,
+    Only(Vec<HeaderValue>),
+}
+
+/// A setting that cannot be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say what the fields are")]
+pub enum InvalidConfig {
+    #[error("the {setting} must be more than zero")]
+    Zero { setting: &'static str },
+    #[error("score model: {0}")]
+    ScoreModel(String),
+    #[error("path prefix `{0}`: expected segments of A-Z a-z 0-9 . _ ~ - between slashes, such as `/api/iris`")]
+    PathPrefix(String),
+    #[error("CORS origin `{0}`: expected `*` or a scheme and a host, such as `https://example.com`")]
+    Origin(String),
+}
+
+impl Config {
+    /// Checks settings. Fails on the first that cannot be, naming it.
+    pub fn new(settings: Settings) -> Result<Self, InvalidConfig> {
+        positive("body limit", settings.body_limit > 0)?;
+        positive("request timeout", !settings.request_timeout.is_zero())?;
+        positive("grace period", !settings.drain.grace.is_zero())?;
+        let admin_open = match settings.admin {
+            Admin::Auto => settings.listen.ip().is_loopback(),
+            Admin::On => true,
+            Admin::Off => false,
+        };
+        Ok(Self {
+            listen: settings.listen,
+            body_limit: settings.body_limit,
+            request_timeout: settings.request_timeout,
+            admin_open,
+            azure: Azure::new(settings.azure)?,
+            drain: settings.drain,
+        })
+    }
+
+    /// Where the server is to listen.
+    #[must_use]
+    pub const fn listen(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// Whether models can be loaded and unloaded over HTTP.
+    #[must_use]
+    pub const fn admin_open(&self) -> bool {
+        self.admin_open
+    }
+}
+
+impl Azure {
+    fn new(settings: AzureSettings) -> Result<Self, InvalidConfig> {
+        let score_model = settings.score_model.as_deref().map(ModelName::new).transpose();
+        Ok(Self {
+            score_model: score_model.map_err(|error| InvalidConfig::ScoreModel(error.to_string()))?,
+            service_name: settings.service_name.unwrap_or_else(|| "hedef".into()),
+            service_version: settings.service_version.unwrap_or_else(|| "1.0".into()),
+            path_prefix: path_prefix(settings.path_prefix.as_deref().unwrap_or_default())?,
+            cors: Cors::new(&settings.cors_origins)?,
+        })
+    }
+}
+
+impl Cors {
+    fn new(origins: &[String]) -> Result<Self, InvalidConfig> {
+        if origins.iter().any(|origin| origin == "*") {
+            return Ok(Self::Any);
+        }
+        let parse = |origin: &String| {
+            let wrong = || InvalidConfig::Origin(origin.clone());
+            let value = HeaderValue::from_str(origin).map_err(|_| wrong())?;
+            if origin.contains("://") && !origin.ends_with('/') { Ok(value) } else { Err(wrong()) }
+        };
+        origins.iter().map(parse).collect::<Result<_, _>>().map(Self::Only)
+    }
+}
+
+fn positive(setting: &'static str, holds: bool) -> Result<(), InvalidConfig> {
+    if holds { Ok(()) } else { Err(InvalidConfig::Zero { setting }) }
+}
+
+/// Brings a prefix to the form that routes are made with: empty, or `/a/b`.
+fn path_prefix(given: &str) -> Result<String, InvalidConfig> {
+    let trimmed = given.trim_matches('/');
+    if trimmed.is_empty() {
+        return Ok(String::new());
+    }
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '~' | '-');
+    let right = trimmed.split('/').all(|segment| !segment.is_empty() && segment.chars().all(allowed));
+    if right { Ok(format!("/{trimmed}")) } else { Err(InvalidConfig::PathPrefix(given.into())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listening(address: &str, admin: Admin) -> Config {
+        Config::new(Settings { listen: address.parse().unwrap(), admin, ..Settings::default() }).unwrap()
+    }
+
+    #[test]
+    fn admin_is_open_by_itself_on_loopback_only() {
+        assert!(listening("127.0.0.1:8080", Admin::Auto).admin_open());
+        assert!(listening("[::1]:8080", Admin::Auto).admin_open());
+        assert!(!listening("0.0.0.0:8080", Admin::Auto).admin_open());
+        assert!(listening("0.0.0.0:8080", Admin::On).admin_open());
+        assert!(!listening("127.0.0.1:8080", Admin::Off).admin_open());
+    }
+
+    #[test]
+    fn a_path_prefix_stands_between_slashes_or_is_refused() {
+        assert_eq!(path_prefix("").as_deref(), Ok(""));
+        assert_eq!(path_prefix("/").as_deref(), Ok(""));
+        assert_eq!(path_prefix("api/iris/").as_deref(), Ok("/api/iris"));
+        for wrong in ["a//b", "{m}", "a b", "*", "a?b"] {
+            assert!(path_prefix(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn settings_that_cannot_be_are_named() {
+        let refusal = |change: fn(&mut Settings)| {
+            let mut settings = Settings::default();
+            change(&mut settings);
+            Config::new(settings).unwrap_err().to_string()
+        };
+        assert_eq!(refusal(|s| s.body_limit = 0), "the body limit must be more than zero");
+        assert_eq!(refusal(|s| s.request_timeout = Duration::ZERO), "the request timeout must be more than zero");
+        assert!(refusal(|s| s.azure.score_model = Some("../x".into())).starts_with("score model: `../x`"));
+        assert!(refusal(|s| s.azure.cors_origins = vec!["example.com".into()]).contains("`example.com`"));
+    }
+}

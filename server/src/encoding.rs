@@ -1,0 +1,182 @@
+//! Content encodings of whole bodies: gzip and deflate, both ways.
+
+use std::io::{self, Read, Write};
+
+use flate2::Compression;
+use flate2::read::{MultiGzDecoder, ZlibDecoder};
+use flate2::write::{GzEncoder, ZlibEncoder};
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
+use http::{HeaderMap, HeaderValue};
+
+use crate::error::ApiError;
+
+/// A way to compress a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Coding {
+    /// RFC 1952.
+    Gzip,
+    /// HTTP's `deflate`: RFC 1950, the zlib format.
+    Deflate,
+}
+
+impl Coding {
+    /// The coding of a request's body; `None` when it is not compressed.
+    pub(crate) fn of_request(headers: &HeaderMap) -> Result<Option<Self>, ApiError> {
+        let Some(value) = headers.get(CONTENT_ENCODING) else { return Ok(None) };
+        let name = String::from_utf8_lossy(value.as_bytes()).trim().to_ascii_lowercase();
+        match name.as_str() {
+            "" | "identity" => Ok(None),
+            "gzip" | "x-gzip" => Ok(Some(Self::Gzip)),
+            "deflate" => Ok(Some(Self::Deflate)),
+            _ => Err(ApiError::ContentEncoding(name)),
+        }
+    }
+
+    /// The coding that a client prefers for its answer; `None` when it did not ask for one that is known here.
+    pub(crate) fn for_response(headers: &HeaderMap) -> Option<Self> {
+        let mut weights = Weights::default();
+        for value in headers.get_all(ACCEPT_ENCODING) {
+            value.to_str().unwrap_or_default().split(',').for_each(|choice| weights.add(choice));
+        }
+        weights.best()
+    }
+
+    /// The name in a header.
+    pub(crate) fn name(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Gzip => "gzip",
+            Self::Deflate => "deflate",
+        })
+    }
+
+    /// Unpacks `packed`. `Ok(None)` when more than `limit` bytes would come out, which are never all held.
+    pub(crate) fn decompress(self, packed: &[u8], limit: usize) -> io::Result<Option<Vec<u8>>> {
+        match self {
+            Self::Gzip => read_up_to(MultiGzDecoder::new(packed), packed.len(), limit),
+            Self::Deflate => read_up_to(ZlibDecoder::new(packed), packed.len(), limit),
+        }
+    }
+
+    /// Packs `plain`, fast rather than tight.
+    pub(crate) fn compress(self, plain: &[u8]) -> io::Result<Vec<u8>> {
+        let room = Vec::with_capacity(plain.len() / 2);
+        match self {
+            Self::Gzip => {
+                let mut encoder = GzEncoder::new(room, Compression::fast());
+                encoder.write_all(plain)?;
+                encoder.finish()
+            }
+            Self::Deflate => {
+                let mut encoder = ZlibEncoder::new(room, Compression::fast());
+                encoder.write_all(plain)?;
+                encoder.finish()
+            }
+        }
+    }
+}
+
+fn read_up_to(decoder: impl Read, packed: usize, limit: usize) -> io::Result<Option<Vec<u8>>> {
+    let mut plain = Vec::with_capacity(packed.saturating_mul(4).min(limit));
+    // One byte more than allowed tells a body at the limit from one beyond it.
+    let allowed = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+    decoder.take(allowed).read_to_end(&mut plain)?;
+    Ok((plain.len() <= limit).then_some(plain))
+}
+
+/// What a client weighs each coding with; `None` for one that it did not name.
+#[derive(Default)]
+struct Weights {
+    gzip: Option<f32>,
+    deflate: Option<f32>,
+    identity: Option<f32>,
+    others: Option<f32>,
+}
+
+impl Weights {
+    fn add(&mut self, choice: &str) {
+        let mut parts = choice.split(';').map(str::trim);
+        let name = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let weight = parts.find_map(|part| part.strip_prefix("q=")).map_or(Some(1.0), |q| q.parse().ok());
+        match name.as_str() {
+            "gzip" | "x-gzip" => self.gzip = weight,
+            "deflate" => self.deflate = weight,
+            "identity" => self.identity = weight,
+            "*" => self.others = weight,
+            _ => {}
+        }
+    }
+
+    fn best(&self) -> Option<Coding> {
+        let gzip = self.gzip.or(self.others).unwrap_or(0.0);
+        let deflate = self.deflate.or(self.others).unwrap_or(0.0);
+        let (coding, weight) = if deflate > gzip { (Coding::Deflate, deflate) } else { (Coding::Gzip, gzip) };
+        (weight > 0.0 && weight >= self.identity.unwrap_or(0.0)).then_some(coding)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(accept: &str) -> Option<Coding> {
+        let value = HeaderValue::from_str(accept).unwrap();
+        Coding::for_response(&HeaderMap::from_iter([(ACCEPT_ENCODING, value)]))
+    }
+
+    #[test]
+    fn the_answer_is_compressed_only_when_asked() {
+        assert_eq!(Coding::for_response(&HeaderMap::new()), None);
+        for (accept, expected) in [
+            ("", None),
+            ("br", None),
+            ("gzip", Some(Coding::Gzip)),
+            ("deflate", Some(Coding::Deflate)),
+            ("deflate, gzip", Some(Coding::Gzip)),
+            ("gzip;q=0.5, deflate", Some(Coding::Deflate)),
+            ("gzip;q=0", None),
+            ("*", Some(Coding::Gzip)),
+            ("*, gzip;q=0", Some(Coding::Deflate)),
+            ("identity, gzip;q=0.5", None),
+            ("GZIP ; q=1.0", Some(Coding::Gzip)),
+        ] {
+            assert_eq!(asked(accept), expected, "{accept:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_packed_comes_out_again() {
+        let plain = b"abc".repeat(1000);
+        for coding in [Coding::Gzip, Coding::Deflate] {
+            let packed = coding.compress(&plain).unwrap();
+            assert!(packed.len() < plain.len());
+            assert_eq!(coding.decompress(&packed, plain.len()).unwrap().as_ref(), Some(&plain));
+        }
+    }
+
+    #[test]
+    fn the_limit_counts_what_comes_out() {
+        let bomb = vec![0; 1 << 20];
+        for coding in [Coding::Gzip, Coding::Deflate] {
+            let packed = coding.compress(&bomb).unwrap();
+            assert!(packed.len() < 1 << 14);
+            assert_eq!(coding.decompress(&packed, (1 << 20) - 1).unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_cut_or_something_else_is_an_error() {
+        for coding in [Coding::Gzip, Coding::Deflate] {
+            let packed = coding.compress(&b"abc".repeat(1000)).unwrap();
+            assert!(coding.decompress(&packed[..packed.len() - 9], 1 << 20).is_err());
+            assert!(coding.decompress(b"plain text", 1 << 20).is_err());
+        }
+    }
+
+    #[test]
+    fn an_unknown_coding_is_refused() {
+        let headers = |name| HeaderMap::from_iter([(CONTENT_ENCODING, HeaderValue::from_static(name))]);
+        assert!(matches!(Coding::of_request(&headers("br")), Err(ApiError::ContentEncoding(_))));
+        assert!(matches!(Coding::of_request(&headers("gzip, gzip")), Err(ApiError::ContentEncoding(_))));
+        assert!(matches!(Coding::of_request(&headers("Identity")), Ok(None)));
+    }
+}

@@ -1,0 +1,170 @@
+//! Every refusal and failure that a client can see, its HTTP status, and its body in the words of each protocol.
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use hedef_core::Kind;
+use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use crate::family::Family;
+
+/// Why a request gets no answer of its own.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum ApiError {
+    #[error(transparent)]
+    Core(#[from] hedef_core::Error),
+    #[error(transparent)]
+    Protocol(#[from] hedef_protocols::Error),
+    #[error("there is nothing at `{0}`")]
+    NoRoute(String),
+    #[error("`:{0}` is not done here: expected `:predict`")]
+    Verb(String),
+    #[error("`{0}` is not allowed here: the Allow header lists the methods that are")]
+    NoMethod(http::Method),
+    #[error("the body is too large: at most {limit} bytes are allowed, counted after decompression")]
+    BodyTooLarge { limit: usize },
+    #[error("content encoding `{0}` is not supported: expected gzip, deflate or identity")]
+    ContentEncoding(String),
+    #[error("content type `{found}` is not supported: expected {expected}")]
+    ContentType { found: String, expected: &'static str },
+    #[error("header `{name}` is longer than {limit} characters")]
+    HeaderTooLong { name: &'static str, limit: usize },
+    #[error("the body could not be read to its end: {0}")]
+    BodyBroken(String),
+    #[error("the body did not arrive in time")]
+    BodyTimeout,
+    #[error("{0}")]
+    Forbidden(&'static str),
+    #[error("the request did not finish within {0} ms")]
+    Timeout(u128),
+    #[error("{0}")]
+    Fault(String),
+}
+
+impl ApiError {
+    /// The kind of failure, for metrics.
+    pub(crate) const fn kind(&self) -> Kind {
+        match self {
+            Self::Core(error) => error.kind(),
+            Self::Protocol(error) => error.kind(),
+            Self::NoRoute(_) => Kind::NotFound,
+            Self::Verb(_) => Kind::Unsupported,
+            Self::NoMethod(_)
+            | Self::BodyTooLarge { .. }
+            | Self::ContentEncoding(_)
+            | Self::ContentType { .. }
+            | Self::HeaderTooLong { .. }
+            | Self::BodyBroken(_)
+            | Self::BodyTimeout
+            | Self::Forbidden(_) => Kind::InvalidArgument,
+            Self::Timeout(_) => Kind::DeadlineExceeded,
+            Self::Fault(_) => Kind::Internal,
+        }
+    }
+
+    /// The status: what HTTP itself has a number for, else that of the kind.
+    const fn status(&self, family: Family) -> StatusCode {
+        match self {
+            Self::NoMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::ContentEncoding(_) | Self::ContentType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::HeaderTooLong { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::Core(_)
+            | Self::Protocol(_)
+            | Self::NoRoute(_)
+            | Self::Verb(_)
+            | Self::BodyBroken(_)
+            | Self::Timeout(_)
+            | Self::Fault(_) => status(self.kind(), family),
+        }
+    }
+
+    /// What the client is told. The reason of an internal failure is for the log alone.
+    fn told(&self) -> String {
+        match self.kind() {
+            Kind::Internal => {
+                "the server failed on this request: its log tells why, under the id in x-request-id".into()
+            }
+            _ => self.to_string(),
+        }
+    }
+
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        if matches!(self.kind(), Kind::ResourceExhausted | Kind::Unavailable) {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if matches!(self, Self::ContentEncoding(_)) {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, deflate"));
+        }
+        headers
+    }
+}
+
+/// The one table from kinds to statuses.
+pub(crate) const fn status(kind: Kind, family: Family) -> StatusCode {
+    match (kind, family) {
+        (Kind::InvalidArgument, _) => StatusCode::BAD_REQUEST,
+        (Kind::NotFound, _) => StatusCode::NOT_FOUND,
+        (Kind::Unsupported, _) => StatusCode::NOT_IMPLEMENTED,
+        (Kind::ResourceExhausted, Family::Azure) => StatusCode::TOO_MANY_REQUESTS,
+        (Kind::ResourceExhausted, Family::Inference) | (Kind::Unavailable, _) => StatusCode::SERVICE_UNAVAILABLE,
+        (Kind::DeadlineExceeded, _) => StatusCode::GATEWAY_TIMEOUT,
+        (Kind::Internal, _) => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// The status and the body depend on the route's protocol, which [`render`] knows; so the error travels there.
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Gives an error its status, its body and its line in the log. Headers that stand already, such as `Allow`, stay.
+pub(crate) fn render(response: Response, family: Family) -> Response {
+    let (mut parts, body) = response.into_parts();
+    let Some(error) = parts.extensions.get::<ApiError>() else { return Response::from_parts(parts, body) };
+    if error.kind() == Kind::Internal {
+        tracing::error!(error.detail = %error, "a request failed: {error}");
+    }
+    parts.status = error.status(family);
+    parts.headers.extend(error.headers());
+    parts.headers.remove(http::header::CONTENT_LENGTH);
+    parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let body = family.error_body(&error.told());
+    Response::from_parts(parts, Body::from(body))
+}
+
+#[cfg(test)]
+mod tests {
+    use hedef_core::Error;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_has_its_status() {
+        let expected = [400, 404, 501, 503, 503, 504, 500];
+        let found = Kind::ALL.map(|kind| status(kind, Family::Inference).as_u16());
+        assert_eq!(found, expected);
+        assert_eq!(status(Kind::ResourceExhausted, Family::Azure), 429);
+        assert_eq!(status(Kind::Unavailable, Family::Azure), 503);
+    }
+
+    #[test]
+    fn an_overload_says_when_to_come_again() {
+        let error = ApiError::Core(Error::NotReady { model: "iris".into(), reason: "it is loading".into() });
+        let response = render(error.into_response(), Family::Inference);
+        assert_eq!((response.status().as_u16(), response.headers()[RETRY_AFTER].as_bytes()), (503, &b"1"[..]));
+    }
+
+    #[test]
+    fn the_reason_of_an_internal_failure_is_not_told() {
+        let error = ApiError::Core(Error::Failed { model: "iris".into(), reason: "secret".into() });
+        assert!(!error.told().contains("secret"));
+    }
+}

@@ -1,0 +1,125 @@
+//! The server's own metrics, beside those of core in the same registry.
+
+use std::time::{Duration, Instant};
+
+use hedef_core::ModelId;
+use hedef_core::metrics::SECONDS;
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder, Gauge, HistogramOpts, HistogramVec, IntCounter, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+/// The label of a request whose model is not known: refused before it was found, or not there at all.
+const UNKNOWN: &str = "unknown";
+
+/// What the server counts.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    request_seconds: HistogramVec,
+    pub(crate) in_flight: IntGauge,
+    pub(crate) request_bytes: IntCounter,
+    pub(crate) response_bytes: IntCounter,
+    uptime: Gauge,
+    started: Instant,
+    registry: Registry,
+}
+
+impl Metrics {
+    /// Declares every metric in `registry`, from which [`Metrics::text`] tells them all.
+    pub(crate) fn new(registry: Registry) -> Result<Self, prometheus::Error> {
+        let request_seconds = HistogramOpts::new(
+            "hedef_request_duration_seconds",
+            "Time from the head of a scoring request to its answer, refused requests included.",
+        );
+        let build = IntGaugeVec::new(Opts::new("hedef_build_info", "1, labelled with what runs."), &["version"])?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        add(&registry, build)?;
+        #[cfg(target_os = "linux")]
+        registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        Ok(Self {
+            request_seconds: add(
+                &registry,
+                HistogramVec::new(
+                    request_seconds.buckets(SECONDS.to_vec()),
+                    &["model", "version", "protocol", "outcome"],
+                )?,
+            )?,
+            in_flight: add(
+                &registry,
+                IntGauge::new("hedef_http_requests_in_flight", "HTTP requests that are being answered now.")?,
+            )?,
+            request_bytes: add(
+                &registry,
+                IntCounter::new("hedef_http_request_bytes_total", "Bytes of request bodies, as they arrived.")?,
+            )?,
+            response_bytes: add(
+                &registry,
+                IntCounter::new("hedef_http_response_bytes_total", "Bytes of response bodies, as they were sent.")?,
+            )?,
+            uptime: add(&registry, Gauge::new("hedef_uptime_seconds", "Time since the server started.")?)?,
+            started: Instant::now(),
+            registry,
+        })
+    }
+
+    /// Observes one scoring request, whatever became of it.
+    pub(crate) fn scored(&self, model: Option<&ModelId>, protocol: Protocol, outcome: &str, took: Duration) {
+        let version = model.map(|id| id.version.to_string());
+        let labels = [
+            model.map_or(UNKNOWN, |id| id.name.as_str()),
+            version.as_deref().unwrap_or(UNKNOWN),
+            protocol.label(),
+            outcome,
+        ];
+        self.request_seconds.with_label_values(&labels).observe(took.as_secs_f64());
+    }
+
+    /// Everything in the registry in Prometheus' text format.
+    pub(crate) fn text(&self) -> Result<Vec<u8>, prometheus::Error> {
+        self.uptime.set(self.started.elapsed().as_secs_f64());
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+}
+
+/// The wire contract of a scoring request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// Open Inference Protocol.
+    V2,
+    /// KServe v1 and TensorFlow Serving.
+    V1,
+    /// Azure Machine Learning.
+    Azure,
+}
+
+impl Protocol {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::V2 => "v2",
+            Self::V1 => "v1",
+            Self::Azure => "azure",
+        }
+    }
+}
+
+fn add<T: Collector + Clone + 'static>(registry: &Registry, metric: T) -> Result<T, prometheus::Error> {
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_scoring_request_is_observed_once_and_told() {
+        let metrics = Metrics::new(Registry::new()).unwrap();
+        metrics.scored(None, Protocol::V2, "not_found", Duration::from_millis(3));
+        let text = String::from_utf8(metrics.text().unwrap()).unwrap();
+        let line = r#"hedef_request_duration_seconds_count{model="unknown",outcome="not_found",protocol="v2",version="unknown"} 1"#;
+        assert!(text.contains(line), "{text}");
+        assert!(text.contains("hedef_uptime_seconds") && text.contains("process_cpu_seconds_total"));
+    }
+}

@@ -1,0 +1,58 @@
+//! Every route.
+
+use axum::Router;
+use axum::extract::Request;
+
+use crate::app::App;
+use crate::error::ApiError;
+use crate::middleware;
+use crate::routes::{health, metrics, model_info, repository, v2};
+
+/// All routes with everything around them.
+pub(crate) fn new(app: App) -> Router {
+    let routes = Router::new()
+        .merge(health::routes())
+        .merge(metrics::routes())
+        .merge(v2::routes(&app))
+        .merge(model_info::routes())
+        .merge(repository::routes())
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method);
+    middleware::wrap(routes, &app).with_state(app)
+}
+
+async fn no_route(request: Request) -> ApiError {
+    ApiError::NoRoute(request.uri().path().into())
+}
+
+async fn no_method(request: Request) -> ApiError {
+    ApiError::NoMethod(request.method().clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use http::Request;
+
+    use crate::testing::house;
+
+    #[tokio::test]
+    async fn a_path_that_nobody_owns_is_404_in_json() {
+        let answer = house(|_| {}).get("/nothing/here").await;
+        assert_eq!((answer.status, answer.header("content-type")), (404, Some("application/json")));
+        assert_eq!(answer.json()["error"], "there is nothing at `/nothing/here`");
+    }
+
+    #[tokio::test]
+    async fn a_wrong_method_is_405_and_told_which_are_right() {
+        let answer = house(|_| {}).post("/v2/health/live", "").await;
+        assert_eq!((answer.status, answer.header("allow")), (405, Some("GET,HEAD")));
+        assert!(answer.json()["error"].as_str().unwrap().starts_with("`POST` is not allowed here"));
+    }
+
+    #[tokio::test]
+    async fn head_is_get_without_the_body() {
+        let answer = house(|_| {}).send(Request::head("/v2/health/live").body(Body::empty()).unwrap()).await;
+        assert_eq!((answer.status, answer.header("content-length"), answer.text()), (200, Some("13"), ""));
+    }
+}

@@ -1,0 +1,7 @@
+//! The routes, one file for each family of paths.
+
+pub(crate) mod health;
+pub(crate) mod metrics;
+pub(crate) mod model_info;
+pub(crate) mod repository;
+pub(crate) mod v2;

@@ -1,0 +1,83 @@
+//! A model's configuration and statistics, the extensions that `perf_analyzer` reads.
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::get;
+use hedef_core::statistics::Snapshot;
+use hedef_core::{Model, ModelId};
+use hedef_protocols::v2;
+
+use crate::app::App;
+use crate::body::Json;
+use crate::error::ApiError;
+use crate::overrides::{gpus, kind_of};
+use crate::target::Target;
+
+/// `…/config` and `…/stats`.
+pub(crate) fn routes() -> Router<App> {
+    let model = |path: &str| {
+        Router::new().route(&format!("{path}/config"), get(config)).route(&format!("{path}/stats"), get(statistics))
+    };
+    Router::new()
+        .route("/v2/models/stats", get(all_statistics))
+        .merge(model("/v2/models/{model}"))
+        .merge(model("/v2/models/{model}/versions/{version}"))
+}
+
+async fn config(State(app): State<App>, target: Target) -> Result<Json, ApiError> {
+    let model = app.repository.model(&target.model, target.version.as_deref())?;
+    let versions = app.repository.versions(&target.model)?;
+    let device = &model.status().device;
+    Ok(Json(v2::config(&v2::ModelConfig {
+        name: model.id().name.as_str(),
+        max_batch_size: model.status().max_batch_rows,
+        signature: model.signature(),
+        instances: model.status().instances,
+        kind: kind_of(device),
+        gpus: &gpus(device),
+        version_policy: v2::VersionPolicy::Specific(versions),
+        dynamic_batching: model.status().max_batch_rows > 1,
+        default_model_filename: "model.onnx",
+    })))
+}
+
+async fn statistics(State(app): State<App>, target: Target) -> Result<Json, ApiError> {
+    let model = app.repository.model(&target.model, target.version.as_deref())?;
+    Ok(Json(v2::statistics(&[snapshot(&model)])))
+}
+
+async fn all_statistics(State(app): State<App>) -> Json {
+    let models = app.repository.models();
+    Json(v2::statistics(&models.iter().map(|model| snapshot(model)).collect::<Vec<_>>()))
+}
+
+fn snapshot(model: &Model) -> (ModelId, Snapshot) {
+    (model.id().clone(), model.statistics().snapshot())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::house;
+
+    #[tokio::test]
+    async fn the_configuration_tells_what_runs() {
+        let config = house(|_| {}).get("/v2/models/double/config").await.json();
+        assert_eq!((&config["max_batch_size"], &config["input"][0]["dims"]), (&json!(8), &json!([2])));
+        assert_eq!(config["instance_group"][0]["kind"], "KIND_CPU");
+        assert_eq!(config["version_policy"], json!({ "specific": { "versions": [1, 3] } }));
+    }
+
+    #[tokio::test]
+    async fn statistics_count_rows_and_runs() {
+        let house = house(|_| {});
+        let body = r#"{"inputs":[{"name":"x","datatype":"FP32","shape":[3,2],"data":[1,2,3,4,5,6]}]}"#;
+        assert_eq!(house.post("/v2/models/double/infer", body).await.status, 200);
+        let one = house.get("/v2/models/double/versions/3/stats").await.json();
+        let stats = &one["model_stats"][0];
+        assert_eq!((&stats["inference_count"], &stats["execution_count"]), (&json!(3), &json!(1)));
+        let all = house.get("/v2/models/stats").await.json();
+        assert_eq!(all["model_stats"].as_array().unwrap().len(), 4);
+    }
+}

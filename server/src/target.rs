@@ -1,0 +1,48 @@
+//! Which model a path names.
+
+use axum::extract::{FromRequestParts, RawPathParams};
+use http::request::Parts;
+
+use crate::error::ApiError;
+
+/// The `{model}` and the `{version}` of a path. Without a version, the repository picks one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) model: String,
+    pub(crate) version: Option<String>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Target {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let no_route = |parts: &Parts| ApiError::NoRoute(parts.uri.path().into());
+        let params = RawPathParams::from_request_parts(parts, state).await.map_err(|_| no_route(parts))?;
+        let find = |name| params.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned());
+        let model = find("model").ok_or_else(|| no_route(parts))?;
+        Ok(Self { model, version: find("version") })
+    }
+}
+
+/// The target of `…:predict`, the verb at the end of the last segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Predict(pub(crate) Target);
+
+impl<S: Send + Sync> FromRequestParts<S> for Predict {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let mut target = Target::from_request_parts(parts, state).await?;
+        let last = target.version.as_mut().unwrap_or(&mut target.model);
+        let no_route = || ApiError::NoRoute(parts.uri.path().into());
+        let (name, verb) = last.rsplit_once(':').ok_or_else(no_route)?;
+        match verb {
+            "predict" => {
+                *last = name.to_owned();
+                Ok(Self(target))
+            }
+            "classify" | "regress" | "explain" => Err(ApiError::Verb(verb.into())),
+            _ => Err(no_route()),
+        }
+    }
+}
