@@ -14,7 +14,7 @@ pub(crate) fn start(settings: &Logging, usual: &str) {
         Err(error) => (EnvFilter::new("info"), Some(error)),
     };
     // ONNX Runtime's own chatter is of use to its developers only.
-    let filter = match "ort=warn".parse() {
+    let filter = match "ort=error".parse() {
         Ok(quiet) if !wanted.contains("ort=") => filter.add_directive(quiet),
         _ => filter,
     };

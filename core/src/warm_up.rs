@@ -12,6 +12,10 @@ use crate::{Data, DataType, Dim, Shape, ShapeMismatch, Signature, Tensor, Tensor
 /// images often want more.
 const FREE_SIZES: [usize; 4] = [8, 1, 32, 224];
 
+/// The smallest whole number of generated inputs, tried in this order. Zero comes last: as a step or a length it ends
+/// the process in some of ONNX Runtime's kernels (STFT divides by it), but a table of two rows has no row 2.
+const FLOORS: [u8; 2] = [1, 0];
+
 /// What the warm-up found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
@@ -32,20 +36,16 @@ pub(crate) fn run(backend: &mut dyn Backend, given: &BTreeMap<String, WarmUp>) -
     if !given.is_empty() {
         let inputs = signature.inputs.iter().enumerate().map(|(index, spec)| match given.get(&*spec.name) {
             Some(given) => read(given, spec).map_err(|reason| format!("warm_up.{}: {reason}", spec.name)),
-            None => Sizes { rows: 1, free: 1 }.generate(&signature, index, 0).map_err(|error| error.to_string()),
+            None => Guess { free: 1, floor: 1 }.generate(&signature, index, 1, 0).map_err(|error| error.to_string()),
         });
         let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
         run_all(backend, &inputs).map_err(|error| format!("warm-up with the inputs of model.toml: {error}"))?;
     }
     let mut complaint = None;
-    for free in FREE_SIZES {
-        let sizes = Sizes { rows: 1, free };
-        match sizes.request(&signature, 0).and_then(|inputs| run_all(backend, &inputs)) {
-            Ok(_) => return Ok(Outcome { complaint: None, independent_rows: prove(backend, &signature, free) }),
+    for guess in guesses(&signature) {
+        match guess.request(&signature, 1, 0).and_then(|inputs| run_all(backend, &inputs)) {
+            Ok(_) => return Ok(Outcome { complaint: None, independent_rows: prove(backend, &signature, guess) }),
             Err(error) => complaint = complaint.or(Some(error)),
-        }
-        if signature.inputs.iter().all(|spec| spec.dims.iter().flatten().skip(1).all(|dim| !dim.is_free())) {
-            break;
         }
     }
     let reason = "generated inputs do not run, so nothing shows that rows are independent".to_owned();
@@ -57,11 +57,11 @@ pub(crate) fn run(backend: &mut dyn Backend, given: &BTreeMap<String, WarmUp>) -
 /// Shapes alone do not tell: an axis 0 of free size may be a sequence, or the model may average over it. So three
 /// requests, of one, one and two rows, are run one by one and together: only where the answers agree may requests
 /// share a run.
-fn prove(backend: &mut dyn Backend, signature: &Signature, free: usize) -> Result<(), String> {
+fn prove(backend: &mut dyn Backend, signature: &Signature, guess: Guess) -> Result<(), String> {
     if !signature.could_batch() {
         return Err("axis 0 is not free in every input and output".into());
     }
-    let request = |(rows, trial)| Sizes { rows, free }.request(signature, trial);
+    let request = |(rows, trial)| guess.request(signature, rows, trial);
     let requests = [(1, 1), (1, 2), (2, 3)].into_iter().map(request).collect::<Result<Vec<_>, _>>()?;
     let column = |at: usize| Tensor::concat(&requests.iter().filter_map(|inputs| inputs.get(at)).collect::<Vec<_>>());
     let together: Option<Vec<_>> = (0..signature.inputs.len()).map(column).collect();
@@ -88,28 +88,41 @@ fn run_all(backend: &mut dyn Backend, inputs: &[Tensor]) -> Result<Vec<Tensor>, 
     backend.run(&inputs.iter().collect::<Vec<_>>(), &outputs).map_err(|error| error.to_string())
 }
 
-/// The sizes of free dimensions in a generated request.
+/// What generated inputs are made with.
 #[derive(Clone, Copy)]
-struct Sizes {
-    rows: usize,
+struct Guess {
+    /// The size of free dimensions other than the rows.
     free: usize,
+    /// The smallest whole number.
+    floor: u8,
 }
 
-impl Sizes {
-    fn request(self, signature: &Signature, trial: u64) -> Result<Vec<Tensor>, String> {
-        let tensors = (0..signature.inputs.len()).map(|index| self.generate(signature, index, trial));
+/// The guesses that differ for this signature.
+fn guesses(signature: &Signature) -> Vec<Guess> {
+    let inner = |spec: &TensorSpec| spec.dims.iter().flatten().skip(1).any(Dim::is_free);
+    let whole = |spec: &TensorSpec| {
+        !matches!(spec.data_type, DataType::Fp16 | DataType::Bf16 | DataType::Fp32 | DataType::Fp64)
+    };
+    let sizes = if signature.inputs.iter().any(inner) { &FREE_SIZES[..] } else { &FREE_SIZES[..1] };
+    let floors = if signature.inputs.iter().any(whole) { &FLOORS[..] } else { &FLOORS[..1] };
+    sizes.iter().flat_map(|&free| floors.iter().map(move |&floor| Guess { free, floor })).collect()
+}
+
+impl Guess {
+    fn request(self, signature: &Signature, rows: usize, trial: u64) -> Result<Vec<Tensor>, String> {
+        let tensors = (0..signature.inputs.len()).map(|index| self.generate(signature, index, rows, trial));
         tensors.collect::<Result<_, _>>().map_err(|error| error.to_string())
     }
 
     /// Makes a tensor for the input at `index`, with small and varied values.
-    fn generate(self, signature: &Signature, index: usize, trial: u64) -> Result<Tensor, ShapeMismatch> {
+    fn generate(self, signature: &Signature, index: usize, rows: usize, trial: u64) -> Result<Tensor, ShapeMismatch> {
         let axis_0 = |spec: &TensorSpec| spec.dims.as_ref().and_then(|dims| dims.first().cloned());
         let rows_symbol = signature.inputs.first().and_then(axis_0);
         let Some(spec) = signature.inputs.get(index) else { return Tensor::from_elements([0], Vec::<u8>::new()) };
         let size = |(axis, dim): (usize, &Dim)| match dim {
             Dim::Fixed(size) => *size,
-            Dim::Symbol(_) if Some(dim) == rows_symbol.as_ref() => self.rows,
-            Dim::Symbol(_) | Dim::Free if axis == 0 => self.rows,
+            Dim::Symbol(_) if Some(dim) == rows_symbol.as_ref() => rows,
+            Dim::Symbol(_) | Dim::Free if axis == 0 => rows,
             Dim::Symbol(_) | Dim::Free => self.free,
         };
         let dims = spec.dims.as_deref().unwrap_or(&[Dim::Free]);
@@ -119,25 +132,33 @@ impl Sizes {
         if elements > 1 << 28 {
             return Err(ShapeMismatch { shape, elements: 0 });
         }
-        let mut numbers = Numbers((trial << 32) ^ u64::try_from(index).unwrap_or(0));
+        let seed = (trial << 32) ^ u64::try_from(index).unwrap_or(0);
+        let mut numbers = Numbers { seed, floor: self.floor };
         Tensor::new(shape, numbers.data(spec.data_type, elements))
     }
 }
 
 /// A fixed sequence of varied numbers (splitmix64), so that a warm-up is the same every time.
-struct Numbers(u64);
+struct Numbers {
+    seed: u64,
+    floor: u8,
+}
 
 impl Numbers {
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.seed ^ (self.seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
     }
 
-    /// 0 or 1: an index or a mask that most models take.
-    fn bit(&mut self) -> u8 {
-        u8::from(self.next() & 1 == 1)
+    fn bit(&mut self) -> bool {
+        self.next() & 1 == 1
+    }
+
+    /// One of two small numbers: an index, a length or a mask that most models take.
+    fn whole(&mut self) -> u8 {
+        self.floor + u8::from(self.bit())
     }
 
     /// From 0 up to 1.
@@ -148,20 +169,20 @@ impl Numbers {
     fn data(&mut self, data_type: DataType, count: usize) -> Data {
         let each = 0..count;
         match data_type {
-            DataType::Bool => Data::Bool(each.map(|_| self.bit() == 1).collect()),
-            DataType::Uint8 => Data::Uint8(each.map(|_| self.bit()).collect()),
-            DataType::Uint16 => Data::Uint16(each.map(|_| self.bit().into()).collect()),
-            DataType::Uint32 => Data::Uint32(each.map(|_| self.bit().into()).collect()),
-            DataType::Uint64 => Data::Uint64(each.map(|_| self.bit().into()).collect()),
-            DataType::Int8 => Data::Int8(each.map(|_| i8::from(self.bit() == 1)).collect()),
-            DataType::Int16 => Data::Int16(each.map(|_| self.bit().into()).collect()),
-            DataType::Int32 => Data::Int32(each.map(|_| self.bit().into()).collect()),
-            DataType::Int64 => Data::Int64(each.map(|_| self.bit().into()).collect()),
+            DataType::Bool => Data::Bool(each.map(|_| self.bit()).collect()),
+            DataType::Uint8 => Data::Uint8(each.map(|_| self.whole()).collect()),
+            DataType::Uint16 => Data::Uint16(each.map(|_| self.whole().into()).collect()),
+            DataType::Uint32 => Data::Uint32(each.map(|_| self.whole().into()).collect()),
+            DataType::Uint64 => Data::Uint64(each.map(|_| self.whole().into()).collect()),
+            DataType::Int8 => Data::Int8(each.map(|_| i8::try_from(self.whole()).unwrap_or(1)).collect()),
+            DataType::Int16 => Data::Int16(each.map(|_| self.whole().into()).collect()),
+            DataType::Int32 => Data::Int32(each.map(|_| self.whole().into()).collect()),
+            DataType::Int64 => Data::Int64(each.map(|_| self.whole().into()).collect()),
             DataType::Fp16 => Data::Fp16(each.map(|_| f16::from_f32(self.fraction())).collect()),
             DataType::Bf16 => Data::Bf16(each.map(|_| bf16::from_f32(self.fraction())).collect()),
             DataType::Fp32 => Data::Fp32(each.map(|_| self.fraction()).collect()),
             DataType::Fp64 => Data::Fp64(each.map(|_| self.fraction().into()).collect()),
-            DataType::Bytes => Data::Bytes(each.map(|_| format!("warm up {}", self.bit()).into_bytes()).collect()),
+            DataType::Bytes => Data::Bytes(each.map(|_| format!("warm up {}", self.whole()).into_bytes()).collect()),
         }
     }
 }

@@ -313,7 +313,7 @@ def only(stats):
 def refuse_at_run_time(client):
     """A model that fails while it runs gives an error, and goes on serving."""
     index = np.array([[7]], np.int64)
-    expect_refusal(500, ["pick"], lambda: ask(client, "pick", tensor("index", index)))
+    expect_refusal(400, ["pick"], lambda: ask(client, "pick", tensor("index", index)))
     found = ask(client, "pick", tensor("index", np.array([[2]], np.int64))).as_numpy("number")
     expect_same(found, np.array([[30]], np.float32))
 
