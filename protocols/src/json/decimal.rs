@@ -1,5 +1,7 @@
 use std::cmp::Ordering;
 
+use half::{bf16, f16};
+
 /// The exact value of a finite JSON number, for the rare texts that need more than a parse.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Decimal {
@@ -41,39 +43,81 @@ pub(super) fn integer(text: &str) -> Option<i128> {
     Some(if text.starts_with('-') { -magnitude } else { magnitude })
 }
 
-/// Rounds the number that `text` spells to a narrower format in one step, to nearest with ties to even.
-///
-/// `narrow` rounds an `f32` so. Its argument is the text's value rounded to odd: the last bit says whether anything
-/// was cut off, so that a format with at least two bits less loses nothing by the detour.
-pub(super) fn round_once<T>(text: &str, narrow: impl Fn(f32) -> T, widen: impl Fn(&T) -> f32) -> Option<T> {
+/// A format narrower than FP32, to which [`f32`] values round to nearest with ties to even.
+pub(super) trait Narrow: Sized {
+    /// Rounds.
+    fn narrow(single: f32) -> Self;
+    /// The same value as an `f32`.
+    fn widen(&self) -> f32;
+}
+
+impl Narrow for f16 {
+    fn narrow(single: f32) -> Self {
+        Self::from_f32(single)
+    }
+
+    fn widen(&self) -> f32 {
+        self.to_f32()
+    }
+}
+
+impl Narrow for bf16 {
+    fn narrow(single: f32) -> Self {
+        Self::from_f32(single)
+    }
+
+    fn widen(&self) -> f32 {
+        self.to_f32()
+    }
+}
+
+/// Rounds the number that `text` spells in one step, to nearest with ties to even.
+pub(super) fn round_once<T: Narrow>(text: &str) -> Option<T> {
     let double: f64 = text.parse().ok()?;
-    #[expect(clippy::cast_possible_truncation, reason = "rounding is what is wanted, and made good below")]
-    let single = double as f32;
-    if !double.is_finite() {
-        return Some(narrow(single));
-    }
+    Some(round_double(double).unwrap_or_else(|| {
+        let single = to_single(double);
+        to_odd(single, Decimal::new(text).cmp(&Decimal::new(&format!("{single:.160e}"))))
+    }))
+}
+
+/// Rounds the number that `double` is nearest to; `None` where that takes more digits than a double has.
+#[inline]
+pub(super) fn round_double<T: Narrow>(double: f64) -> Option<T> {
+    let single = to_single(double);
     let order = double.abs().total_cmp(&f64::from(single).abs());
-    let direct = narrow(single);
-    if order == Ordering::Equal && widen(&direct).to_bits() == single.to_bits() {
-        return Some(direct);
+    if order != Ordering::Equal {
+        return Some(to_odd(single, order));
     }
-    let order = order.then_with(|| Decimal::new(text).cmp(&Decimal::new(&format!("{single:.160e}"))));
-    let odd = match order {
-        Ordering::Equal => single.to_bits(),
-        Ordering::Greater => single.to_bits() | 1,
-        Ordering::Less => (single.to_bits() - 1) | 1,
-    };
-    Some(narrow(f32::from_bits(odd)))
+    let direct = T::narrow(single);
+    (!single.is_finite() || direct.widen().to_bits() == single.to_bits()).then_some(direct)
+}
+
+/// Rounds a number of which `single` is the nearest FP32 and to which it compares as `order` says, both without
+/// their signs.
+///
+/// On the way it is rounded to odd: the last bit says whether anything was cut off, so that a format with at least
+/// two bits less loses nothing by the detour.
+#[inline]
+fn to_odd<T: Narrow>(single: f32, order: Ordering) -> T {
+    let bits = single.to_bits();
+    T::narrow(f32::from_bits(match order {
+        Ordering::Equal => bits,
+        Ordering::Greater => bits | 1,
+        Ordering::Less => (bits - 1) | 1,
+    }))
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "rounding is what is wanted")]
+const fn to_single(double: f64) -> f32 {
+    double as f32
 }
 
 #[cfg(test)]
 mod tests {
-    use half::{bf16, f16};
-
     use super::*;
 
     fn fp16(text: &str) -> f16 {
-        round_once(text, f16::from_f32, |half| half.to_f32()).unwrap()
+        round_once(text).unwrap()
     }
 
     #[test]
@@ -110,6 +154,19 @@ mod tests {
     }
 
     #[test]
+    fn a_double_rounds_as_its_text_does() {
+        for step in 0..200_000_u32 {
+            let double = f64::from(step) * 0.000_123_7 - 3.1;
+            let text = double.to_string();
+            assert_eq!(round_double(double).unwrap_or_else(|| fp16(&text)), fp16(&text));
+            let bfloat = round_once::<bf16>(&text).unwrap();
+            assert_eq!(round_double(double).unwrap_or(bfloat), bfloat);
+        }
+        assert_eq!(round_double(0.1), Some(fp16("0.1")));
+        assert_eq!(round_double::<f16>(1.000_488_281_25), None);
+    }
+
+    #[test]
     fn every_half_and_every_bfloat_reads_its_own_text() {
         for bits in 0..=u16::MAX {
             let half = f16::from_bits(bits);
@@ -119,7 +176,7 @@ mod tests {
             }
             if bfloat.is_finite() {
                 let text = format!("{:e}", bfloat.to_f32());
-                assert_eq!(round_once(&text, bf16::from_f32, |b| b.to_f32()).unwrap().to_bits(), bits);
+                assert_eq!(round_once::<bf16>(&text).unwrap().to_bits(), bits);
             }
         }
     }

@@ -99,6 +99,15 @@ impl<T: FromScalar> Scan<'_, T> {
 
     #[inline]
     fn element(&mut self, reader: &mut Reader<'_>, index: Option<usize>) -> Result<(), Error> {
+        if let Some((element, length)) = T::plain(reader.rest()) {
+            reader.advance(length);
+            self.elements.push(element);
+            return Ok(());
+        }
+        self.any_element(reader, index)
+    }
+
+    fn any_element(&mut self, reader: &mut Reader<'_>, index: Option<usize>) -> Result<(), Error> {
         if matches!(reader.peek()?, Next::Array | Next::Object) {
             let found = if reader.peek()? == Next::Array { "a list" } else { "an object" };
             return Err(Error::unexpected(self.place(index), expectation(T::DATA_TYPE), found));

@@ -6,6 +6,8 @@
 
 mod decimal;
 mod elements;
+mod escape;
+mod plain;
 mod reader;
 mod scalar;
 #[cfg(test)]

@@ -25,7 +25,7 @@ const MAX_DEPTH: usize = 64;
 #[derive(Clone, Debug)]
 pub struct Reader<'a> {
     text: &'a str,
-    at: usize,
+    pub(super) at: usize,
     /// Where `text` begins in the whole text, for messages.
     origin: usize,
     depth: usize,
@@ -127,6 +127,19 @@ impl<'a> Reader<'a> {
             self.digits()?;
         }
         Ok(self.since(start))
+    }
+
+    /// The bytes from the next value on.
+    #[inline]
+    pub(super) fn rest(&mut self) -> &'a [u8] {
+        self.skip_whitespace();
+        self.text.as_bytes().get(self.at..).unwrap_or_default()
+    }
+
+    /// Takes `length` bytes of [`Reader::rest`], which are ASCII.
+    #[inline]
+    pub(super) const fn advance(&mut self, length: usize) {
+        self.at += length;
     }
 
     /// Takes a string and resolves its escapes.
@@ -269,83 +282,13 @@ impl<'a> Reader<'a> {
         if word { Ok(self.since(start)) } else { Err(self.expected("a digit")) }
     }
 
-    /// Reads on from the first byte of a string that cannot be borrowed: an escape or an error.
-    #[cold]
-    fn escaped(&mut self, start: usize) -> Result<String, Error> {
-        let mut text = self.since(start).to_string();
-        loop {
-            match self.byte() {
-                Some(b'"') => {
-                    self.at += 1;
-                    return Ok(text);
-                }
-                Some(b'\\') => {
-                    self.at += 1;
-                    text.push(self.escape()?);
-                }
-                Some(_) => return Err(self.expected("no control character in a string")),
-                None => return Err(self.expected("`\"`")),
-            }
-            let start = self.at;
-            self.skip_plain();
-            text.push_str(self.since(start));
-        }
-    }
-
-    fn escape(&mut self) -> Result<char, Error> {
-        let character = match self.byte() {
-            Some(c @ (b'"' | b'\\' | b'/')) => char::from(c),
-            Some(b'b') => '\u{8}',
-            Some(b'f') => '\u{c}',
-            Some(b'n') => '\n',
-            Some(b'r') => '\r',
-            Some(b't') => '\t',
-            Some(b'u') => return self.unicode_escape(),
-            _ => return Err(self.expected("an escape")),
-        };
-        self.at += 1;
-        Ok(character)
-    }
-
-    fn unicode_escape(&mut self) -> Result<char, Error> {
-        let first = self.code_unit()?;
-        let code = match first {
-            0xD800..=0xDBFF => {
-                if !self.take(b'\\') {
-                    return Err(self.expected("the second half of a surrogate pair"));
-                }
-                let second = self.code_unit()?;
-                if !(0xDC00..=0xDFFF).contains(&second) {
-                    return Err(self.expected("the second half of a surrogate pair before this"));
-                }
-                0x1_0000 + ((first - 0xD800) << 10) + (second - 0xDC00)
-            }
-            code => code,
-        };
-        char::from_u32(code).ok_or_else(|| self.expected("a whole surrogate pair before this"))
-    }
-
-    /// Takes `u` and four hexadecimal digits.
-    fn code_unit(&mut self) -> Result<u32, Error> {
-        if !self.take(b'u') {
-            return Err(self.expected("the second half of a surrogate pair"));
-        }
-        let mut unit = 0;
-        for _ in 0..4 {
-            let digit = self.byte().and_then(|byte| char::from(byte).to_digit(16));
-            unit = unit * 16 + digit.ok_or_else(|| self.expected("four hexadecimal digits"))?;
-            self.at += 1;
-        }
-        Ok(unit)
-    }
-
     #[inline]
-    fn byte(&self) -> Option<u8> {
+    pub(super) fn byte(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
 
     #[inline]
-    fn take(&mut self, byte: u8) -> bool {
+    pub(super) fn take(&mut self, byte: u8) -> bool {
         let next = self.byte() == Some(byte);
         self.at += usize::from(next);
         next
@@ -380,14 +323,14 @@ impl<'a> Reader<'a> {
 
     /// Skips to the next quote, backslash or control character.
     #[inline]
-    fn skip_plain(&mut self) {
+    pub(super) fn skip_plain(&mut self) {
         let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
         let special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1F);
         self.at += rest.iter().position(special).unwrap_or(rest.len());
     }
 
     #[inline]
-    fn since(&self, start: usize) -> &'a str {
+    pub(super) fn since(&self, start: usize) -> &'a str {
         self.text.get(start..self.at).unwrap_or_default()
     }
 }

@@ -4,7 +4,8 @@ use std::fmt;
 use half::{bf16, f16};
 use hedef_core::{Data, DataType, Element};
 
-use super::decimal::{integer, round_once};
+use super::decimal::{integer, round_double, round_once};
+use super::plain;
 
 /// A JSON value that is no array and no object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +84,11 @@ pub(super) trait FromScalar: Element {
     fn from_scalar(scalar: &mut Scalar<'_>) -> Option<Self>;
     /// What is taken, in words.
     fn expected() -> String;
+    /// The element at the front of `bytes` and its length, if it is spelled plainly enough to be read in one pass.
+    #[inline]
+    fn plain(_bytes: &[u8]) -> Option<(Self, usize)> {
+        None
+    }
 }
 
 impl FromScalar for bool {
@@ -125,6 +131,12 @@ macro_rules! integers {
             fn expected() -> String {
                 format!("{} (a whole number from {} to {})", Self::DATA_TYPE, Self::MIN, Self::MAX)
             }
+
+            #[inline]
+            fn plain(bytes: &[u8]) -> Option<(Self, usize)> {
+                let (value, length) = plain::integer(bytes)?;
+                Some((Self::try_from(value).ok()?, length))
+            }
         })*
     };
 }
@@ -142,7 +154,7 @@ fn spelled_otherwise<T: TryFrom<i128>>(text: &str) -> Option<T> {
 }
 
 macro_rules! floats {
-    ($($element:ty: $parse:expr;)*) => {
+    ($($element:ty: $parse:expr, $plain:expr;)*) => {
         $(impl FromScalar for $element {
             #[inline]
             fn from_scalar(scalar: &mut Scalar<'_>) -> Option<Self> {
@@ -159,12 +171,18 @@ macro_rules! floats {
             fn expected() -> String {
                 format!("{} (a number from {:e} to {:e})", Self::DATA_TYPE, Self::MIN, Self::MAX)
             }
+
+            #[inline]
+            fn plain(bytes: &[u8]) -> Option<(Self, usize)> {
+                let (value, length) = plain::float(bytes)?;
+                Some(($plain(value)?, length))
+            }
         })*
     };
 }
 floats! {
-    f16: |text| round_once(text, f16::from_f32, |half| half.to_f32());
-    bf16: |text| round_once(text, bf16::from_f32, |bfloat| bfloat.to_f32());
-    f32: |text: &str| text.parse().ok();
-    f64: |text: &str| text.parse().ok();
+    f16: round_once, |double| round_double(double).filter(|half: &Self| half.is_finite());
+    bf16: round_once, round_double;
+    f32: |text: &str| text.parse().ok(), plain::to_f32;
+    f64: |text: &str| text.parse().ok(), Some;
 }
