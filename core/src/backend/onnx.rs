@@ -14,6 +14,7 @@ use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, Session, Sess
 use ort::value::{DynMap, DynValue, Outlet, PrimitiveTensorElementType, TensorElementType, TensorRef, ValueType};
 
 use super::{Backend, RunError};
+use crate::preflight::explain;
 use crate::tensor::Element;
 use crate::{Data, DataType, Device, Dim, Error, Shape, Signature, Tensor, TensorSpec};
 
@@ -338,7 +339,8 @@ fn entries(map: &DynMap) -> ort::Result<Vec<(Cow<'static, str>, f32)>> {
 /// ONNX Runtime blames the caller with one code only.
 fn refusal(error: ort::Error) -> RunError {
     match error.code() {
-        ort::ErrorCode::InvalidArgument => RunError::Inputs(error.message().to_owned()),
+        // The text goes to the caller, so it must not tell paths.
+        ort::ErrorCode::InvalidArgument => RunError::Inputs(explain(error.message())),
         _ => RunError::Runtime(error.message().to_owned()),
     }
 }
