@@ -1,0 +1,34 @@
+//! What the tests read from their surroundings.
+
+use std::path::{Path, PathBuf};
+
+/// Whether this is the run that has to prove everything.
+pub(crate) fn ci() -> bool {
+    std::env::var("CI").is_ok_and(|value| value == "true" || value == "1")
+}
+
+/// Whether the long forms of tests run: in CI, and where `HEDEF_TESTS_FULL=1` asks for them.
+pub(crate) fn full() -> bool {
+    ci() || std::env::var("HEDEF_TESTS_FULL").is_ok_and(|value| value == "1")
+}
+
+/// The program of that name on the path.
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
+/// The checkout.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// The sample models.
+pub(crate) fn samples() -> PathBuf {
+    root().join("models")
+}
+
+/// Where cargo builds.
+pub(crate) fn target() -> &'static Path {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap()
+}
