@@ -23,6 +23,8 @@ pub enum Error {
          ask for `binary_data`, or for base64 with the output's parameter `content_type`"
     )]
     NotText { output: String, index: usize },
+    #[error("{problem}; the model takes {expected}, for example {example}")]
+    Rows { problem: String, expected: String, example: String },
     #[error(transparent)]
     Request(#[from] InvalidRequest),
 }
@@ -44,6 +46,7 @@ impl Error {
             | Self::Missing { .. }
             | Self::Unexpected { .. }
             | Self::NotText { .. }
+            | Self::Rows { .. }
             | Self::Request(_) => Kind::InvalidArgument,
             Self::Unsupported { .. } => Kind::Unsupported,
         }

@@ -4,6 +4,7 @@
 
 mod error;
 pub mod json;
+pub mod rows;
 pub mod v2;
 
 pub use error::Error;
