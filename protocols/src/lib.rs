@@ -5,6 +5,7 @@
 mod error;
 pub mod json;
 pub mod rows;
+pub mod v1;
 pub mod v2;
 
 pub use error::Error;
