@@ -2,6 +2,7 @@
 //!
 //! One module for each protocol; [`json`] is what they share. Nothing here reads, writes or waits.
 
+pub mod azure;
 mod error;
 pub mod json;
 pub mod rows;
