@@ -5,6 +5,7 @@
 pub mod azure;
 mod error;
 pub mod json;
+pub mod openapi;
 pub mod rows;
 pub mod v1;
 pub mod v2;
