@@ -5,6 +5,7 @@
 pub mod azure;
 mod error;
 pub mod json;
+pub mod npy;
 pub mod openapi;
 pub mod rows;
 pub mod v1;
