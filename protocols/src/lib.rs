@@ -3,6 +3,7 @@
 //! One module for each protocol; [`json`] is what they share. Nothing here reads, writes or waits.
 
 pub mod azure;
+pub mod csv;
 mod error;
 pub mod json;
 pub mod npy;
