@@ -77,6 +77,18 @@ fn tensors_that_disagree_with_the_signature() {
 }
 
 #[test]
+fn the_signature_is_asked_before_any_element_is_read() {
+    let data = r#""data":["no number"]"#;
+    for keys in [
+        format!(r#""name":"x","datatype":"INT64","shape":[1,2],{data}"#),
+        format!(r#"{data},"name":"x","datatype":"INT64","shape":[1,2]"#),
+    ] {
+        refused(&keys, "input `x`: expected FP32 [-1,2], got INT64 [1,2]");
+    }
+    refused(&format!(r#""name":"q","datatype":"INT64","shape":[1,2],{data}"#), "unknown input `q`");
+}
+
+#[test]
 fn incomplete_and_contradictory_inputs() {
     refused(r#""datatype":"FP32","shape":[1,2],"data":[1,2]"#, "inputs[1]: `name` is missing");
     refused(r#""name":"x","shape":[1,2],"data":[1,2]"#, "input `x`: `datatype` is missing");

@@ -156,6 +156,14 @@ fn every_row_of_a_batch_is_classified() {
 }
 
 #[test]
+fn a_classification_of_no_classes_leaves_the_numbers() {
+    let input = r#""name":"x","shape":[1],"datatype":"FP32","data":[1]"#;
+    let wish = r#","outputs":[{"name":"y","parameters":{"classification":0}}]"#;
+    let decoded = decode(&body(input, wish), None, &one_input(DataType::Fp32, &[-1])).unwrap();
+    assert_eq!(decoded.reply.outputs[0].classification, None);
+}
+
+#[test]
 fn integers_are_classified_without_a_fraction() {
     let signature = one_input(DataType::Int64, &[3]);
     let y = Wish { name: "y".into(), classification: Some(2), binary: Some(true), ..Wish::default() };
