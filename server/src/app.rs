@@ -5,8 +5,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hedef_core::repository::Repository;
-use hedef_core::{Model, Request, Response};
+use hedef_core::repository::{IndexEntry, Repository};
+use hedef_core::{Model, ModelVersion, Request, Response};
 use tokio::time::timeout_at;
 
 use crate::call::Call;
@@ -57,6 +57,29 @@ impl App {
         let models = self.repository.models();
         let names: BTreeSet<_> = models.iter().map(|model| model.id().name.as_str()).collect();
         names.into_iter().map(String::from).collect()
+    }
+
+    /// What the index holds of a model, or of one version of it. Fails when that is nothing.
+    pub(crate) fn entries(&self, target: &Target) -> Result<Vec<IndexEntry>, ApiError> {
+        let version = target.version.as_deref();
+        let fits = |number: ModelVersion| version.is_none_or(|version| version == number.to_string());
+        let wanted =
+            |entry: &IndexEntry| entry.name.as_str() == target.model && entry.version.map_or(version.is_none(), fits);
+        let entries: Vec<_> = self.repository.index().into_iter().filter(wanted).collect();
+        let known = if entries.is_empty() { self.repository.model(&target.model, version).err() } else { None };
+        known.map_or(Ok(entries), |error| Err(error.into()))
+    }
+
+    /// The model behind `/score`: the one in the settings, else the only one that is known.
+    pub(crate) fn score_model(&self) -> Result<Target, ApiError> {
+        let setting = self.config.azure.score_model.as_ref();
+        let known: BTreeSet<_> = self.repository.index().into_iter().map(|entry| entry.name).collect();
+        let only = if known.len() == 1 { known.first() } else { None };
+        let model = setting.or(only).map(ToString::to_string).ok_or_else(|| {
+            let known: Vec<_> = known.iter().map(|name| format!("`{name}`")).collect();
+            ApiError::NoScoreModel(known.join(", "))
+        })?;
+        Ok(Target { model, version: None })
     }
 
     /// Where a model runs now, if it is loaded.

@@ -121,7 +121,10 @@ pub enum InvalidConfig {
     Zero { setting: &'static str },
     #[error("score model: {0}")]
     ScoreModel(String),
-    #[error("path prefix `{0}`: expected segments of A-Z a-z 0-9 . _ ~ - between slashes, such as `/api/iris`")]
+    #[error(
+        "path prefix `{0}`: expected segments of A-Z a-z 0-9 . _ ~ - between slashes, such as `/api/iris`, \
+         and not below /v1, /v2 or /metrics"
+    )]
     PathPrefix(String),
     #[error("CORS origin `{0}`: expected `*` or a scheme and a host, such as `https://example.com`")]
     Origin(String),
@@ -200,7 +203,8 @@ fn path_prefix(given: &str) -> Result<String, InvalidConfig> {
     }
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '~' | '-');
     let right = trimmed.split('/').all(|segment| !segment.is_empty() && segment.chars().all(allowed));
-    if right { Ok(format!("/{trimmed}")) } else { Err(InvalidConfig::PathPrefix(given.into())) }
+    let taken = trimmed.split('/').next().is_some_and(|first| matches!(first, "v1" | "v2" | "metrics"));
+    if right && !taken { Ok(format!("/{trimmed}")) } else { Err(InvalidConfig::PathPrefix(given.into())) }
 }
 
 #[cfg(test)]
@@ -225,7 +229,7 @@ mod tests {
         assert_eq!(path_prefix("").as_deref(), Ok(""));
         assert_eq!(path_prefix("/").as_deref(), Ok(""));
         assert_eq!(path_prefix("api/iris/").as_deref(), Ok("/api/iris"));
-        for wrong in ["a//b", "{m}", "a b", "*", "a?b"] {
+        for wrong in ["a//b", "{m}", "a b", "*", "a?b", "v2", "/v1/x"] {
             assert!(path_prefix(wrong).is_err(), "{wrong}");
         }
     }

@@ -17,8 +17,17 @@ pub(crate) enum ApiError {
     Protocol(#[from] hedef_protocols::Error),
     #[error("there is nothing at `{0}`")]
     NoRoute(String),
+    #[error("nothing can be posted to `{0}`: expected `:predict` at its end")]
+    NoVerb(String),
     #[error("`:{0}` is not done here: expected `:predict`")]
     Verb(String),
+    #[error(
+        "it is not said which model `/score` means: start the server with `--score-model NAME` (HEDEF_SCORE_MODEL), \
+         or send the header `azureml-model-deployment: NAME`; the models are {0}"
+    )]
+    NoScoreModel(String),
+    #[error("there is no document of version `{0}`: expected 2, 2.0, 3, 3.0 or 3.1")]
+    NoDocument(String),
     #[error("`{0}` is not allowed here: the Allow header lists the methods that are")]
     NoMethod(http::Method),
     #[error("the body is too large: at most {limit} bytes are allowed, counted after decompression")]
@@ -47,9 +56,10 @@ impl ApiError {
         match self {
             Self::Core(error) => error.kind(),
             Self::Protocol(error) => error.kind(),
-            Self::NoRoute(_) => Kind::NotFound,
+            Self::NoRoute(_) | Self::NoVerb(_) | Self::NoDocument(_) => Kind::NotFound,
             Self::Verb(_) => Kind::Unsupported,
             Self::NoMethod(_)
+            | Self::NoScoreModel(_)
             | Self::BodyTooLarge { .. }
             | Self::ContentEncoding(_)
             | Self::ContentType { .. }
@@ -74,7 +84,10 @@ impl ApiError {
             Self::Core(_)
             | Self::Protocol(_)
             | Self::NoRoute(_)
+            | Self::NoVerb(_)
+            | Self::NoDocument(_)
             | Self::Verb(_)
+            | Self::NoScoreModel(_)
             | Self::BodyBroken(_)
             | Self::Timeout(_)
             | Self::Fault(_) => status(self.kind(), family),

@@ -25,9 +25,10 @@ impl Family {
     /// The body of an error.
     pub(crate) fn error_body(self, message: &str) -> String {
         match self {
-            Self::Inference => json!({ "error": message }).to_string(),
-            Self::Azure => json!({ "message": message }).to_string(),
+            Self::Inference => json!({ "error": message }),
+            Self::Azure => json!({ "message": message }),
         }
+        .to_string()
     }
 }
 

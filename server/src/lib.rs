@@ -3,7 +3,6 @@
 //! [`Server::bind`] takes the port, [`Server::serve`] answers on it until it is told to stop. The routes stand in
 //! `router.rs`, what happens around every one of them in `middleware.rs`, and how a failure becomes a status in
 //! `error.rs`.
-#![expect(dead_code, reason = "the routes of v1 and Azure Machine Learning follow")]
 
 mod app;
 mod body;

@@ -8,6 +8,7 @@ use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 
 use crate::app::App;
+pub(crate) use observe::REQUEST_ID;
 pub(crate) use scoring::scoring;
 
 /// Puts the whole stack around `routes`. A request walks it from the first line down, its answer back up.

@@ -76,7 +76,7 @@ async fn read(mut body: Body, limit: usize) -> Result<Bytes, ApiError> {
     if body.is_end_stream() && first.len() <= limit {
         return Ok(first);
     }
-    // The length that was announced: `announced` has held it against the limit. Pages that no byte reaches cost nothing.
+    // What is left of the announced length, which is within the limit. Pages that no byte reaches cost nothing.
     let rest = usize::try_from(body.size_hint().lower()).unwrap_or(0);
     let mut all = BytesMut::with_capacity(first.len().saturating_add(rest));
     all.extend_from_slice(&first);

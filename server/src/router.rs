@@ -6,7 +6,7 @@ use axum::extract::Request;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::middleware;
-use crate::routes::{health, metrics, model_info, repository, v2};
+use crate::routes::{azure, health, metrics, model_info, repository, v1, v2};
 
 /// All routes with everything around them.
 pub(crate) fn new(app: App) -> Router {
@@ -16,6 +16,8 @@ pub(crate) fn new(app: App) -> Router {
         .merge(v2::routes(&app))
         .merge(model_info::routes())
         .merge(repository::routes())
+        .merge(v1::routes(&app))
+        .merge(azure::routes(&app))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method);
     middleware::wrap(routes, &app).with_state(app)

@@ -34,15 +34,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Predict {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let mut target = Target::from_request_parts(parts, state).await?;
         let last = target.version.as_mut().unwrap_or(&mut target.model);
-        let no_route = || ApiError::NoRoute(parts.uri.path().into());
-        let (name, verb) = last.rsplit_once(':').ok_or_else(no_route)?;
+        let no_verb = || ApiError::NoVerb(parts.uri.path().into());
+        let (name, verb) = last.rsplit_once(':').ok_or_else(no_verb)?;
         match verb {
             "predict" => {
                 *last = name.to_owned();
                 Ok(Self(target))
             }
             "classify" | "regress" | "explain" => Err(ApiError::Verb(verb.into())),
-            _ => Err(no_route()),
+            _ => Err(no_verb()),
         }
     }
 }

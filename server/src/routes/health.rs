@@ -5,10 +5,11 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use hedef_core::Kind;
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderName, StatusCode};
+use hedef_protocols::v2;
+use http::header::RETRY_AFTER;
 
 use crate::app::App;
+use crate::body::Json;
 use crate::error::status;
 use crate::family::Family;
 
@@ -17,25 +18,24 @@ pub(crate) fn routes() -> Router<App> {
     Router::new().route("/", get(root)).route("/v2/health/live", get(live)).route("/v2/health/ready", get(ready))
 }
 
-async fn root(State(app): State<App>) -> Response {
-    verdict(app.is_ready(), "text/plain; charset=utf-8", ["Healthy", "Not ready"])
+/// Says `Healthy` when the server is ready, as Azure Machine Learning has it.
+pub(super) async fn root(State(app): State<App>) -> Response {
+    let ready = app.is_ready();
+    verdict(ready, if ready { "Healthy" } else { "Not ready" })
 }
 
-async fn live() -> Response {
-    verdict(true, "application/json", [r#"{"live":true}"#, r#"{"live":false}"#])
+async fn live() -> Json {
+    Json(v2::live(true))
 }
 
 async fn ready(State(app): State<App>) -> Response {
-    verdict(app.is_ready(), "application/json", [r#"{"ready":true}"#, r#"{"ready":false}"#])
+    let ready = app.is_ready();
+    verdict(ready, Json(v2::ready(ready)))
 }
 
-fn verdict(good: bool, media_type: &'static str, [yes, no]: [&'static str; 2]) -> Response {
-    let media_type: (HeaderName, &str) = (CONTENT_TYPE, media_type);
-    if good {
-        (StatusCode::OK, [media_type], yes).into_response()
-    } else {
-        (status(Kind::Unavailable, Family::Inference), [media_type, (RETRY_AFTER, "1")], no).into_response()
-    }
+fn verdict(ready: bool, body: impl IntoResponse) -> Response {
+    let unavailable = status(Kind::Unavailable, Family::Inference);
+    if ready { body.into_response() } else { (unavailable, [(RETRY_AFTER, "1")], body).into_response() }
 }
 
 #[cfg(test)]
