@@ -5,7 +5,9 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use crate::arguments::{Engine, InputFormat, Score};
+use hedef_protocols::{azure, csv, npy, rows};
+
+use crate::arguments::{CsvHeader, Engine, InputFormat, Score};
 use crate::engine::one_model;
 use crate::logging::print;
 
@@ -14,9 +16,25 @@ pub(crate) fn run(score: &Score, engine: &Engine) -> anyhow::Result<()> {
     let bytes = read(&score.input)?;
     let (repository, name) = one_model(engine, &score.model)?;
     let model = repository.model(&name, None)?;
-    let _ = (bytes, format(score), model);
-    print("");
+    let request = match format(score) {
+        InputFormat::Json => rows::decode(&bytes, model.signature()),
+        InputFormat::Csv => csv::decode(&bytes, header(score.header), model.signature()),
+        InputFormat::Npy => npy::decode(&bytes, model.signature()),
+    }?;
+    let waiting = tokio::runtime::Builder::new_current_thread().build()?;
+    let response = waiting.block_on(model.infer(request))?;
+    let mut answer = azure::encode(&response, model.signature());
+    answer.push(b'\n');
+    print(&String::from_utf8_lossy(&answer));
     Ok(())
+}
+
+const fn header(header: CsvHeader) -> csv::Header {
+    match header {
+        CsvHeader::Auto => csv::Header::Auto,
+        CsvHeader::Present => csv::Header::Present,
+        CsvHeader::Absent => csv::Header::Absent,
+    }
 }
 
 fn read(input: &Path) -> anyhow::Result<Vec<u8>> {
