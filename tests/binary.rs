@@ -70,7 +70,8 @@ impl Server {
 
     /// Serves `root` on a free port, and waits until it says that it listens: after the models were loaded.
     pub(crate) fn start(root: &Path, flags: &[&str]) -> Self {
-        let mut command = hedef(&[OsStr::new("serve"), root.as_os_str(), OsStr::new("--listen"), OsStr::new("127.0.0.1:0")]);
+        let mut command =
+            hedef(&[OsStr::new("serve"), root.as_os_str(), OsStr::new("--listen"), OsStr::new("127.0.0.1:0")]);
         command.args(flags).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));

@@ -8,6 +8,9 @@ mod numbers;
 mod python;
 mod wait;
 
+mod broken;
 mod golden;
 mod readme;
 mod structure;
+mod transport;
+mod v2;

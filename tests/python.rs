@@ -55,7 +55,10 @@ fn environment() -> PathBuf {
     if !complete.exists() {
         let folder = folder.to_str().unwrap();
         must(Command::new("python3").args(["-m", "venv"]).arg(folder), &[]);
-        must(&mut Command::new(&interpreter), &["-m", "pip", "install", "--disable-pip-version-check", "-r", requirements.to_str().unwrap()]);
+        must(
+            &mut Command::new(&interpreter),
+            &["-m", "pip", "install", "--disable-pip-version-check", "-r", requirements.to_str().unwrap()],
+        );
         File::create(complete).unwrap();
     }
     interpreter

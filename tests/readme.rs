@@ -40,7 +40,8 @@ fn the_readme_s_curl_lines_print_what_it_shows() {
     assert!(config::program("curl").is_some(), "this test runs the README's lines: apt-get install curl");
     let server = Server::samples();
     let readme = fs::read_to_string(config::root().join("README.md")).unwrap();
-    let examples: Vec<_> = examples(&readme).into_iter().filter(|example| example.command.starts_with("curl")).collect();
+    let examples: Vec<_> =
+        examples(&readme).into_iter().filter(|example| example.command.starts_with("curl")).collect();
     assert!(examples.len() >= 3, "the README shows only {} curl lines", examples.len());
     for Example { command, shown } in examples {
         let command = command.replace("127.0.0.1:8080", &server.address.to_string());

@@ -244,6 +244,9 @@ fn the_map_names_every_package_and_every_folder_is_there() {
     let folders: Vec<_> = folders.collect();
     assert!(folders.len() >= 4, "{folders:?}");
     for folder in folders {
-        assert!(config::root().join(folder).is_dir(), "ARCHITECTURE.md names the folder `{folder}/`, which is not there");
+        assert!(
+            config::root().join(folder).is_dir(),
+            "ARCHITECTURE.md names the folder `{folder}/`, which is not there"
+        );
     }
 }
