@@ -61,6 +61,8 @@ pub enum InvalidRequest {
     DuplicateInput { name: String },
     #[error("input `{name}`: expected {expected}, got {found}")]
     WrongInput { name: String, expected: String, found: String },
+    #[error("input `{name}`: expected at most 65536 rows without elements, got {found}")]
+    TooHollow { name: String, found: String },
     #[error("inputs differ in rows: `{first}` has {rows}, `{other}` has {found}")]
     UnequalRows { first: String, rows: usize, other: String, found: usize },
     #[error("unknown output `{name}`: the model gives {expected}")]

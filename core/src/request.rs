@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, InvalidRequest};
 use crate::signature::list;
-use crate::{ModelId, Signature, Tensor};
+use crate::{ModelId, Shape, Signature, Tensor};
+
+/// A few bytes can ask for a tensor of countless empty rows, whose answer as JSON would fill the memory.
+const MOST_NOTHINGS: usize = 1 << 16;
 
 /// One call, valid for the model whose signature made it.
 #[derive(Clone, Debug)]
@@ -35,6 +38,9 @@ impl Request {
             if tensor.data_type() != spec.data_type || !spec.accepts(tensor.shape()) {
                 let found = format!("{} {}", tensor.data_type(), tensor.shape());
                 return Err(InvalidRequest::WrongInput { name, expected: spec.to_string(), found });
+            }
+            if nothings(tensor.shape()) > MOST_NOTHINGS {
+                return Err(InvalidRequest::TooHollow { name, found: tensor.shape().to_string() });
             }
             *slot = Some(tensor);
         }
@@ -102,6 +108,14 @@ impl Request {
     pub const fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
+}
+
+/// How many empty rows a tensor without elements has.
+fn nothings(shape: &Shape) -> usize {
+    if !shape.dims().contains(&0) {
+        return 0;
+    }
+    shape.dims().iter().take_while(|dim| **dim != 0).fold(1_usize, |product, dim| product.saturating_mul(*dim))
 }
 
 fn rows(signature: &Signature, inputs: &[Tensor]) -> Result<usize, InvalidRequest> {
@@ -199,6 +213,18 @@ mod tests {
         for (tensors, expected) in cases {
             assert_eq!(refusal(tensors), expected);
         }
+    }
+
+    #[test]
+    fn countless_rows_of_nothing_are_refused() {
+        let free = TensorSpec::new("x", DataType::Fp32, None);
+        let signature = Signature { inputs: vec![free], outputs: vec![], batch_axis: false };
+        let ask = |shape: Vec<usize>| {
+            let tensor = Tensor::from_elements(shape, Vec::<f32>::new()).unwrap();
+            Request::new(&signature, vec![("x".into(), tensor)])
+        };
+        assert!(ask(vec![1 << 40, 0]).unwrap_err().to_string().contains("[1099511627776,0]"));
+        assert!(ask(vec![0, 1 << 40]).is_ok() && ask(vec![100, 0, 3]).is_ok());
     }
 
     #[test]
