@@ -35,6 +35,16 @@ fn verdict(model: &Model) -> String {
     section("output", &signature.outputs);
     let batching = if signature.batch_axis { "on axis 0" } else { "off" };
     let _ = writeln!(text, "  batching {batching}: {}", status.batching_reason);
+    for learned in model.learned() {
+        let each: Vec<_> =
+            learned.row_seconds.iter().map(|(rows, seconds)| format!("{rows}: {:.1}", seconds * 1e6)).collect();
+        let _ = writeln!(
+            text,
+            "  a row in a run of so many takes µs {}; at most {} rows share a run",
+            each.join(", "),
+            learned.max_rows
+        );
+    }
     let _ = writeln!(text, "  device  {}: {}", status.device, status.device_reason);
     let _ = writeln!(text, "  loaded and run once in {} ms", status.load_time.as_millis());
     text

@@ -1,11 +1,13 @@
 //! ONNX Runtime and what a model is loaded with.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context;
 use hedef_core::backend::onnx;
 use hedef_core::host::{Cpus, limit_malloc_arenas, memory_limit};
 use hedef_core::metrics::Metrics;
+use hedef_core::model::Slots;
 use hedef_core::repository::{OnnxLoader, Repository};
 use hedef_core::runtime::{Dirs, FetchProgress, Located, ensure};
 use prometheus::Registry;
@@ -27,7 +29,8 @@ pub(crate) fn loader(engine: &Engine) -> anyhow::Result<OnnxLoader> {
     let located = locate(engine)?;
     tracing::info!(path = %located.path.display(), "ONNX Runtime found {}", located.source);
     let runtime = onnx::Runtime::start(&located.path)?;
-    Ok(OnnxLoader { runtime, cpus, memory_limit: memory_limit(root) })
+    let slots = Arc::new(Slots::new(cpus.threads.get()));
+    Ok(OnnxLoader { runtime, cpus, slots, memory_limit: memory_limit(root) })
 }
 
 /// A repository of the one model at `path`, loaded.

@@ -9,8 +9,11 @@ use tokio::sync::oneshot;
 
 use crate::backend::Backend;
 use crate::metrics::Metrics;
+pub use crate::scheduler::Slots;
 use crate::scheduler::queue::{Job, Queue, Refusal};
+use crate::scheduler::tuner::Tuner;
 use crate::scheduler::{Instance, Shared};
+pub use crate::scheduler::{Learned, Tuning};
 use crate::statistics::Statistics;
 use crate::{Error, ModelId, Request, Response, Signature};
 
@@ -56,6 +59,10 @@ pub struct Parts {
     pub status: Status,
     /// How many requests may wait.
     pub queue_capacity: usize,
+    /// How runs are tuned.
+    pub tuning: Tuning,
+    /// The threads that all models together may keep busy.
+    pub slots: Arc<Slots>,
 }
 
 impl Model {
@@ -66,7 +73,11 @@ impl Model {
             id: parts.id,
             signature: parts.signature,
             queue: Queue::new(parts.queue_capacity),
-            max_rows: parts.status.max_batch_rows.max(1),
+            tuner: Tuner::new(parts.status.max_batch_rows, &parts.tuning),
+            inline: parts.tuning.inline,
+            threads: parts.status.threads.max(1),
+            slots: parts.slots,
+            instances: parts.backends.into_iter().map(Instance::new).collect(),
             statistics: Statistics::default(),
         });
         let mut model = Self {
@@ -75,9 +86,10 @@ impl Model {
             threads: Vec::new(),
             retired: Arc::clone(retired),
         };
-        for backend in parts.backends {
-            let instance = Instance::new(backend, Arc::clone(&shared));
-            let spawned = thread::Builder::new().name("hedef-instance".into()).spawn(move || instance.work());
+        for index in 0..shared.instances.len() {
+            let own = Arc::clone(&shared);
+            let work = move || own.instances.get(index).into_iter().for_each(|instance| own.work(instance));
+            let spawned = thread::Builder::new().name("hedef-instance".into()).spawn(work);
             let failed =
                 |error| Error::Load { model: shared.id.to_string(), reason: format!("cannot start a thread: {error}") };
             model.threads.push(spawned.map_err(failed)?);
@@ -104,14 +116,25 @@ impl Model {
         &self.shared.statistics
     }
 
+    /// What its runs have taught about batches, for rows of each size.
+    #[must_use]
+    pub fn learned(&self) -> Vec<Learned> {
+        self.shared.tuner.learned()
+    }
+
     /// How it was loaded and how it runs.
     #[must_use]
     pub fn status(&self) -> &Status {
         &self.status
     }
 
-    /// Queues `request` and waits for its answer. Dropping the future cancels the request.
+    /// Runs `request` at once where its run is short, else queues it and waits for its answer. Dropping the future
+    /// cancels the request.
     pub async fn infer(&self, request: Request) -> Result<Response, Error> {
+        let request = match self.shared.run_at_once(request) {
+            Ok(answer) => return answer,
+            Err(request) => request,
+        };
         let (reply, answer) = oneshot::channel();
         let job = Job { request, reply, queued: Instant::now(), span: tracing::Span::current() };
         self.shared.queue.push(job).map_err(|refusal| self.refused(&refusal))?;

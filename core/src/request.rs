@@ -103,6 +103,13 @@ impl Request {
         self.rows
     }
 
+    /// The elements of one row, over all inputs.
+    #[must_use]
+    pub fn row_elements(&self) -> usize {
+        let all: usize = self.inputs.iter().map(|tensor| tensor.data().len()).sum();
+        all / self.rows.max(1)
+    }
+
     /// When the caller stops waiting.
     #[must_use]
     pub const fn deadline(&self) -> Option<Instant> {

@@ -19,6 +19,9 @@ pub struct Settings {
     pub instances: Option<u16>,
     /// How many threads one run uses. Default: as the CPUs allow.
     pub threads: Option<u16>,
+    /// Whether runs are done on the network thread that reads the request instead of an instance's.
+    /// Default: where they prove to take less than 150 µs.
+    pub inline: Option<bool>,
     /// Which versions to serve: `"latest"`, `"all"`, a list of versions, or `{ latest = 2 }`.
     pub versions: VersionPolicy,
     /// How many requests may wait. Default 1024.
@@ -40,7 +43,7 @@ pub struct Batching {
     /// `true`: axis 0 is the batch axis, take my word for it. `false`: never.
     /// Absent: where axis 0 is free everywhere and a trial shows that rows do not influence one another.
     pub enabled: Option<bool>,
-    /// The most rows in one run. Default 32.
+    /// The most rows in one run. Default: tuned to what runs cost, at most 64.
     pub max_rows: Option<u32>,
 }
 

@@ -1,6 +1,7 @@
 //! The runs before a model is ready, and the proof that its rows do not influence one another.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use half::{bf16, f16};
 
@@ -16,6 +17,9 @@ const FREE_SIZES: [usize; 4] = [8, 1, 32, 224];
 /// the process in some of ONNX Runtime's kernels (STFT divides by it), but a table of two rows has no row 2.
 const FLOORS: [u8; 2] = [1, 0];
 
+/// How long timing runs may hold up the start of a model.
+const TRIALS: Duration = Duration::from_millis(10);
+
 /// What the warm-up found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
@@ -23,6 +27,8 @@ pub(crate) struct Outcome {
     pub(crate) complaint: Option<String>,
     /// Whether rows do not influence one another, and the reason.
     pub(crate) independent_rows: Result<(), String>,
+    /// The generated inputs that ran, to time runs with.
+    pub(crate) guess: Option<Guess>,
 }
 
 /// Runs the model on the inputs given in its settings, or on generated ones, and tries whether its rows are independent.
@@ -44,12 +50,15 @@ pub(crate) fn run(backend: &mut dyn Backend, given: &BTreeMap<String, WarmUp>) -
     let mut complaint = None;
     for guess in guesses(&signature) {
         match guess.request(&signature, 1, 0).and_then(|inputs| run_all(backend, &inputs)) {
-            Ok(_) => return Ok(Outcome { complaint: None, independent_rows: prove(backend, &signature, guess) }),
+            Ok(_) => {
+                let independent_rows = prove(backend, &signature, guess);
+                return Ok(Outcome { complaint: None, independent_rows, guess: Some(guess) });
+            }
             Err(error) => complaint = complaint.or(Some(error)),
         }
     }
     let reason = "generated inputs do not run, so nothing shows that rows are independent".to_owned();
-    Ok(Outcome { complaint: complaint.filter(|_| given.is_empty()), independent_rows: Err(reason) })
+    Ok(Outcome { complaint: complaint.filter(|_| given.is_empty()), independent_rows: Err(reason), guess: None })
 }
 
 /// Tries whether rows influence one another.
@@ -88,9 +97,38 @@ fn run_all(backend: &mut dyn Backend, inputs: &[Tensor]) -> Result<Vec<Tensor>, 
     backend.run(&inputs.iter().collect::<Vec<_>>(), &outputs).map_err(|error| error.to_string())
 }
 
+/// Times runs of 1, 2, 4, … rows, up to `most_rows` and for at most about [`TRIALS`] in all: the first measure of
+/// what batching is worth. Runs under way teach the rest.
+pub(crate) fn time_runs(backend: &mut dyn Backend, guess: Guess, most_rows: usize) -> (usize, Vec<(usize, Duration)>) {
+    let signature = backend.signature().clone();
+    let begun = Instant::now();
+    let (mut trials, mut row_elements) = (Vec::new(), 0);
+    for rows in (0..).map(|power| 1_usize << power).take_while(|rows| *rows <= most_rows.max(1)) {
+        let Ok(inputs) = guess.request(&signature, rows, 1) else { break };
+        row_elements = inputs.iter().map(|tensor| tensor.data().len()).sum::<usize>() / rows;
+        let mut best: Option<Duration> = None;
+        for _ in 0..3 {
+            let started = Instant::now();
+            if run_all(backend, &inputs).is_err() {
+                return (row_elements, trials);
+            }
+            let took = started.elapsed();
+            best = Some(best.map_or(took, |best| best.min(took)));
+            if begun.elapsed() > TRIALS {
+                break;
+            }
+        }
+        trials.extend(best.map(|best| (rows, best)));
+        if begun.elapsed() > TRIALS / 2 {
+            break;
+        }
+    }
+    (row_elements, trials)
+}
+
 /// What generated inputs are made with.
-#[derive(Clone, Copy)]
-struct Guess {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Guess {
     /// The size of free dimensions other than the rows.
     free: usize,
     /// The smallest whole number.

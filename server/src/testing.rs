@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::response::Response;
 use hedef_core::backend::{Backend, RunError};
 use hedef_core::metrics::Metrics as CoreMetrics;
-use hedef_core::model::{Parts as ModelParts, Status};
+use hedef_core::model::{Parts as ModelParts, Slots, Status, Tuning};
 use hedef_core::repository::{Load, Repository, Version};
 use hedef_core::{DataType, Dim, Signature, Tensor, TensorSpec};
 use http::Request;
@@ -158,6 +158,8 @@ impl Load for Fakes {
             backends: vec![Box::new(backend)],
             status: Status { max_batch_rows: 8, instances: 1, threads: 1, device: "cpu".into(), ..Status::default() },
             queue_capacity,
+            tuning: Tuning { fixed: true, ..Tuning::default() },
+            slots: Arc::new(Slots::new(4)),
         })
     }
 }

@@ -9,14 +9,14 @@ use super::{Load, Version};
 use crate::backend::Backend;
 use crate::backend::onnx::{ModelFacts, OnnxBackend, Placement, Runtime, SessionOptions};
 use crate::host::Cpus;
-use crate::model::{Parts, Status};
+use crate::model::{Parts, Slots, Status, Tuning};
 use crate::preflight::{self, DeclaredType, Inspection, Labels, Limits};
 use crate::runtime::unreleased_opsets_allowed;
 use crate::settings::Settings;
 use crate::{Device, Signature, warm_up};
 
 const DEFAULT_QUEUE_CAPACITY: usize = 1024;
-const DEFAULT_MAX_ROWS: usize = 32;
+const DEFAULT_MAX_ROWS: usize = 64;
 /// Each instance holds the weights once, so more need to be asked for.
 const MOST_DEFAULT_INSTANCES: usize = 4;
 
@@ -27,6 +27,8 @@ pub struct OnnxLoader {
     pub runtime: Runtime,
     /// The processors that all models together may use.
     pub cpus: Cpus,
+    /// The same, to be counted out to runs.
+    pub slots: Arc<Slots>,
     /// The memory this process may use, in bytes.
     pub memory_limit: Option<u64>,
 }
@@ -52,6 +54,12 @@ impl Load for OnnxLoader {
         signature.batch_axis = batch_axis;
         add_labels(&mut signature, settings, version.folder)?;
 
+        let max_rows = if batch_axis { settings.batching.max_rows.map_or(DEFAULT_MAX_ROWS, wide) } else { 0 };
+        let timed = warmed.guess.map(|guess| warm_up::time_runs(&mut backend, guess, max_rows));
+        let (row_elements, trials) = timed.unwrap_or_default();
+        let fixed = settings.batching.max_rows.is_some();
+        let tuning = Tuning { inline: settings.inline, fixed, row_elements, trials };
+
         let instances = self.instances(settings, &placement);
         let mut backends: Vec<Box<dyn Backend>> = vec![Box::new(backend)];
         while backends.len() < instances {
@@ -59,19 +67,26 @@ impl Load for OnnxLoader {
             warm_up::run(&mut backend, &settings.warm_up)?;
             backends.push(Box::new(backend));
         }
-        let max_rows = settings.batching.max_rows.map_or(DEFAULT_MAX_ROWS, wide);
         let status = Status {
             description: settings.description.clone(),
             device: placement.device.to_string(),
             device_reason: placement.reason,
             instances,
             threads: options.threads,
-            max_batch_rows: if batch_axis { max_rows } else { 0 },
+            max_batch_rows: max_rows,
             batching_reason,
             load_time: started.elapsed(),
         };
         let queue_capacity = settings.queue_capacity.map_or(DEFAULT_QUEUE_CAPACITY, wide);
-        Ok(Parts { id: version.id.clone(), signature, backends, status, queue_capacity })
+        Ok(Parts {
+            id: version.id.clone(),
+            signature,
+            backends,
+            status,
+            queue_capacity,
+            tuning,
+            slots: Arc::clone(&self.slots),
+        })
     }
 }
 

@@ -11,7 +11,7 @@ use super::watch::View;
 use super::{IndexEntry, Load, Overrides, Repository, State, Version};
 use crate::backend::{Backend, RunError};
 use crate::metrics::Metrics;
-use crate::model::{Parts, Status};
+use crate::model::{Parts, Slots, Status, Tuning};
 use crate::{DataType, Dim, Kind, Model, Request, Signature, Tensor, TensorSpec};
 
 /// Answers with the number that stood in the model file.
@@ -38,7 +38,15 @@ impl Load for TextLoader {
         let backend: Box<dyn Backend> = Box::new(Constant(signature.clone(), number));
         let instances = usize::from(version.settings.instances.unwrap_or(1));
         let status = Status { instances, ..Status::default() };
-        Ok(Parts { id: version.id.clone(), signature, backends: vec![backend], status, queue_capacity: 8 })
+        Ok(Parts {
+            id: version.id.clone(),
+            signature,
+            backends: vec![backend],
+            status,
+            queue_capacity: 8,
+            tuning: Tuning::default(),
+            slots: Arc::new(Slots::new(2)),
+        })
     }
 }
 

@@ -1,31 +1,38 @@
-//! A thread that owns one backend and runs batches until its model is unloaded.
+//! Runs batches on the backends of one model: on threads of its own, or at once on a caller's thread.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
 
-use super::queue::{Batch, Job, Queue, waited};
+use super::queue::{Job, Queue, waited};
+use super::slots::Slots;
+use super::tuner::{Tuner, class};
 use crate::backend::{Backend, RunError};
 use crate::metrics::ModelMetrics;
 use crate::statistics::{Stages, Statistics};
-use crate::{Error, ModelId, Response, Signature, Tensor, Timings};
+use crate::{Error, ModelId, Request, Response, Signature, Tensor, Timings};
 
-/// What all instances of one loaded model share.
+/// A run that is expected to take less than this costs a network thread less than handing it to another thread.
+const INLINE: Duration = Duration::from_micros(150);
+
+/// One loaded model: what its instances share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) id: ModelId,
     pub(crate) signature: Signature,
     pub(crate) queue: Queue,
-    pub(crate) max_rows: usize,
+    pub(crate) tuner: Tuner,
+    /// Whether short runs are done on the caller's thread; `None`: where the tuner finds them short.
+    pub(crate) inline: Option<bool>,
+    pub(crate) threads: usize,
+    pub(crate) slots: Arc<Slots>,
     pub(crate) statistics: Statistics,
     pub(crate) metrics: ModelMetrics,
+    pub(crate) instances: Vec<Instance>,
 }
 
-/// One instance: a backend and the model it belongs to.
-pub(crate) struct Instance {
-    backend: Box<dyn Backend>,
-    shared: Arc<Shared>,
-}
+/// One backend, held by whoever runs on it.
+pub(crate) struct Instance(Mutex<Box<dyn Backend>>);
 
 /// The outputs of one run, and the positions they stand at in the signature.
 struct Outputs {
@@ -34,41 +41,101 @@ struct Outputs {
 }
 
 impl Instance {
-    pub(crate) fn new(backend: Box<dyn Backend>, shared: Arc<Shared>) -> Self {
-        Self { backend, shared }
+    pub(crate) fn new(backend: Box<dyn Backend>) -> Self {
+        Self(Mutex::new(backend))
+    }
+}
+
+impl std::fmt::Debug for Instance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Instance")
+    }
+}
+
+impl Shared {
+    /// Runs batches on one instance until the queue is closed and empty.
+    pub(crate) fn work(&self, instance: &Instance) {
+        while let Some(batch) = self.queue.next(|first| self.tuner.cap(class(first.row_elements()))) {
+            self.metrics.queue_depth(self.queue.len());
+            self.drop_leavers(batch.cancelled, batch.expired);
+            if batch.jobs.is_empty() {
+                continue;
+            }
+            // Nothing that panics runs under this lock without being caught.
+            let mut backend = instance.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let _slots = self.slots.take(self.threads);
+            let _busy = self.metrics.busy();
+            self.run(backend.as_mut(), batch.jobs);
+        }
     }
 
-    /// Runs batches until the queue is closed and empty.
-    pub(crate) fn work(mut self) {
-        while let Some(batch) = self.shared.queue.next(self.shared.max_rows) {
-            self.shared.metrics.queue_depth(self.shared.queue.len());
-            self.run(batch);
+    /// Runs `request` now, on this thread, if its run is short and nothing stands in its way.
+    pub(crate) fn run_at_once(&self, request: Request) -> Result<Result<Response, Error>, Request> {
+        if !self.is_short(&request) || !self.queue.is_idle() {
+            return Err(request);
+        }
+        let Some(_slot) = self.slots.try_take_one() else { return Err(request) };
+        let Some(mut backend) = self.instances.iter().find_map(|instance| match instance.0.try_lock() {
+            Ok(backend) => Some(backend),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }) else {
+            return Err(request);
+        };
+        let _busy = self.metrics.busy();
+        let started = Instant::now();
+        let outputs = self.outputs(backend.as_mut(), &request.inputs().iter().collect::<Vec<_>>(), &[&request]);
+        let stages = Stages { infer: started.elapsed(), ..Stages::default() };
+        drop(backend);
+        Ok(match outputs {
+            Ok(outputs) => {
+                let rows = request.rows();
+                let compute = self.count(&request, rows, &[Duration::ZERO], stages);
+                let timings = Timings { queue: Duration::ZERO, compute, batch_rows: rows };
+                Ok(self.response(&request, &outputs.positions, outputs.tensors, timings))
+            }
+            Err(error) => {
+                self.statistics.failed(started.elapsed());
+                self.metrics.failed(started.elapsed(), error.kind());
+                Err(error)
+            }
+        })
+    }
+
+    fn is_short(&self, request: &Request) -> bool {
+        if self.threads != 1 {
+            return false;
+        }
+        self.inline.unwrap_or_else(|| {
+            let rows = u32::try_from(request.rows()).unwrap_or(u32::MAX);
+            let single = self.tuner.single(class(request.row_elements()));
+            single.and_then(|single| single.checked_mul(rows)).is_some_and(|run| run <= INLINE)
+        })
+    }
+
+    fn drop_leavers(&self, cancelled: usize, expired: Vec<Job>) {
+        self.metrics.cancelled(cancelled);
+        for job in expired {
+            self.fail(job, Error::DeadlineExceeded { model: self.id.clone() });
         }
     }
 
-    fn run(&mut self, batch: Batch) {
-        self.shared.metrics.cancelled(batch.cancelled);
-        for job in batch.expired {
-            let error = Error::DeadlineExceeded { model: self.shared.id.clone() };
-            self.fail(job, error);
-        }
-        if batch.jobs.is_empty() {
-            return;
-        }
-        let shared = Arc::clone(&self.shared);
-        let _busy = shared.metrics.busy();
-        match batch.jobs.len() {
-            1 => self.run_each(batch.jobs),
-            _ => self.run_together(batch.jobs),
+    fn run(&self, backend: &mut dyn Backend, jobs: Vec<Job>) {
+        match jobs.len() {
+            1 => self.run_each(backend, jobs),
+            _ => self.run_together(backend, jobs),
         }
     }
 
     /// Runs the jobs in one go. If that fails, each is run by itself, so that none pays for another's input.
-    fn run_together(&mut self, jobs: Vec<Job>) {
+    fn run_together(&self, backend: &mut dyn Backend, jobs: Vec<Job>) {
         let started = Instant::now();
-        let Some(inputs) = joined(&jobs) else { return self.run_each(jobs) };
+        let Some(inputs) = joined(&jobs) else { return self.run_each(backend, jobs) };
         let run = Instant::now();
-        let outputs = self.outputs(&inputs.iter().collect::<Vec<_>>(), &jobs);
+        let requests: Vec<_> = jobs.iter().map(|job| &job.request).collect();
+        let span = jobs.first().map(|job| job.span.clone().entered());
+        let outputs = self.outputs(backend, &inputs.iter().collect::<Vec<_>>(), &requests);
+        drop(span);
         let ran = Instant::now();
         let rows = jobs.iter().map(|job| job.request.rows()).sum();
         match outputs {
@@ -84,17 +151,20 @@ impl Instance {
                 self.answer(jobs, started, stages, rows, &outputs.positions, slices);
             }
             Ok(_) => {
-                tracing::warn!(model = %self.shared.id, rows, "a batch did not come back with its rows; its requests run one by one");
-                self.run_each(jobs);
+                tracing::warn!(model = %self.id, rows, "a batch did not come back with its rows; its requests run one by one");
+                self.run_each(backend, jobs);
             }
-            Err(_) => self.run_each(jobs),
+            Err(_) => self.run_each(backend, jobs),
         }
     }
 
-    fn run_each(&mut self, jobs: Vec<Job>) {
+    fn run_each(&self, backend: &mut dyn Backend, jobs: Vec<Job>) {
         for job in jobs {
             let started = Instant::now();
-            let outputs = self.outputs(&job.request.inputs().iter().collect::<Vec<_>>(), std::slice::from_ref(&job));
+            let span = job.span.clone().entered();
+            let inputs: Vec<_> = job.request.inputs().iter().collect();
+            let outputs = self.outputs(backend, &inputs, &[&job.request]);
+            drop(span);
             let stages = Stages { infer: started.elapsed(), ..Stages::default() };
             match outputs {
                 Ok(outputs) => {
@@ -106,20 +176,19 @@ impl Instance {
         }
     }
 
-    /// Runs the model for every output that any of the jobs asks for.
-    fn outputs(&mut self, inputs: &[&Tensor], jobs: &[Job]) -> Result<Outputs, Error> {
-        let mut positions: Vec<usize> = jobs.iter().flat_map(|job| job.request.outputs().iter().copied()).collect();
+    /// Runs the model for every output that any of the requests asks for.
+    fn outputs(&self, backend: &mut dyn Backend, inputs: &[&Tensor], requests: &[&Request]) -> Result<Outputs, Error> {
+        let mut positions: Vec<usize> = requests.iter().flat_map(|request| request.outputs().iter().copied()).collect();
         positions.sort_unstable();
         positions.dedup();
-        let _span = jobs.first().map(|job| job.span.clone().entered());
-        let run = catch_unwind(AssertUnwindSafe(|| self.backend.run(inputs, &positions)));
-        let failed = |reason| Error::Failed { model: self.shared.id.to_string(), reason };
+        let run = catch_unwind(AssertUnwindSafe(|| backend.run(inputs, &positions)));
+        let failed = |reason| Error::Failed { model: self.id.to_string(), reason };
         match run {
             Ok(Ok(tensors)) if tensors.len() == positions.len() => Ok(Outputs { positions, tensors }),
             Ok(Ok(tensors)) => {
                 Err(failed(format!("it gave {} outputs where {} were asked for", tensors.len(), positions.len())))
             }
-            Ok(Err(RunError::Inputs(reason))) => Err(Error::Rejected { model: self.shared.id.to_string(), reason }),
+            Ok(Err(RunError::Inputs(reason))) => Err(Error::Rejected { model: self.id.to_string(), reason }),
             Ok(Err(RunError::Runtime(reason))) => Err(failed(reason)),
             Err(_) => Err(failed("the backend panicked".into())),
         }
@@ -135,34 +204,42 @@ impl Instance {
         positions: &[usize],
         slices: Vec<Vec<Tensor>>,
     ) {
-        let shared = &self.shared;
         let queued: Vec<_> = jobs.iter().map(|job| waited(job.queued, started)).collect();
-        let compute = stages.input + stages.infer + stages.output;
-        shared.statistics.ran(rows, &queued, stages);
-        shared.metrics.ran(rows, &queued, compute);
+        let Some(first) = jobs.first() else { return };
+        let compute = self.count(&first.request, rows, &queued, stages);
         for ((job, tensors), queue) in jobs.into_iter().zip(slices).zip(queued) {
             let timings = Timings { queue, compute, batch_rows: rows };
-            let outputs = self.named(&job, positions, tensors);
+            let response = self.response(&job.request, positions, tensors, timings);
             // A caller who has left needs no answer.
-            let _ = job.reply.send(Ok(Response { model: shared.id.clone(), outputs, timings }));
+            let _ = job.reply.send(Ok(response));
         }
     }
 
-    /// The outputs this job asked for, in its order.
-    fn named(&self, job: &Job, positions: &[usize], tensors: Vec<Tensor>) -> Vec<(Arc<str>, Tensor)> {
+    /// Counts one run that answered requests which had waited for `queued`, and tells how long it took.
+    fn count(&self, first: &Request, rows: usize, queued: &[Duration], stages: Stages) -> Duration {
+        let compute = stages.input + stages.infer + stages.output;
+        self.tuner.observe(class(first.row_elements()), rows, compute);
+        self.statistics.ran(rows, queued, stages);
+        self.metrics.ran(rows, queued, compute);
+        compute
+    }
+
+    /// The outputs that `request` asked for, in its order.
+    fn response(&self, request: &Request, positions: &[usize], tensors: Vec<Tensor>, timings: Timings) -> Response {
         let mut by_position: Vec<Option<Tensor>> = tensors.into_iter().map(Some).collect();
         let pick = |position: &usize| {
             let at = positions.binary_search(position).ok()?;
-            let spec = self.shared.signature.outputs.get(*position)?;
+            let spec = self.signature.outputs.get(*position)?;
             Some((Arc::clone(&spec.name), by_position.get_mut(at)?.take()?))
         };
-        job.request.outputs().iter().filter_map(pick).collect()
+        let outputs = request.outputs().iter().filter_map(pick).collect();
+        Response { model: self.id.clone(), outputs, timings }
     }
 
     fn fail(&self, job: Job, error: Error) {
         let waiting = job.queued.elapsed();
-        self.shared.statistics.failed(waiting);
-        self.shared.metrics.failed(waiting, error.kind());
+        self.statistics.failed(waiting);
+        self.metrics.failed(waiting, error.kind());
         let _ = job.reply.send(Err(error));
     }
 }

@@ -5,8 +5,12 @@
 
 mod instance;
 pub(crate) mod queue;
+mod slots;
+pub(crate) mod tuner;
 
 pub(crate) use instance::{Instance, Shared};
+pub use slots::Slots;
+pub use tuner::{Learned, Tuning};
 
 #[cfg(test)]
 mod tests;

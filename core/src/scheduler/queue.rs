@@ -99,9 +99,15 @@ impl Queue {
         self.work.notify_all();
     }
 
+    /// Whether nothing waits and new jobs are taken.
+    pub(crate) fn is_idle(&self) -> bool {
+        let state = self.lock();
+        state.jobs.is_empty() && !state.closed
+    }
+
     /// Waits for work and takes the next batch: the oldest job and those right behind it that can join it, up to
-    /// `max_rows` rows. `None` once the queue is closed and empty.
-    pub(crate) fn next(&self, max_rows: usize) -> Option<Batch> {
+    /// as many rows as `max_rows` allows for the oldest. `None` once the queue is closed and empty.
+    pub(crate) fn next(&self, max_rows: impl Fn(&Request) -> usize) -> Option<Batch> {
         let mut state = self.lock();
         while state.jobs.is_empty() {
             if state.closed {
@@ -109,7 +115,8 @@ impl Queue {
             }
             state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        Some(take(&mut state.jobs, max_rows, Instant::now()))
+        let most = state.jobs.front().map_or(1, |job| max_rows(&job.request));
+        Some(take(&mut state.jobs, most, Instant::now()))
     }
 
     /// The state stays whole even if a thread died while it held the lock.
@@ -177,9 +184,9 @@ mod tests {
                 answer
             })
             .into();
-        assert_eq!(rows(&queue.next(4).unwrap()), [1, 2]);
-        assert_eq!(rows(&queue.next(4).unwrap()), [1, 3]);
-        assert_eq!(rows(&queue.next(4).unwrap()), [9], "a request larger than a batch runs alone");
+        assert_eq!(rows(&queue.next(|_| 4).unwrap()), [1, 2]);
+        assert_eq!(rows(&queue.next(|_| 4).unwrap()), [1, 3]);
+        assert_eq!(rows(&queue.next(|_| 4).unwrap()), [9], "a request larger than a batch runs alone");
         assert_eq!(queue.len(), 0);
         drop(answers);
     }
@@ -194,9 +201,9 @@ mod tests {
                 answer
             })
             .into();
-        assert_eq!(rows(&queue.next(4).unwrap()), [0]);
-        assert_eq!(rows(&queue.next(4).unwrap()), [0]);
-        assert_eq!(rows(&queue.next(4).unwrap()), [1]);
+        assert_eq!(rows(&queue.next(|_| 4).unwrap()), [0]);
+        assert_eq!(rows(&queue.next(|_| 4).unwrap()), [0]);
+        assert_eq!(rows(&queue.next(|_| 4).unwrap()), [1]);
         drop(answers);
     }
 
@@ -211,7 +218,7 @@ mod tests {
         for job in [left, late, good] {
             queue.push(job).unwrap();
         }
-        let batch = queue.next(4).unwrap();
+        let batch = queue.next(|_| 4).unwrap();
         assert_eq!((batch.jobs.len(), batch.expired.len(), batch.cancelled), (1, 1, 1));
     }
 
@@ -234,7 +241,7 @@ mod tests {
         queue.push(waiting).unwrap();
         queue.close();
         assert_eq!(queue.push(job(1, 2).0), Err(Refusal::Closed));
-        assert_eq!(queue.next(4).unwrap().jobs.len(), 1);
-        assert!(queue.next(4).is_none());
+        assert_eq!(queue.next(|_| 4).unwrap().jobs.len(), 1);
+        assert!(queue.next(|_| 4).is_none());
     }
 }

@@ -11,7 +11,7 @@ use tokio::runtime;
 
 use crate::backend::{Backend, RunError};
 use crate::metrics::Metrics;
-use crate::model::{Model, Parts, Retired, Status};
+use crate::model::{Model, Parts, Retired, Slots, Status, Tuning};
 use crate::{DataType, Dim, Error, Kind, ModelId, ModelName, Request, Response, Signature, Tensor, TensorSpec};
 
 /// An element that makes the fake backend fail, whoever shares the run.
@@ -66,6 +66,10 @@ struct Started {
 }
 
 fn start(instances: usize, max_batch_rows: usize, queue_capacity: usize) -> Started {
+    start_with(instances, max_batch_rows, queue_capacity, true)
+}
+
+fn start_with(instances: usize, max_batch_rows: usize, queue_capacity: usize, fixed: bool) -> Started {
     let (gate, receiver) = mpsc::channel();
     let receiver = Arc::new(Mutex::new(receiver));
     let backend = |_| Box::new(Gated { signature: signature(), gate: Arc::clone(&receiver) }) as Box<dyn Backend>;
@@ -75,6 +79,8 @@ fn start(instances: usize, max_batch_rows: usize, queue_capacity: usize) -> Star
         backends: (0..instances).map(backend).collect(),
         status: Status { max_batch_rows, ..Status::default() },
         queue_capacity,
+        tuning: Tuning { fixed, inline: Some(false), ..Tuning::default() },
+        slots: Arc::new(Slots::new(instances)),
     };
     let registry = Registry::new();
     let (metrics, retired) = (Metrics::new(&registry).unwrap(), Arc::default());
@@ -167,10 +173,11 @@ proptest! {
         calls in prop::collection::vec(call(), 1..40),
         instances in 1..4_usize,
         max_rows in 1..9_usize,
+        fixed in any::<bool>(),
     ) {
         let hook = std::panic::take_hook();
         std::panic::set_hook(Box::new(|_| {}));
-        let Started { model, gate, retired, .. } = start(instances, max_rows, 1000);
+        let Started { model, gate, retired, .. } = start_with(instances, max_rows, 1000, fixed);
         let answers = on_one_thread(async {
             let asked: Vec<_> = calls
                 .iter()
