@@ -35,7 +35,11 @@ pub(crate) fn run(serve: Serve, engine: &Engine) -> anyhow::Result<()> {
             .name("hedef-start".into())
             .spawn(move || load(&repository, &serve, address, started))?
     };
-    let stopped = network.block_on(server.serve(stop_signal()));
+    let stopping = async {
+        stop_signal().await;
+        repository.stop_loading();
+    };
+    let stopped = network.block_on(server.serve(stopping));
     let watcher = loading.join().map_err(|_| anyhow::anyhow!("the thread that loads models panicked"))??;
     drop(watcher);
     let drained = repository.close(grace);

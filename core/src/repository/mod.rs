@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -26,6 +27,9 @@ use crate::{Error, Model, ModelId, ModelName, ModelVersion};
 
 /// How long an unload or reload waits for requests that are still under way on the old version.
 const OLD_REQUESTS: Duration = Duration::from_secs(30);
+
+/// How many models are loaded at once at the start.
+const PARALLEL_LOADS: usize = 4;
 
 /// One version to load.
 #[derive(Debug)]
@@ -109,6 +113,7 @@ pub struct Repository {
     changing: Mutex<HashMap<ModelName, Arc<Mutex<()>>>>,
     retired: Arc<Retired>,
     started: AtomicBool,
+    stopping: AtomicBool,
 }
 
 impl Repository {
@@ -123,6 +128,7 @@ impl Repository {
             changing: Mutex::default(),
             retired: Arc::default(),
             started: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
         };
         repository.refresh();
         repository
@@ -148,11 +154,24 @@ impl Repository {
         for problem in &found.problems {
             tracing::warn!("{problem}");
         }
-        for name in found.packages.keys() {
-            // The reason is in the log, the index and the metrics already.
-            let _ = self.load(name.as_str(), Overrides::default());
-        }
+        let names = Mutex::new(found.packages.keys());
+        let next = || hold(&names).next().filter(|_| !self.stopping.load(Ordering::Acquire));
+        thread::scope(|scope| {
+            for _ in 0..PARALLEL_LOADS.min(found.packages.len()) {
+                scope.spawn(|| {
+                    while let Some(name) = next() {
+                        // The reason is in the log, the index and the metrics already.
+                        let _ = self.load(name.as_str(), Overrides::default());
+                    }
+                });
+            }
+        });
         self.finish_start();
+    }
+
+    /// Makes [`Repository::load_all`] end after the models it is loading now.
+    pub fn stop_loading(&self) {
+        self.stopping.store(true, Ordering::Release);
     }
 
     /// Says that all models meant to be there from the start have been loaded, or have failed to.
@@ -385,7 +404,7 @@ impl Repository {
     }
 
     fn lock_of(&self, name: &ModelName) -> Arc<Mutex<()>> {
-        let mut all = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = hold(&self.changing);
         // Locks that nobody holds are not kept: names come from callers.
         all.retain(|_, lock| Arc::strong_count(lock) > 1);
         Arc::clone(all.entry(name.clone()).or_default())
@@ -436,6 +455,6 @@ fn unknown_version(name: &str, version: &str, entry: &Entry) -> Error {
 }
 
 /// A thread that died while it held the lock has left nothing half done: the snapshot is swapped whole.
-fn hold(lock: &Mutex<()>) -> MutexGuard<'_, ()> {
+fn hold<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
