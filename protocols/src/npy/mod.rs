@@ -28,7 +28,7 @@ const MAGIC: &[u8; 6] = b"\x93NUMPY";
 ///
 /// Numbers of another type are converted as JSON rows are: integers to floats, whole floats to integers, 0 and 1 to
 /// booleans, each checked against the range of the type wanted; floats are rounded to nearest. A list of N elements
-/// becomes [N,1] where the model wants one value for each row. Fails when the model has several inputs, and on
+/// becomes `[N,1]` where the model wants one value for each row. Fails when the model has several inputs, and on
 /// anything that is no such array.
 pub fn decode(bytes: &[u8], signature: &Signature) -> Result<Request, Error> {
     let [spec] = signature.inputs.as_slice() else {

@@ -1,6 +1,6 @@
 use hedef_core::{Dim, Shape, TensorSpec};
 
-/// The shape that `dims` mean for an input, where that takes no guess: a list of N values is [N,1] for an input that
+/// The shape that `dims` mean for an input, where that takes no guess: a list of N values is `[N,1]` for an input that
 /// wants one value for each row, and an empty list has no rows of the declared size. All else stays as it is.
 pub(crate) fn fit(spec: &TensorSpec, dims: Vec<usize>) -> Shape {
     let declared = spec.dims.as_deref().unwrap_or_default();

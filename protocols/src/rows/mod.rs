@@ -8,7 +8,7 @@
 //!
 //! Named values go to the input of their name. Names that no input has are features: they are stacked in the order
 //! given, if the model has one two-dimensional input that takes so many, of whatever type. (A signature holds no
-//! names of features to check them against.) One value for each row becomes [N,1] where the input has two
+//! names of features to check them against.) One value for each row becomes `[N,1]` where the input has two
 //! dimensions. Nothing else is guessed: a sample without its row, or with one list too many, is refused with both
 //! shapes. Elements are taken as [`crate::json::push`] takes them, and `{"b64":"…"}` stands for bytes.
 //!

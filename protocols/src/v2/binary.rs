@@ -34,7 +34,7 @@ pub fn read(place: &str, data_type: DataType, count: usize, bytes: &[u8]) -> Res
     })
 }
 
-/// The bytes that [`write`] will append, or `None` when an element of BYTES is too long for its length field.
+/// The bytes that [`write()`] will append, or `None` when an element of BYTES is too long for its length field.
 #[must_use]
 pub fn size(data: &Data) -> Option<usize> {
     let Data::Bytes(strings) = data else { return data.data_type().size()?.checked_mul(data.len()) };

@@ -72,7 +72,7 @@ fn check_path(place: &str, path: &str) -> Result<(), Error> {
 }
 
 impl ConfigOverride {
-    /// Reads a `ModelConfig` as JSON. What [`super::config`] prints is accepted, so that it can be sent back.
+    /// Reads a `ModelConfig` as JSON. What [`super::config()`] prints is accepted, so that it can be sent back.
     fn parse(json: &str) -> Result<Self, Error> {
         let mut config = Self::default();
         for (key, value) in object("config", Value::parse(json.as_bytes())?)? {

@@ -4,7 +4,7 @@ use super::parameters::{Parameters, set, string};
 use crate::Error;
 use crate::json::Reader;
 
-/// How a request wants its answer told; [`super::decode`] makes it and [`super::encode`] follows it.
+/// How a request wants its answer told; [`super::decode()`] makes it and [`super::encode()`] follows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reply {
     /// The caller's name for the request, given back as it came.
