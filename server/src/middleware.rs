@@ -1,6 +1,7 @@
 //! Everything that happens around a handler, in order: [`wrap`] is the table of contents.
 
 mod answer;
+mod drain;
 mod observe;
 mod scoring;
 
@@ -18,6 +19,8 @@ pub(crate) fn wrap(routes: Router<App>, app: &App) -> Router<App> {
         .layer(from_fn_with_state(app.clone(), observe::observe))
         // While stopping, asks HTTP/1.1 clients to close the connection.
         .layer(from_fn_with_state(app.clone(), answer::say_goodbye))
+        // Reads what a refusal left of the body, so that the connection can go on.
+        .layer(from_fn(drain::drain))
         // Gives errors their status and body.
         .layer(from_fn_with_state(app.clone(), answer::render_errors))
         // Compresses the answer for a client that asked for it.

@@ -119,6 +119,23 @@ async fn a_connection_outlives_a_refused_request() {
     assert_eq!(statuses, ["400", "404", "200"], "{answers}");
 }
 
+#[tokio::test]
+async fn a_connection_outlives_a_request_that_is_refused_before_its_body_has_come() {
+    let running = start().await;
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    stream.write_all(b"POST /nothing HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\n").await.unwrap();
+    // The server has had every chance to answer before the body comes.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    let last = "nopeGET /v2/health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    stream.write_all(last.as_bytes()).await.unwrap();
+    let mut answers = String::new();
+    stream.read_to_string(&mut answers).await.unwrap();
+    let statuses: Vec<_> = answers.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
+    assert_eq!(statuses, ["404", "200"], "{answers}");
+}
+
 /// Scores over and over, on one connection as long as the server keeps it, until nobody listens any more.
 /// Returns how many requests were answered; fails if one was not.
 fn keep_scoring(address: SocketAddr) -> usize {
