@@ -8,9 +8,15 @@ mod numbers;
 mod python;
 mod wait;
 
+mod azure;
 mod broken;
 mod golden;
+mod memory;
+mod metrics;
 mod readme;
+mod reload;
+mod shutdown;
 mod structure;
 mod transport;
+mod v1;
 mod v2;
