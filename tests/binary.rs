@@ -70,9 +70,14 @@ impl Server {
 
     /// Serves `root` on a free port, and waits until it says that it listens: after the models were loaded.
     pub(crate) fn start(root: &Path, flags: &[&str]) -> Self {
+        Self::start_in(root, flags, &[])
+    }
+
+    /// The same, with variables in its environment.
+    pub(crate) fn start_in(root: &Path, flags: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut command =
             hedef(&[OsStr::new("serve"), root.as_os_str(), OsStr::new("--listen"), OsStr::new("127.0.0.1:0")]);
-        command.args(flags).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(flags).envs(variables.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let said = Arc::new(Mutex::new(String::new()));

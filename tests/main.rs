@@ -1,5 +1,14 @@
 //! End-to-end tests of the built command, and the checks that hold the house's rules true. One binary.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "everything here is a test: what goes wrong ends it"
+)]
+
 mod binary;
 mod config;
 mod http;
@@ -10,6 +19,8 @@ mod wait;
 
 mod azure;
 mod broken;
+mod clients;
+mod command;
 mod golden;
 mod memory;
 mod metrics;
@@ -20,3 +31,4 @@ mod structure;
 mod transport;
 mod v1;
 mod v2;
+mod watch;
