@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::binary::{Server, run};
+use crate::binary::{Server, hedef, run};
 use crate::config;
 use crate::models::{Models, sample};
 
@@ -106,4 +106,18 @@ fn a_runtime_that_is_not_there_is_an_error_that_says_what_to_do() {
 #[test]
 fn completions_are_printed() {
     assert!(run(&["completions", "bash"], b"").stdout.contains("complete"));
+}
+
+#[test]
+fn onnx_runtime_leaves_no_telemetry_behind() {
+    let iris = sample("iris");
+    let iris = iris.to_str().unwrap();
+    assert_eq!(run(&["check", iris], b"").code, Some(0));
+    let library = run(&["runtime", "locate"], b"").stdout;
+    let home = tempfile::tempdir().unwrap();
+    let mut check = hedef(&["check", iris, "--onnxruntime", library.trim()]);
+    let status = check.env("XDG_CACHE_HOME", home.path()).env("HOME", home.path()).output().unwrap().status;
+    assert!(status.success());
+    // It would keep a device id and the events to be sent there.
+    assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
 }

@@ -14,6 +14,7 @@ use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, Session, Sess
 use ort::value::{DynMap, DynValue, Outlet, PrimitiveTensorElementType, TensorElementType, TensorRef, ValueType};
 
 use super::{Backend, RunError};
+use crate::host::switch_off_telemetry;
 use crate::preflight::explain;
 use crate::tensor::Element;
 use crate::{Data, DataType, Device, Dim, Error, Shape, Signature, Tensor, TensorSpec};
@@ -35,6 +36,9 @@ impl Runtime {
     pub fn start(library: &Path) -> Result<Self, Error> {
         let failed = |reason: String| Error::Runtime(format!("{}: {reason}", library.display()));
         if ENVIRONMENT.get().is_none() {
+            // Since 1.29 it writes a device id and reports home while the environment is made, before
+            // `with_telemetry` can say no.
+            switch_off_telemetry();
             let builder = ort::init_from(library).map_err(|error| failed(error.to_string()))?;
             let environment =
                 builder.with_name("hedef").with_telemetry(false).build().map_err(|error| failed(error.to_string()))?;

@@ -6,7 +6,9 @@ mod locale;
 mod memory;
 #[cfg(unix)]
 mod system;
+mod telemetry;
 
 pub use cpus::Cpus;
 pub use locale::locale_available;
 pub use memory::{limit_malloc_arenas, memory_limit, release_free_memory, resident_bytes};
+pub(crate) use telemetry::switch_off_telemetry;
