@@ -29,6 +29,8 @@ fn check_says_in_plain_words_why_a_model_cannot_be_served() {
         ("external_missing", "missing"),
         ("external_outside", "outside"),
         ("sequence_output", "which Hedef cannot carry"),
+        ("huge", "memory"),
+        ("locale", "localedef -i xx_XX"),
     ] {
         let file = models.make(kind);
         let said = run(&["check", file.parent().unwrap().parent().unwrap().to_str().unwrap()], b"");
@@ -38,6 +40,44 @@ fn check_says_in_plain_words_why_a_model_cannot_be_served() {
         let folder = models.path().to_str().unwrap().to_lowercase();
         assert!(!text.contains(&folder), "{kind} tells a path: {text}");
     }
+}
+
+#[test]
+fn check_says_whether_requests_may_share_runs_and_why_not() {
+    let models = Models::empty();
+    let said = |kind: &str| {
+        let file = models.make(kind);
+        run(&["check", file.parent().unwrap().parent().unwrap().to_str().unwrap()], b"").stdout
+    };
+    let (apart, together) = (said("mean_over_batch"), said("rank8"));
+    assert!(apart.contains("batching off: the rows of output `y` depend on one another"), "{apart}");
+    assert!(together.contains("batching on axis 0"), "{together}");
+    assert!(said("external").contains("can be served"), "weights beside the model are its own");
+}
+
+#[test]
+fn settings_that_cannot_be_are_told_with_their_key() {
+    for (settings, expected) in [
+        ("devise = \"cpu\"", "devise"),
+        ("device = \"tpu\"", "tpu"),
+        ("instances = -1", "instances"),
+        ("[labels]\nprobabilities = \"nowhere.txt\"", "nowhere.txt"),
+        ("[labels]\nnothing = \"labels.txt\"", "nothing"),
+    ] {
+        let models = Models::samples(&["digits"]);
+        models.settings("digits", settings);
+        let said = run(&["check", models.path().join("digits").to_str().unwrap()], b"");
+        assert!(said.code == Some(65) && said.stderr.contains(expected), "{settings}: {:?} {}", said.code, said.stderr);
+    }
+}
+
+#[test]
+fn a_device_that_is_asked_for_and_not_there_is_an_error_not_a_silent_fall_back() {
+    let models = Models::samples(&["iris"]);
+    models.settings("iris", "device = \"cuda:7\"");
+    let said = run(&["check", models.path().join("iris").to_str().unwrap()], b"");
+    let text = said.stderr.to_lowercase();
+    assert!(said.code != Some(0) && text.contains("cuda"), "{:?} {}", said.code, said.stderr);
 }
 
 #[test]

@@ -148,6 +148,26 @@ fn a_connection_lives_on_after_refusals() {
 }
 
 #[test]
+fn a_request_refused_before_its_body_came_does_not_cost_the_connection() {
+    let server = Server::samples();
+    let mut wire = server.wire();
+    let long = "x".repeat(101);
+    for (head, status) in [
+        ("POST /nothing HTTP/1.1\r\nHost: x\r\n".to_string(), 404),
+        ("PUT /v2/models/iris/infer HTTP/1.1\r\nHost: x\r\n".to_string(), 405),
+        (format!("POST /score HTTP/1.1\r\nHost: x\r\nx-request-id: {long}\r\n"), 431),
+        (format!("POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Encoding: br\r\n"), 415),
+        (format!("POST {PATH} HTTP/1.1\r\nHost: x\r\n"), 200),
+    ] {
+        // The head goes first and alone, as many clients send it.
+        wire.send(format!("{head}Content-Length: {}\r\n\r\n", BODY.len()));
+        wire.send(BODY);
+        let answer = wire.answer().unwrap_or_else(|| panic!("the connection is gone: {head}"));
+        assert_eq!(answer.status, status, "{head}: {}", answer.text());
+    }
+}
+
+#[test]
 fn a_client_that_waits_for_100_continue_is_told_to_go_on_or_refused_at_once() {
     let server = Server::start(&config::samples(), &["--body-limit-mib", "1"]);
     let head = |length: usize| {

@@ -1,0 +1,88 @@
+//! What happens when there is too much to do, too little time, or nobody left to answer.
+
+use crate::binary::Server;
+use crate::http::Wire;
+use crate::models::Models;
+use crate::wait::until;
+
+const PATH: &str = "/v2/models/slow/infer";
+const BODY: &str = r#"{"inputs":[{"name":"x","shape":[1,4],"datatype":"FP32","data":[1,2,3,4]}]}"#;
+
+/// A model of which one run takes a while, run one request at a time.
+fn slow(settings: &str, flags: &[&str]) -> (Models, Server) {
+    let models = Models::empty();
+    models.make("slow");
+    models.settings("slow", &format!("instances = 1\nthreads = 1\n{settings}\n[batching]\nenabled = false\n"));
+    let server = Server::start(models.path(), flags);
+    (models, server)
+}
+
+fn send(server: &Server, path: &str, body: &str) -> Wire {
+    let mut wire = server.wire();
+    wire.send(format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+    wire
+}
+
+/// Waits until a gauge or a counter of the model has a value that is `right`.
+fn until_metric(server: &Server, name: &str, right: impl Fn(u64) -> bool) {
+    let series = format!("{name}{{model=\"slow\",version=\"1\"}} ");
+    until(name, || {
+        let text = server.client().get("/metrics").text();
+        let value = text.lines().find_map(|line| line.strip_prefix(&series)?.parse().ok());
+        value.is_some_and(&right).then_some(())
+    });
+}
+
+#[test]
+fn a_full_queue_refuses_at_once_and_those_in_it_are_answered() {
+    let (_models, server) = slow("queue_capacity = 2", &[]);
+    for (path, body, refusal, key) in
+        [(PATH, BODY, 503, "error"), ("/score", r#"{"data":[[1,2,3,4]]}"#, 429, "message")]
+    {
+        let mut wires: Vec<_> = (0..10).map(|_| send(&server, path, body)).collect();
+        let answers: Vec<_> = wires.iter_mut().map(|wire| wire.answer().unwrap()).collect();
+        let answered = answers.iter().filter(|answer| answer.status == 200).count();
+        assert!((1..=5).contains(&answered), "{answered} of ten fit one run and a queue of two");
+        for refused in answers.iter().filter(|answer| answer.status != 200) {
+            let message = refused.json()[key].as_str().unwrap().to_string();
+            assert_eq!((refused.status, refused.header("retry-after")), (refusal, Some("1")), "{message}");
+            assert!(message.contains("queue of model `slow/1` is full"), "{message}");
+        }
+    }
+}
+
+#[test]
+fn a_request_waits_no_longer_than_it_allows() {
+    let (_models, server) = slow("", &[]);
+    let mut busy = send(&server, PATH, BODY);
+    until_metric(&server, "hedef_instances_busy", |busy| busy == 1);
+    let hurried = BODY.replace(r#"{"inputs""#, r#"{"parameters":{"timeout":1},"inputs""#);
+    let refused = server.client().post(PATH, hurried).expect(504).json();
+    assert!(refused["error"].as_str().unwrap().contains("ran out while the request was waiting"), "{refused}");
+    assert_eq!(busy.answer().unwrap().status, 200);
+}
+
+#[test]
+fn no_request_takes_longer_than_the_server_allows() {
+    let (_models, server) = slow("", &["--request-timeout-ms", "5"]);
+    let refused = server.client().post(PATH, BODY).expect(504).json();
+    let message = refused["error"].as_str().unwrap();
+    assert!(message.contains("5 ms") || message.contains("ran out"), "{message}");
+    server.client().get("/v2/health/ready").expect(200);
+}
+
+#[test]
+fn requests_of_clients_that_left_are_not_run() {
+    let (_models, server) = slow("", &[]);
+    let mut staying: Vec<_> = (0..6).map(|_| send(&server, PATH, BODY)).collect();
+    until_metric(&server, "hedef_queue_depth", |waiting| waiting >= 4);
+    let leaving: Vec<_> = (0..4).map(|_| send(&server, PATH, BODY)).collect();
+    until_metric(&server, "hedef_queue_depth", |waiting| waiting >= 4);
+    drop(leaving);
+    for wire in &mut staying {
+        assert_eq!(wire.answer().unwrap().status, 200);
+    }
+    server.client().post(PATH, BODY).expect(200);
+    until_metric(&server, "hedef_cancelled_requests_total", |left| left >= 1);
+    until_metric(&server, "hedef_queue_depth", |waiting| waiting == 0);
+}
