@@ -20,8 +20,11 @@ const FLOORS: [u8; 2] = [1, 0];
 /// How long timing runs may hold up the start of a model.
 const TRIALS: Duration = Duration::from_millis(10);
 
+/// The magnitudes of floats that the rows are compared for.
+const SCALES: [f32; 4] = [0.0, 3.0, 30.0, 1000.0];
+
 /// What the warm-up found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Outcome {
     /// Why generated inputs did not run, if they did not.
     pub(crate) complaint: Option<String>,
@@ -42,7 +45,9 @@ pub(crate) fn run(backend: &mut dyn Backend, given: &BTreeMap<String, WarmUp>) -
     if !given.is_empty() {
         let inputs = signature.inputs.iter().enumerate().map(|(index, spec)| match given.get(&*spec.name) {
             Some(given) => read(given, spec).map_err(|reason| format!("warm_up.{}: {reason}", spec.name)),
-            None => Guess { free: 1, floor: 1 }.generate(&signature, index, 1, 0).map_err(|error| error.to_string()),
+            None => Guess { free: 1, floor: 1, scale: 0.0 }
+                .generate(&signature, index, 1, 0)
+                .map_err(|error| error.to_string()),
         });
         let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
         run_all(backend, &inputs).map_err(|error| format!("warm-up with the inputs of model.toml: {error}"))?;
@@ -65,12 +70,34 @@ pub(crate) fn run(backend: &mut dyn Backend, given: &BTreeMap<String, WarmUp>) -
 ///
 /// Shapes alone do not tell: an axis 0 of free size may be a sequence, or the model may average over it. So three
 /// requests, of one, one and two rows, are run one by one and together: only where the answers agree may requests
-/// share a run.
+/// share a run. This is done for inputs of several magnitudes, since a model may mix rows for some values only, and an
+/// output counts only where it is finite and differs from row to row: constants agree whatever the model does.
 fn prove(backend: &mut dyn Backend, signature: &Signature, guess: Guess) -> Result<(), String> {
     if !signature.could_batch() {
         return Err("axis 0 is not free in every input and output".into());
     }
-    let request = |(rows, trial)| guess.request(signature, rows, trial);
+    let mut shown = vec![false; signature.outputs.len()];
+    for (step, scale) in SCALES.into_iter().enumerate() {
+        let guess = Guess { scale, ..guess };
+        compare(backend, signature, guess, u64::try_from(step).unwrap_or(0) * 4, &mut shown)?;
+    }
+    let float =
+        |spec: &TensorSpec| matches!(spec.data_type, DataType::Fp16 | DataType::Bf16 | DataType::Fp32 | DataType::Fp64);
+    // A label may well be the same for all made-up rows; then the scores beside it have to differ.
+    let only_labels = !signature.outputs.iter().any(float);
+    let all = shown.iter().zip(&signature.outputs).all(|(shown, spec)| *shown || !(float(spec) || only_labels));
+    if all { Ok(()) } else { Err("an output is the same for all generated rows, which shows nothing".into()) }
+}
+
+/// Runs three requests one by one and together, and notes in `shown` which outputs told rows apart.
+fn compare(
+    backend: &mut dyn Backend,
+    signature: &Signature,
+    guess: Guess,
+    trial: u64,
+    shown: &mut [bool],
+) -> Result<(), String> {
+    let request = |(rows, step)| guess.request(signature, rows, trial + step);
     let requests = [(1, 1), (1, 2), (2, 3)].into_iter().map(request).collect::<Result<Vec<_>, _>>()?;
     let column = |at: usize| Tensor::concat(&requests.iter().filter_map(|inputs| inputs.get(at)).collect::<Vec<_>>());
     let together: Option<Vec<_>> = (0..signature.inputs.len()).map(column).collect();
@@ -88,6 +115,10 @@ fn prove(backend: &mut dyn Backend, signature: &Signature, guess: Guess) -> Resu
             }
         }
         first += rows;
+    }
+    for (shown, tensor) in shown.iter_mut().zip(&together) {
+        let same = |row| agree(&tensor.rows(0, 1), &tensor.rows(row, 1));
+        *shown |= is_finite(tensor) && (1..4).any(|row| !same(row));
     }
     Ok(())
 }
@@ -127,12 +158,14 @@ pub(crate) fn time_runs(backend: &mut dyn Backend, guess: Guess, most_rows: usiz
 }
 
 /// What generated inputs are made with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Guess {
     /// The size of free dimensions other than the rows.
     free: usize,
     /// The smallest whole number.
     floor: u8,
+    /// Floats lie between this and its negative; 0: from 0 up to 1, which suits most models.
+    scale: f32,
 }
 
 /// The guesses that differ for this signature.
@@ -143,7 +176,7 @@ fn guesses(signature: &Signature) -> Vec<Guess> {
     };
     let sizes = if signature.inputs.iter().any(inner) { &FREE_SIZES[..] } else { &FREE_SIZES[..1] };
     let floors = if signature.inputs.iter().any(whole) { &FLOORS[..] } else { &FLOORS[..1] };
-    sizes.iter().flat_map(|&free| floors.iter().map(move |&floor| Guess { free, floor })).collect()
+    sizes.iter().flat_map(|&free| floors.iter().map(move |&floor| Guess { free, floor, scale: 0.0 })).collect()
 }
 
 impl Guess {
@@ -171,7 +204,7 @@ impl Guess {
             return Err(ShapeMismatch { shape, elements: 0 });
         }
         let seed = (trial << 32) ^ u64::try_from(index).unwrap_or(0);
-        let mut numbers = Numbers { seed, floor: self.floor };
+        let mut numbers = Numbers { seed, floor: self.floor, scale: self.scale };
         Tensor::new(shape, numbers.data(spec.data_type, elements))
     }
 }
@@ -180,6 +213,7 @@ impl Guess {
 struct Numbers {
     seed: u64,
     floor: u8,
+    scale: f32,
 }
 
 impl Numbers {
@@ -199,9 +233,9 @@ impl Numbers {
         self.floor + u8::from(self.bit())
     }
 
-    /// From 0 up to 1.
     fn fraction(&mut self) -> f32 {
-        f32::from(u16::try_from(self.next() >> 48).unwrap_or(0)) / 65536.0
+        let part = f32::from(u16::try_from(self.next() >> 48).unwrap_or(0)) / 65536.0;
+        if self.scale > 0.0 { (part * 2.0 - 1.0) * self.scale } else { part }
     }
 
     fn data(&mut self, data_type: DataType, count: usize) -> Data {
@@ -225,22 +259,36 @@ impl Numbers {
     }
 }
 
-/// Whether two results are the same but for the rounding that other batch sizes bring.
-fn agree(a: &Tensor, b: &Tensor) -> bool {
-    fn near(pairs: impl Iterator<Item = (f64, f64)>, tolerance: f64) -> bool {
-        let mut pairs = pairs;
-        pairs.all(|(a, b)| a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= tolerance * (1.0 + b.abs()))
+/// Whether two results are the same but for the rounding that other batch sizes bring, which is measured against the
+/// largest number in them: what a model adds up is rounded at that size.
+pub(crate) fn agree(a: &Tensor, b: &Tensor) -> bool {
+    fn near(a: &[f64], b: &[f64], tolerance: f64) -> bool {
+        let largest = a.iter().chain(b).filter(|x| x.is_finite()).fold(0.0, |largest: f64, x| largest.max(x.abs()));
+        let same = |(a, b): (&f64, &f64)| a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= tolerance * largest;
+        a.iter().zip(b).all(same)
     }
     if a.shape() != b.shape() {
         return false;
     }
-    match (a.data(), b.data()) {
-        (Data::Fp16(a), Data::Fp16(b)) => near(a.iter().zip(b).map(|(a, b)| (a.to_f64(), b.to_f64())), 5e-3),
-        (Data::Bf16(a), Data::Bf16(b)) => near(a.iter().zip(b).map(|(a, b)| (a.to_f64(), b.to_f64())), 4e-2),
-        (Data::Fp32(a), Data::Fp32(b)) => near(a.iter().zip(b).map(|(a, b)| (f64::from(*a), f64::from(*b))), 1e-4),
-        (Data::Fp64(a), Data::Fp64(b)) => near(a.iter().zip(b).map(|(a, b)| (*a, *b)), 1e-9),
-        (a, b) => a == b,
+    match (floats(a), floats(b)) {
+        (Some((a, tolerance)), Some((b, _))) => near(&a, &b, tolerance),
+        _ => a.data() == b.data(),
     }
+}
+
+/// The elements of a tensor of floats, and the rounding to expect of their type.
+fn floats(tensor: &Tensor) -> Option<(Vec<f64>, f64)> {
+    Some(match tensor.data() {
+        Data::Fp16(all) => (all.iter().map(|x| x.to_f64()).collect(), 5e-3),
+        Data::Bf16(all) => (all.iter().map(|x| x.to_f64()).collect(), 4e-2),
+        Data::Fp32(all) => (all.iter().map(|x| f64::from(*x)).collect(), 1e-4),
+        Data::Fp64(all) => (all.clone(), 1e-9),
+        _ => return None,
+    })
+}
+
+fn is_finite(tensor: &Tensor) -> bool {
+    floats(tensor).is_none_or(|(all, _)| all.iter().all(|x| x.is_finite()))
 }
 
 /// Makes a tensor of what `model.toml` says.
@@ -302,10 +350,12 @@ mod tests {
     use super::*;
     use crate::backend::RunError;
 
-    /// Doubles each element; or, told to, adds the sum of all.
+    /// What the fake gives, from an element and all of them.
+    type Model = fn(f32, &[f32]) -> f32;
+
     struct Fake {
         signature: Signature,
-        mixes_rows: bool,
+        model: Model,
     }
 
     impl Backend for Fake {
@@ -315,15 +365,16 @@ mod tests {
 
         fn run(&mut self, inputs: &[&Tensor], _: &[usize]) -> Result<Vec<Tensor>, RunError> {
             let x = inputs[0].elements::<f32>().unwrap();
-            let sum = if self.mixes_rows { x.iter().sum() } else { 0.0 };
-            let y = x.iter().map(|x| x * 2.0 + sum).collect();
+            let y = x.iter().map(|element| (self.model)(*element, x)).collect();
             Ok(vec![Tensor::from_elements(inputs[0].shape().clone(), y).unwrap()])
         }
     }
 
-    fn fake(first: Dim, mixes_rows: bool) -> Fake {
+    const DOUBLING: Model = |x, _| x * 2.0;
+
+    fn fake(first: Dim, model: Model) -> Fake {
         let spec = TensorSpec::new("x", DataType::Fp32, Some(vec![first, Dim::Fixed(3)]));
-        Fake { signature: Signature { inputs: vec![spec.clone()], outputs: vec![spec], batch_axis: false }, mixes_rows }
+        Fake { signature: Signature { inputs: vec![spec.clone()], outputs: vec![spec], batch_axis: false }, model }
     }
 
     fn independent(mut backend: Fake) -> Result<(), String> {
@@ -332,19 +383,34 @@ mod tests {
 
     #[test]
     fn only_rows_that_do_not_mix_make_a_batch_axis() {
-        assert_eq!(independent(fake(Dim::Free, false)), Ok(()));
-        assert!(independent(fake(Dim::Free, true)).unwrap_err().contains("depend on one another"));
-        assert!(independent(fake(Dim::Fixed(2), false)).unwrap_err().contains("axis 0 is not free"));
+        assert_eq!(independent(fake(Dim::Free, DOUBLING)), Ok(()));
+        assert!(
+            independent(fake(Dim::Free, |x, all| x * 2.0 + all.iter().sum::<f32>()))
+                .unwrap_err()
+                .contains("depend on one another")
+        );
+        assert!(independent(fake(Dim::Fixed(2), DOUBLING)).unwrap_err().contains("axis 0 is not free"));
+    }
+
+    #[test]
+    fn what_shows_nothing_is_no_proof() {
+        let refusal = |model| independent(fake(Dim::Free, model)).unwrap_err();
+        // Rows mix for large values only.
+        assert!(refusal(|x, all| x + all.iter().map(|x| (x - 2.0).max(0.0)).sum::<f32>()).contains("depend"));
+        // They mix, but the difference is small beside one and large beside the output.
+        assert!(refusal(|x, all| (x + all.iter().sum::<f32>()) * 1e-9).contains("depend"));
+        assert!(refusal(|_, _| 7.0).contains("shows nothing"));
+        assert!(refusal(|_, _| f32::NAN).contains("shows nothing"));
     }
 
     #[test]
     fn inputs_of_the_settings_are_checked() {
         let warm_up = |text: &str| -> BTreeMap<String, WarmUp> { toml::from_str(text).unwrap() };
-        let refusal = |text| run(&mut fake(Dim::Free, false), &warm_up(text)).unwrap_err();
+        let refusal = |text| run(&mut fake(Dim::Free, DOUBLING), &warm_up(text)).unwrap_err();
         assert!(refusal("[y]\nshape = [1]\nvalues = 1").contains("no such input"));
         assert!(refusal("[x]\nshape = [1, 2]\nvalues = 1").contains("expected FP32 [-1,3], got shape [1,2]"));
         assert!(refusal("[x]\nshape = [1, 3]\nvalues = [1, 2]").contains("does not hold 2 elements"));
         assert!(refusal("[x]\nshape = [1, 3]\nvalues = \"a\"").contains("expected FP32"));
-        assert!(run(&mut fake(Dim::Free, false), &warm_up("[x]\nshape = [1, 3]\nvalues = 0.5")).is_ok());
+        assert!(run(&mut fake(Dim::Free, DOUBLING), &warm_up("[x]\nshape = [1, 3]\nvalues = 0.5")).is_ok());
     }
 }
