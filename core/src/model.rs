@@ -12,7 +12,7 @@ use crate::metrics::Metrics;
 pub use crate::scheduler::Slots;
 use crate::scheduler::queue::{Job, Queue, Refusal};
 use crate::scheduler::tuner::Tuner;
-use crate::scheduler::{Instance, Shared};
+use crate::scheduler::{Doubt, Instance, Shared};
 pub use crate::scheduler::{Learned, Tuning};
 use crate::statistics::Statistics;
 use crate::{Error, ModelId, Request, Response, Signature};
@@ -73,6 +73,7 @@ impl Model {
             id: parts.id,
             signature: parts.signature,
             queue: Queue::new(parts.queue_capacity),
+            doubt: Doubt::new(parts.tuning.trusted),
             tuner: Tuner::new(parts.status.max_batch_rows, &parts.tuning),
             inline: parts.tuning.inline,
             threads: parts.status.threads.max(1),

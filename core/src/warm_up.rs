@@ -228,6 +228,11 @@ impl Numbers {
         self.next() & 1 == 1
     }
 
+    /// Some letters.
+    fn word(&mut self) -> Vec<u8> {
+        (0..12).map(|_| b'a' + u8::try_from(self.next() % 26).unwrap_or(0)).collect()
+    }
+
     /// One of two small numbers: an index, a length or a mask that most models take.
     fn whole(&mut self) -> u8 {
         self.floor + u8::from(self.bit())
@@ -254,7 +259,7 @@ impl Numbers {
             DataType::Bf16 => Data::Bf16(each.map(|_| bf16::from_f32(self.fraction())).collect()),
             DataType::Fp32 => Data::Fp32(each.map(|_| self.fraction()).collect()),
             DataType::Fp64 => Data::Fp64(each.map(|_| self.fraction().into()).collect()),
-            DataType::Bytes => Data::Bytes(each.map(|_| format!("warm up {}", self.whole()).into_bytes()).collect()),
+            DataType::Bytes => Data::Bytes(each.map(|_| self.word()).collect()),
         }
     }
 }

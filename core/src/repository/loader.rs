@@ -58,7 +58,8 @@ impl Load for OnnxLoader {
         let timed = warmed.guess.map(|guess| warm_up::time_runs(&mut backend, guess, max_rows));
         let (row_elements, trials) = timed.unwrap_or_default();
         let fixed = settings.batching.max_rows.is_some();
-        let tuning = Tuning { inline: settings.inline, fixed, row_elements, trials };
+        let trusted = settings.batching.enabled == Some(true);
+        let tuning = Tuning { inline: settings.inline, fixed, trusted, row_elements, trials };
 
         let instances = self.instances(settings, &placement);
         let mut backends: Vec<Box<dyn Backend>> = vec![Box::new(backend)];

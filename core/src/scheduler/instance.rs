@@ -4,12 +4,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
+use super::doubt::Doubt;
 use super::queue::{Job, Queue, waited};
 use super::slots::Slots;
 use super::tuner::{Tuner, class};
 use crate::backend::{Backend, RunError};
 use crate::metrics::ModelMetrics;
 use crate::statistics::{Stages, Statistics};
+use crate::warm_up::agree;
 use crate::{Error, ModelId, Request, Response, Signature, Tensor, Timings};
 
 /// A run that is expected to take less than this costs a network thread less than handing it to another thread.
@@ -22,6 +24,7 @@ pub(crate) struct Shared {
     pub(crate) signature: Signature,
     pub(crate) queue: Queue,
     pub(crate) tuner: Tuner,
+    pub(crate) doubt: Doubt,
     /// Whether short runs are done on the caller's thread; `None`: where the tuner finds them short.
     pub(crate) inline: Option<bool>,
     pub(crate) threads: usize,
@@ -55,7 +58,7 @@ impl std::fmt::Debug for Instance {
 impl Shared {
     /// Runs batches on one instance until the queue is closed and empty.
     pub(crate) fn work(&self, instance: &Instance) {
-        while let Some(batch) = self.queue.next(|first| self.tuner.cap(class(first.row_elements()))) {
+        while let Some(batch) = self.queue.next(|first| self.most_rows(first)) {
             self.metrics.queue_depth(self.queue.len());
             self.drop_leavers(batch.cancelled, batch.expired);
             if batch.jobs.is_empty() {
@@ -100,6 +103,10 @@ impl Shared {
                 Err(error)
             }
         })
+    }
+
+    fn most_rows(&self, first: &Request) -> usize {
+        if self.doubt.is_justified() { 1 } else { self.tuner.cap(class(first.row_elements())) }
     }
 
     fn is_short(&self, request: &Request) -> bool {
@@ -148,6 +155,9 @@ impl Shared {
                     first += count;
                 }
                 let stages = Stages { input: run - started, infer: ran - run, output: ran.elapsed() };
+                if self.doubt.arises() {
+                    return self.verify(backend, jobs, &outputs.positions, &slices);
+                }
                 self.answer(jobs, started, stages, rows, &outputs.positions, slices);
             }
             Ok(_) => {
@@ -155,6 +165,34 @@ impl Shared {
                 self.run_each(backend, jobs);
             }
             Err(_) => self.run_each(backend, jobs),
+        }
+    }
+
+    /// Answers the jobs one by one, and holds what they would have got together against it: the trial at load had only
+    /// made-up rows.
+    fn verify(&self, backend: &mut dyn Backend, jobs: Vec<Job>, positions: &[usize], together: &[Vec<Tensor>]) {
+        for (job, together) in jobs.into_iter().zip(together) {
+            let started = Instant::now();
+            let inputs: Vec<_> = job.request.inputs().iter().collect();
+            match self.outputs(backend, &inputs, &[&job.request]) {
+                Ok(alone) => {
+                    let whole =
+                        |position: &usize| positions.binary_search(position).ok().and_then(|at| together.get(at));
+                    let same =
+                        |(position, alone): (&usize, &Tensor)| whole(position).is_some_and(|other| agree(alone, other));
+                    if !alone.positions.iter().zip(&alone.tensors).all(same) && self.doubt.confirm() {
+                        tracing::error!(
+                            model = %self.id,
+                            "rows of this model influence one another: its requests run one by one from now on; \
+                             set `batching.enabled = false` in model.toml, or look at what the model does along axis 0"
+                        );
+                    }
+                    let stages = Stages { infer: started.elapsed(), ..Stages::default() };
+                    let rows = job.request.rows();
+                    self.answer(vec![job], started, stages, rows, &alone.positions, vec![alone.tensors]);
+                }
+                Err(error) => self.fail(job, error),
+            }
         }
     }
 

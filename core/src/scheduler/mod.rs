@@ -3,11 +3,13 @@
 //! An idle instance forms the next batch itself, so batches grow exactly when all instances are busy and an idle
 //! model adds no wait.
 
+mod doubt;
 mod instance;
 pub(crate) mod queue;
 mod slots;
 pub(crate) mod tuner;
 
+pub(crate) use doubt::Doubt;
 pub(crate) use instance::{Instance, Shared};
 pub use slots::Slots;
 pub use tuner::{Learned, Tuning};

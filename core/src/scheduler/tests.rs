@@ -22,6 +22,7 @@ const BOMB: i64 = i64::MAX;
 /// Gives `sum`, the sum of each row, and `twice`, each element doubled; waits at its gate before each run.
 struct Gated {
     signature: Signature,
+    mixes_rows: bool,
     gate: Arc<Mutex<mpsc::Receiver<()>>>,
 }
 
@@ -41,6 +42,8 @@ impl Backend for Gated {
         let rows = inputs[0].shape().rows().unwrap();
         let width = inputs[0].shape().dims()[1];
         let sums = (0..rows).map(|row| x[row * width..(row + 1) * width].iter().sum::<i64>()).collect::<Vec<_>>();
+        let all = if self.mixes_rows { x.iter().sum::<i64>() } else { 0 };
+        let sums: Vec<_> = sums.iter().map(|sum| if self.mixes_rows { sum + all } else { *sum }).collect();
         let give = |output: &usize| match output {
             0 => Tensor::from_elements([rows], Vec::clone(&sums)).unwrap(),
             _ => Tensor::from_elements([rows, width], x.iter().map(|x| x * 2).collect()).unwrap(),
@@ -66,20 +69,27 @@ struct Started {
 }
 
 fn start(instances: usize, max_batch_rows: usize, queue_capacity: usize) -> Started {
-    start_with(instances, max_batch_rows, queue_capacity, true)
+    start_with(instances, max_batch_rows, queue_capacity, true, false)
 }
 
-fn start_with(instances: usize, max_batch_rows: usize, queue_capacity: usize, fixed: bool) -> Started {
+fn start_with(
+    instances: usize,
+    max_batch_rows: usize,
+    queue_capacity: usize,
+    trusted: bool,
+    mixes_rows: bool,
+) -> Started {
     let (gate, receiver) = mpsc::channel();
     let receiver = Arc::new(Mutex::new(receiver));
-    let backend = |_| Box::new(Gated { signature: signature(), gate: Arc::clone(&receiver) }) as Box<dyn Backend>;
+    let backend =
+        |_| Box::new(Gated { signature: signature(), mixes_rows, gate: Arc::clone(&receiver) }) as Box<dyn Backend>;
     let parts = Parts {
         id: ModelId { name: ModelName::new("fake").unwrap(), version: 1 },
         signature: signature(),
         backends: (0..instances).map(backend).collect(),
         status: Status { max_batch_rows, ..Status::default() },
         queue_capacity,
-        tuning: Tuning { fixed, inline: Some(false), ..Tuning::default() },
+        tuning: Tuning { fixed: true, trusted, inline: Some(false), ..Tuning::default() },
         slots: Arc::new(Slots::new(instances)),
     };
     let registry = Registry::new();
@@ -173,11 +183,11 @@ proptest! {
         calls in prop::collection::vec(call(), 1..40),
         instances in 1..4_usize,
         max_rows in 1..9_usize,
-        fixed in any::<bool>(),
+        trusted in any::<bool>(),
     ) {
         let hook = std::panic::take_hook();
         std::panic::set_hook(Box::new(|_| {}));
-        let Started { model, gate, retired, .. } = start_with(instances, max_rows, 1000, fixed);
+        let Started { model, gate, retired, .. } = start_with(instances, max_rows, 1000, trusted, false);
         let answers = on_one_thread(async {
             let asked: Vec<_> = calls
                 .iter()
@@ -285,4 +295,23 @@ fn a_model_that_is_dropped_answers_what_waits() {
     });
     assert_eq!(answers, 5);
     assert!(retired.join(Duration::from_secs(60)));
+}
+
+#[test]
+fn a_model_that_mixes_rows_is_found_out_before_it_answers_wrongly() {
+    let Started { model, gate, .. } = start_with(1, 8, 100, false, true);
+    on_one_thread(async {
+        let asked: Vec<_> = (0..40)
+            .map(|first| {
+                let (model, request) = (Arc::clone(&model), plain(first).request());
+                tokio::spawn(async move { given(model.infer(request).await).unwrap() })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        drop(gate);
+        for (first, task) in (0..).zip(asked) {
+            // Alone, a row's sum is counted twice: once as the row's, once as that of all rows.
+            assert_eq!(task.await.unwrap()[0].1, [2 * (first + first + 1)]);
+        }
+    });
 }

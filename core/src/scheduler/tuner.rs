@@ -35,6 +35,8 @@ pub struct Tuning {
     pub inline: Option<bool>,
     /// Whether every batch may have the most rows, whatever the runs say.
     pub fixed: bool,
+    /// Whether the model's owner says that its rows are independent.
+    pub trusted: bool,
     /// The elements of a row in the trial runs below.
     pub row_elements: usize,
     /// Trial runs: their rows, in ascending powers of two from 1 on, and how long each took.
