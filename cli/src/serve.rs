@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use hedef_core::Model;
 use hedef_core::metrics::Metrics;
-use hedef_core::repository::{Overrides, Repository, Watcher};
+use hedef_core::repository::{Overrides, Repository, View, Watcher};
 use hedef_server::{AzureSettings, Config, Drain, Server, Settings};
 use prometheus::Registry;
 
@@ -21,6 +21,9 @@ pub(crate) fn run(serve: Serve, engine: &Engine) -> anyhow::Result<()> {
     let started = Instant::now();
     let config = Config::new(settings(&serve))?;
     let grace = Duration::from_millis(serve.grace_ms);
+    if let Some(root) = serve.roots.iter().find(|root| !root.exists()) {
+        anyhow::bail!("root {} is not there: give folders of models, a model's folder or .onnx files", root.display());
+    }
     let registry = Registry::new();
     let metrics = Metrics::new(&registry).context("metrics")?;
     let repository = Arc::new(Repository::new(serve.roots.clone(), Box::new(loader(engine)?), metrics));
@@ -29,11 +32,12 @@ pub(crate) fn run(serve: Serve, engine: &Engine) -> anyhow::Result<()> {
     let address = server.address();
 
     // The server answers while models load: live at once, ready when they are.
+    let view = View::before_loading(&repository, serve.model_control == ModelControl::Explicit);
     let loading = {
         let repository = Arc::clone(&repository);
         std::thread::Builder::new()
             .name("hedef-start".into())
-            .spawn(move || load(&repository, &serve, address, started))?
+            .spawn(move || load(&repository, &serve, view, address, started))?
     };
     let stopping = async {
         stop_signal().await;
@@ -77,6 +81,7 @@ fn settings(serve: &Serve) -> Settings {
 fn load(
     repository: &Arc<Repository>,
     serve: &Serve,
+    view: View,
     address: SocketAddr,
     started: Instant,
 ) -> anyhow::Result<Option<Watcher>> {
@@ -84,15 +89,17 @@ fn load(
         ModelControl::All => repository.load_all(),
         ModelControl::Explicit => {
             for name in &serve.load_model {
-                // The reason is in the log and the index; the others are loaded all the same.
-                let _ = repository.load(name, Overrides::default());
+                // The others are loaded all the same.
+                if let Err(error) = repository.load(name, Overrides::default()) {
+                    tracing::error!(model = name, "--load-model {name}: {error}");
+                }
             }
             repository.finish_start();
         }
     }
     print(&welcome(&repository.models(), address, started.elapsed()));
     let interval = Duration::from_millis(serve.watch_interval_ms);
-    let watcher = serve.watch.then(|| Watcher::start(Arc::clone(repository), interval)).transpose();
+    let watcher = serve.watch.then(|| Watcher::start(Arc::clone(repository), view, interval)).transpose();
     watcher.context("cannot follow the roots")
 }
 

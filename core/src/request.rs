@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, InvalidRequest};
 use crate::signature::list;
-use crate::{ModelId, Shape, Signature, Tensor};
+use crate::{Data, ModelId, Shape, Signature, Tensor};
 
 /// A few bytes can ask for a tensor of countless empty rows, whose answer as JSON would fill the memory.
 const MOST_NOTHINGS: usize = 1 << 16;
@@ -103,11 +103,15 @@ impl Request {
         self.rows
     }
 
-    /// The elements of one row, over all inputs.
+    /// The elements of one row, over all inputs; of texts, their bytes.
     #[must_use]
     pub fn row_elements(&self) -> usize {
-        let all: usize = self.inputs.iter().map(|tensor| tensor.data().len()).sum();
-        all / self.rows.max(1)
+        let size = |tensor: &Tensor| match tensor.data() {
+            // What a text costs depends on its length.
+            Data::Bytes(all) => all.iter().map(|text| text.len().max(1)).sum(),
+            data => data.len(),
+        };
+        self.inputs.iter().map(size).sum::<usize>() / self.rows.max(1)
     }
 
     /// When the caller stops waiting.

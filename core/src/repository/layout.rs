@@ -32,6 +32,8 @@ pub struct Found {
     pub packages: BTreeMap<ModelName, Package>,
     /// What looked like a model but is none, and why.
     pub problems: Vec<String>,
+    /// Whether a root could not be read: what is not here may be there all the same.
+    pub incomplete: bool,
 }
 
 /// Looks for models in `roots`. Where two roots hold a model of the same name, the first counts.
@@ -41,7 +43,10 @@ pub fn scan(roots: &[PathBuf]) -> Found {
     for root in roots {
         match packages(root) {
             Ok(packages) => packages.into_iter().for_each(|package| found.add(package)),
-            Err(problem) => found.problems.push(problem),
+            Err(problem) => {
+                found.problems.push(problem);
+                found.incomplete = true;
+            }
         }
     }
     found

@@ -17,7 +17,7 @@ use arc_swap::ArcSwap;
 
 pub use layout::{Found, Package, scan};
 pub use loader::OnnxLoader;
-pub use watch::Watcher;
+pub use watch::{View, Watcher};
 
 use crate::host::release_free_memory;
 use crate::metrics::Metrics;
@@ -27,6 +27,9 @@ use crate::{Error, Model, ModelId, ModelName, ModelVersion};
 
 /// How long an unload or reload waits for requests that are still under way on the old version.
 const OLD_REQUESTS: Duration = Duration::from_secs(30);
+
+/// Why a model that somebody unloaded is unavailable.
+const UNLOADED: &str = "unloaded";
 
 /// How many models are loaded at once at the start.
 const PARALLEL_LOADS: usize = 4;
@@ -183,7 +186,8 @@ impl Repository {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         let snapshot = self.snapshot.load();
-        let mut slots = snapshot.values().flat_map(|entry| entry.slots.values()).peekable();
+        let wanted = |slot: &&Slot| slot.reason != UNLOADED;
+        let mut slots = snapshot.values().flat_map(|entry| entry.slots.values()).filter(wanted).peekable();
         self.started.load(Ordering::Acquire) && (slots.peek().is_none() || slots.any(|slot| slot.model.is_some()))
     }
 
@@ -276,12 +280,18 @@ impl Repository {
                 failure = failure.or(Some(error));
             }
         }
+        let before = self.snapshot.load().get(name).cloned().unwrap_or_default();
         self.change(name, |entry| {
             // Where a new version failed, those it was to replace go on.
             let kept = |slot: &Slot| failure.is_some() && slot.model.is_some();
             entry.slots.retain(|version, slot| wanted.contains(version) || kept(slot));
             entry.uploaded.clone_from(&uploaded);
         });
+        for version in
+            before.slots.keys().filter(|version| self.model(name.as_str(), Some(&version.to_string())).is_err())
+        {
+            self.metrics.ready(&ModelId { name: name.clone(), version: *version }, false);
+        }
         failure.map_or(Ok(()), Err)
     }
 
@@ -355,7 +365,7 @@ impl Repository {
         }
         self.change(&name, |entry| {
             for slot in entry.slots.values_mut() {
-                *slot = Slot { state: State::Unavailable, reason: "unloaded".into(), model: None };
+                *slot = Slot { state: State::Unavailable, reason: UNLOADED.into(), model: None };
             }
             entry.uploaded = None;
         });

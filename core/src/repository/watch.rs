@@ -28,12 +28,9 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Starts to follow the roots of `repository`, whose models have been loaded, every `interval`.
-    pub fn start(repository: Arc<Repository>, interval: Duration) -> std::io::Result<Self> {
+    /// Starts to follow the roots of `repository` every `interval`. `view` was taken before its models were loaded.
+    pub fn start(repository: Arc<Repository>, mut view: View, interval: Duration) -> std::io::Result<Self> {
         let (stop, stopped) = mpsc::channel();
-        let mut view = View::default();
-        view.look(&repository);
-        view.loaded = view.seen.clone();
         let follow = move || {
             while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
                 view.follow(&repository);
@@ -56,23 +53,41 @@ impl Drop for Watcher {
 
 /// What the last look saw, and what was loaded.
 #[derive(Debug, Default)]
-pub(crate) struct View {
+pub struct View {
     seen: HashMap<ModelName, Fingerprint>,
     loaded: HashMap<ModelName, Fingerprint>,
+    only_loaded: bool,
 }
 
 impl View {
-    fn look(&mut self, repository: &Repository) -> HashMap<ModelName, Fingerprint> {
-        let packages = repository.refresh().packages;
+    /// What is there before it is loaded, so that what changes meanwhile is noticed. With `only_loaded`, models that
+    /// nobody has loaded are left alone.
+    #[must_use]
+    pub fn before_loading(repository: &Repository, only_loaded: bool) -> Self {
+        let mut view = Self { only_loaded, ..Self::default() };
+        let _nothing = view.look(repository);
+        view.loaded = view.seen.clone();
+        view
+    }
+
+    /// Looks, and returns what the look before saw; `None` when a root could not be read.
+    fn look(&mut self, repository: &Repository) -> Option<HashMap<ModelName, Fingerprint>> {
+        let found = repository.refresh();
+        if found.incomplete {
+            return None;
+        }
+        let packages = found.packages;
         let now = packages.into_iter().map(|(name, package)| (name, fingerprint(&package))).collect();
-        std::mem::replace(&mut self.seen, now)
+        Some(std::mem::replace(&mut self.seen, now))
     }
 
     /// Looks once, and loads or forgets what changed and has come to rest.
     pub(crate) fn follow(&mut self, repository: &Repository) {
-        let before = self.look(repository);
+        // A root that cannot be read now, such as a network mount that hiccups, is no reason to unload its models.
+        let Some(before) = self.look(repository) else { return };
         for (name, now) in &self.seen {
-            if before.get(name) == Some(now) && self.loaded.get(name) != Some(now) {
+            let rests = before.get(name) == Some(now) && self.loaded.get(name) != Some(now);
+            if rests && (!self.only_loaded || repository.model(name.as_str(), None).is_ok()) {
                 tracing::info!(model = %name, "the model's files changed");
                 // A failure is in the log and the index; the files have to change again before another try.
                 let _ = repository.load(name.as_str(), Overrides::default());
@@ -100,6 +115,8 @@ fn fingerprint(package: &Package) -> Fingerprint {
         }
     } else {
         walk(&package.folder, &mut all);
+        // Versions may be linked folders, which the walk passes by.
+        package.versions.values().for_each(|file| note(file, &mut all));
     }
     all
 }

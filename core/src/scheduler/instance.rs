@@ -17,6 +17,9 @@ use crate::{Error, ModelId, Request, Response, Signature, Tensor, Timings};
 /// A run that is expected to take less than this costs a network thread less than handing it to another thread.
 const INLINE: Duration = Duration::from_micros(150);
 
+/// More elements, or bytes of texts, than this are never run on a network thread.
+const MOST_INLINE: usize = 1 << 16;
+
 /// One loaded model: what its instances share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -110,7 +113,8 @@ impl Shared {
     }
 
     fn is_short(&self, request: &Request) -> bool {
-        if self.threads != 1 {
+        // The learned time is that of rows of about this size; far larger requests are not read off it.
+        if self.threads != 1 || request.row_elements().saturating_mul(request.rows()) > MOST_INLINE {
             return false;
         }
         self.inline.unwrap_or_else(|| {
