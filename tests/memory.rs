@@ -9,9 +9,6 @@ fn cycles() -> usize {
     if config::full() { 300 } else { 30 }
 }
 
-/// The cycles that are looked at from near.
-const FEW: usize = 5;
-
 #[test]
 fn memory_after_many_loads_of_a_100_mb_model_is_within_a_tenth_of_that_after_the_first() {
     let models = Models::empty();
@@ -27,23 +24,13 @@ fn memory_after_many_loads_of_a_100_mb_model_is_within_a_tenth_of_that_after_the
         (loaded, server.resident_kb())
     };
     let idle = server.resident_kb();
-    // The C library gives back 10 MB more at some unloads than at others, whatever went before; growth shows all the
-    // same between the median of the first few and the least of the last few.
-    let few = || (0..FEW).map(|_| cycle()).collect::<Vec<_>>();
-    let (first, middle) = (few(), cycles() - 2 * FEW);
-    (0..middle).for_each(|_| {
-        cycle();
-    });
-    let last = few();
-    let usual = |of: fn(&(u64, u64)) -> u64| {
-        let mut all: Vec<_> = first.iter().map(of).collect();
-        all.sort_unstable();
-        all[FEW / 2]
-    };
-    let least = |of: fn(&(u64, u64)) -> u64| last.iter().map(of).min().unwrap();
-    let (loaded, unloaded) = (usual(|kb| kb.0), usual(|kb| kb.1));
+    let (loaded, first) = cycle();
     assert!(loaded > idle + 80_000, "loaded, the model took only {} kB", loaded - idle);
-    println!("kB resident, loaded and unloaded: idle {idle}, first {first:?}, last {last:?}");
-    assert!(least(|kb| kb.1) * 10 <= unloaded * 11, "unloaded after {} cycles: {last:?}, first {first:?}", cycles());
-    assert!(least(|kb| kb.0) * 10 <= loaded * 11, "loaded after {} cycles: {last:?}, first {first:?}", cycles());
+    let mut last = (loaded, first);
+    for _ in 1..cycles() {
+        last = cycle();
+    }
+    println!("kB resident: idle {idle}, loaded {loaded}, after the first {first}, after {} {}", cycles(), last.1);
+    assert!(last.1 * 10 <= first * 11, "after {} cycles {} kB, after the first {first} kB", cycles(), last.1);
+    assert!(last.0 * 10 <= loaded * 11, "loaded for the last time {} kB, for the first {loaded} kB", last.0);
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use hedef_core::backend::onnx;
-use hedef_core::host::{Cpus, limit_malloc_arenas, memory_limit};
+use hedef_core::host::{Cpus, configure_malloc, memory_limit};
 use hedef_core::metrics::Metrics;
 use hedef_core::model::Slots;
 use hedef_core::repository::{OnnxLoader, Repository};
@@ -22,7 +22,7 @@ pub(crate) fn locate(engine: &Engine) -> anyhow::Result<Located> {
 
 /// Starts ONNX Runtime and measures the machine.
 pub(crate) fn loader(engine: &Engine) -> anyhow::Result<OnnxLoader> {
-    limit_malloc_arenas();
+    configure_malloc();
     let root = Path::new("/");
     let cpus = Cpus::measure(root);
     tracing::info!(threads = cpus.threads, "threads for models: {}", cpus.reason);

@@ -1,10 +1,29 @@
 //! The bodies that protocols write, on their way into responses.
 
 use axum::response::{IntoResponse, Response};
+use hedef_core::Tensor;
 use hedef_protocols::v2;
 use http::header::CONTENT_TYPE;
 
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::task::block_in_place;
+
 use crate::payload::JSON_LENGTH;
+
+/// Decoding and encoding more bytes than this takes a millisecond or so.
+const MUCH: usize = 256 << 10;
+
+/// Works on `bytes` bytes: where they are many, other connections of this thread go on meanwhile on another one.
+pub(crate) fn work<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+    let many_threads = Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
+    if bytes > MUCH && many_threads { block_in_place(work) } else { work() }
+}
+
+/// About how many bytes the answer's tensors have.
+pub(crate) fn size(response: &hedef_core::Response) -> usize {
+    let size = |tensor: &Tensor| tensor.data().len().saturating_mul(tensor.data_type().size().unwrap_or(24));
+    response.outputs.iter().map(|(_, tensor)| size(tensor)).sum()
+}
 
 /// A document in JSON.
 #[derive(Debug)]

@@ -14,12 +14,16 @@ pub fn release_free_memory() {
     super::system::trim_heap();
 }
 
-/// Bounds the heap arenas of the process to four; call it once, before threads start.
+/// Makes the heap give memory back; call it once, before threads start. Elsewhere than on glibc it does nothing.
 ///
-/// glibc allows eight for each processor, and each keeps free memory of its own. Elsewhere it does nothing.
-pub fn limit_malloc_arenas() {
+/// glibc allows eight arenas for each processor, and each keeps free memory of its own: four are enough. Blocks of
+/// 4 MiB and more are mapped: after unloading 100 MB of weights the process held 39 to 95 MB without that, 40 with it.
+pub fn configure_malloc() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    super::system::bound_arenas(4);
+    {
+        super::system::bound_arenas(4);
+        super::system::map_large_blocks(4 << 20);
+    }
 }
 
 /// The bytes of memory this process may use on the machine whose file system stands at `root` (`/` but for

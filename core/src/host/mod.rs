@@ -10,5 +10,5 @@ mod telemetry;
 
 pub use cpus::Cpus;
 pub use locale::locale_available;
-pub use memory::{limit_malloc_arenas, memory_limit, release_free_memory, resident_bytes};
+pub use memory::{configure_malloc, memory_limit, release_free_memory, resident_bytes};
 pub(crate) use telemetry::switch_off_telemetry;

@@ -15,6 +15,14 @@ pub(super) fn bound_arenas(arenas: libc::c_int) {
     unsafe { libc::mallopt(libc::M_ARENA_MAX, arenas) };
 }
 
+/// Gives blocks of `bytes` and more straight back when they are freed. Set once, the threshold no longer rises by
+/// itself with the first large block that is freed, after which weights would stay inside the heap.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub(super) fn map_large_blocks(bytes: libc::c_int) {
+    // SAFETY: as above.
+    unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, bytes) };
+}
+
 /// Whether the C library can construct the locale `name`.
 #[cfg(unix)]
 pub(super) fn locale_exists(name: &std::ffi::CStr) -> bool {

@@ -49,7 +49,7 @@ impl Load for OnnxLoader {
             let complaint = preflight::explain(complaint);
             tracing::warn!(model = %version.id, complaint, "the model does not run on generated inputs; give some in model.toml under [warm_up]");
         }
-        let (batch_axis, batching_reason) = batching(settings, backend.signature(), warmed.independent_rows);
+        let (batch_axis, batching_reason) = batching(settings, backend.signature(), warmed.independent_rows.clone());
         let mut signature = backend.signature().clone();
         signature.batch_axis = batch_axis;
         add_labels(&mut signature, settings, version.folder)?;
@@ -65,7 +65,7 @@ impl Load for OnnxLoader {
         let mut backends: Vec<Box<dyn Backend>> = vec![Box::new(backend)];
         while backends.len() < instances {
             let (mut backend, _) = open()?;
-            warm_up::run(&mut backend, &settings.warm_up)?;
+            warm_up::run_again(&mut backend, &warmed);
             backends.push(Box::new(backend));
         }
         let status = Status {

@@ -7,6 +7,7 @@ mod tests;
 mod watch;
 
 use std::collections::{BTreeMap, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -302,7 +303,10 @@ impl Repository {
             entry.slots.entry(id.version).or_insert_with(|| loading.clone());
         });
         let started = Instant::now();
-        let parts = self.loader.load(version).map_err(|reason| Error::Load { model: id.to_string(), reason });
+        // A model that makes the loader panic is one more model that cannot be loaded.
+        let parts = catch_unwind(AssertUnwindSafe(|| self.loader.load(version)))
+            .unwrap_or_else(|_| Err("loading it panicked".into()))
+            .map_err(|reason| Error::Load { model: id.to_string(), reason });
         let loaded = parts.and_then(|parts| Model::start(parts, &self.metrics, &self.retired));
         let took = started.elapsed();
         match loaded {

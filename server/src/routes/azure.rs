@@ -14,7 +14,7 @@ use http::HeaderName;
 use http::request::Parts;
 
 use crate::app::App;
-use crate::body::Json;
+use crate::body::{Json, size, work};
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::metrics::Protocol;
@@ -50,9 +50,9 @@ async fn score(
     Payload(body): Payload,
 ) -> Result<Json, ApiError> {
     let model = app.model(&call, &target)?;
-    let request = azure::decode(&body, model.signature())?;
+    let request = work(body.len(), || azure::decode(&body, model.signature()))?;
     let response = app.infer(&call, &model, request, None).await?;
-    Ok(Json(azure::encode(&response, model.signature())))
+    Ok(Json(work(size(&response), || azure::encode(&response, model.signature()))))
 }
 
 async fn score_query(
@@ -64,7 +64,7 @@ async fn score_query(
     let model = app.model(&call, &target)?;
     let request = azure::decode_query(&query.unwrap_or_default(), model.signature())?;
     let response = app.infer(&call, &model, request, None).await?;
-    Ok(Json(azure::encode(&response, model.signature())))
+    Ok(Json(work(size(&response), || azure::encode(&response, model.signature()))))
 }
 
 async fn swagger(

@@ -8,7 +8,7 @@ use hedef_core::repository::{IndexEntry, State as ModelState};
 use hedef_protocols::v1;
 
 use crate::app::App;
-use crate::body::Json;
+use crate::body::{Json, size, work};
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::metrics::Protocol;
@@ -60,9 +60,9 @@ async fn predict(
     Payload(body): Payload,
 ) -> Result<Json, ApiError> {
     let model = app.model(&call, &target)?;
-    let (request, form) = v1::decode(&body, model.signature())?;
+    let (request, form) = work(body.len(), || v1::decode(&body, model.signature()))?;
     let response = app.infer(&call, &model, request, None).await?;
-    Ok(Json(v1::encode(&response, form)))
+    Ok(Json(work(size(&response), || v1::encode(&response, form))))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use axum::routing::{get, post};
 use hedef_protocols::v2;
 
 use crate::app::App;
-use crate::body::{Inferred, Json};
+use crate::body::{Inferred, Json, size, work};
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::metrics::Protocol;
@@ -64,9 +64,10 @@ async fn infer(
     Payload(body): Payload,
 ) -> Result<Inferred, ApiError> {
     let model = app.model(&call, &target)?;
-    let decoded = v2::decode(&body, json_length, model.signature())?;
+    let decoded = work(body.len(), || v2::decode(&body, json_length, model.signature()))?;
     let response = app.infer(&call, &model, decoded.request, decoded.timeout_us).await?;
-    Ok(Inferred(v2::encode(&response, model.signature(), &decoded.reply)?))
+    let encoded = work(size(&response), || v2::encode(&response, model.signature(), &decoded.reply));
+    Ok(Inferred(encoded?))
 }
 
 #[cfg(test)]
