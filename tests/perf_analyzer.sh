@@ -125,11 +125,11 @@ measure() {
     --measurement-interval 2000 --max-trials 3 -s 80 "$@" 2>&1)" || status=$?
   # 2: every request was answered, but the numbers wavered even so. A failed request ends the run with 99.
   case $status in
-    0) result="$(grep -E '^(Concurrency|Request Rate): .*, throughput: ' <<<"$output" || true)" ;;
-    2) result="$(grep -E '^ +Pass .* throughput: ' <<<"$output" | tail -n 1 || true) Not stable." ;;
+    0) result="$(grep -E '^Concurrency: .*, throughput: ' <<<"$output" || true)" ;;
+    2) result="$(grep -E '^ +Pass .* throughput: ' <<<"$output" | tail -n 1 || true)(not stable)" ;;
     *) result="" ;;
   esac
-  if [[ $result != *"throughput: "[1-9]* ]]; then
+  if [[ $result != *throughput:* || $result == *"throughput: 0 "* ]]; then
     printf '%s, %s: FAILED (exit code %s)\n%s\n' "$model" "$format" "$status" "$output"
     return 1
   fi
