@@ -12,7 +12,7 @@ use crate::metrics::Metrics;
 pub use crate::scheduler::Slots;
 use crate::scheduler::queue::{Job, Queue, Refusal};
 use crate::scheduler::tuner::Tuner;
-use crate::scheduler::{Doubt, Instance, Shared};
+use crate::scheduler::{Doubt, Shared};
 pub use crate::scheduler::{Learned, Tuning};
 use crate::statistics::Statistics;
 use crate::{Error, ModelId, Request, Response, Signature};
@@ -53,8 +53,8 @@ pub struct Parts {
     pub id: ModelId,
     /// What it takes and gives, the batch axis decided.
     pub signature: Signature,
-    /// One backend for each instance.
-    pub backends: Vec<Box<dyn Backend>>,
+    /// What runs it, for all instances.
+    pub backend: Arc<dyn Backend>,
     /// How it was loaded.
     pub status: Status,
     /// How many requests may wait.
@@ -78,7 +78,7 @@ impl Model {
             inline: parts.tuning.inline,
             threads: parts.status.threads.max(1),
             slots: parts.slots,
-            instances: parts.backends.into_iter().map(Instance::new).collect(),
+            backend: parts.backend,
             statistics: Statistics::default(),
         });
         let mut model = Self {
@@ -87,10 +87,9 @@ impl Model {
             threads: Vec::new(),
             retired: Arc::clone(retired),
         };
-        for index in 0..shared.instances.len() {
+        for _ in 0..model.status.instances.max(1) {
             let own = Arc::clone(&shared);
-            let work = move || own.instances.get(index).into_iter().for_each(|instance| own.work(instance));
-            let spawned = thread::Builder::new().name("hedef-instance".into()).spawn(work);
+            let spawned = thread::Builder::new().name("hedef-instance".into()).spawn(move || own.work());
             let failed =
                 |error| Error::Load { model: shared.id.to_string(), reason: format!("cannot start a thread: {error}") };
             model.threads.push(spawned.map_err(failed)?);

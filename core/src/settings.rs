@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::host::Denormals;
 use crate::{Device, ModelVersion};
 
 /// The settings of one model. Every key is optional; unknown keys are refused.
@@ -15,9 +16,11 @@ pub struct Settings {
     pub description: Option<String>,
     /// Where to run it: `"auto"`, `"cpu"` or `"cuda:0"`.
     pub device: Device,
-    /// How many threads run the model, each with a session of its own. Default: as the CPUs allow.
+    /// What the threads are for: many requests a second, or each one's answer soon.
+    pub profile: Profile,
+    /// How many requests run at once, each on a thread of its own. Default: as the profile and the CPUs allow.
     pub instances: Option<u16>,
-    /// How many threads one run uses. Default: as the CPUs allow.
+    /// How many threads one run uses. Default: as the profile and the CPUs allow.
     pub threads: Option<u16>,
     /// Whether runs are done on the network thread that reads the request instead of an instance's.
     /// Default: where they prove to take less than 150 µs.
@@ -32,8 +35,21 @@ pub struct Settings {
     pub batching: Batching,
     /// What ONNX Runtime keeps between runs.
     pub memory: Memory,
+    /// What becomes of numbers too close to zero to be worked on at full speed: `"flush"` or `"keep"`.
+    pub denormals: Denormals,
     /// For an input, what the run before the model is ready gets. Default: generated.
     pub warm_up: BTreeMap<String, WarmUp>,
+}
+
+/// What a model's threads are for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// Instances of one thread each, as many as there are CPUs: the most requests a second.
+    #[default]
+    Throughput,
+    /// One instance that all CPUs work for: the soonest answer to one request.
+    Latency,
 }
 
 /// Whether and how requests share runs.

@@ -2,6 +2,7 @@
 
 mod cgroup;
 mod cpus;
+mod denormals;
 mod locale;
 mod memory;
 #[cfg(unix)]
@@ -9,6 +10,7 @@ mod system;
 mod telemetry;
 
 pub use cpus::Cpus;
+pub use denormals::Denormals;
 pub use locale::locale_available;
 pub use memory::{configure_malloc, memory_limit, release_free_memory, resident_bytes};
 pub(crate) use telemetry::switch_off_telemetry;

@@ -9,12 +9,13 @@ use prometheus::Registry;
 
 use super::watch::View;
 use super::{IndexEntry, Load, Overrides, Repository, State, Version};
-use crate::backend::{Backend, RunError};
+use crate::backend::{Backend, RunError, Stop};
 use crate::metrics::Metrics;
 use crate::model::{Parts, Slots, Status, Tuning};
 use crate::{DataType, Dim, Kind, Model, Request, Signature, Tensor, TensorSpec};
 
 /// Answers with the number that stood in the model file.
+#[derive(Debug)]
 struct Constant(Signature, i64);
 
 impl Backend for Constant {
@@ -22,7 +23,7 @@ impl Backend for Constant {
         &self.0
     }
 
-    fn run(&mut self, _: &[&Tensor], _: &[usize]) -> Result<Vec<Tensor>, RunError> {
+    fn run(&self, _: &[&Tensor], _: &[usize], _: Option<&Stop>) -> Result<Vec<Tensor>, RunError> {
         Ok(vec![Tensor::from_elements([1], vec![self.1]).unwrap()])
     }
 }
@@ -35,13 +36,13 @@ impl Load for TextLoader {
         let number = text.trim().parse().map_err(|_| format!("not a number: `{}`", text.trim()))?;
         let spec = TensorSpec::new("y", DataType::Int64, Some(vec![Dim::Fixed(1)]));
         let signature = Signature { inputs: vec![], outputs: vec![spec], batch_axis: false };
-        let backend: Box<dyn Backend> = Box::new(Constant(signature.clone(), number));
+        let backend = Arc::new(Constant(signature.clone(), number));
         let instances = usize::from(version.settings.instances.unwrap_or(1));
         let status = Status { instances, ..Status::default() };
         Ok(Parts {
             id: version.id.clone(),
             signature,
-            backends: vec![backend],
+            backend,
             status,
             queue_capacity: 8,
             tuning: Tuning::default(),

@@ -1,7 +1,7 @@
-//! Runs batches on the backends of one model: on threads of its own, or at once on a caller's thread.
+//! Runs batches on the backend of one model: on threads of its own, or at once on a caller's thread.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::doubt::Doubt;
@@ -34,11 +34,8 @@ pub(crate) struct Shared {
     pub(crate) slots: Arc<Slots>,
     pub(crate) statistics: Statistics,
     pub(crate) metrics: ModelMetrics,
-    pub(crate) instances: Vec<Instance>,
+    pub(crate) backend: Arc<dyn Backend>,
 }
-
-/// One backend, held by whoever runs on it.
-pub(crate) struct Instance(Mutex<Box<dyn Backend>>);
 
 /// The outputs of one run, and the positions they stand at in the signature.
 struct Outputs {
@@ -46,32 +43,18 @@ struct Outputs {
     tensors: Vec<Tensor>,
 }
 
-impl Instance {
-    pub(crate) fn new(backend: Box<dyn Backend>) -> Self {
-        Self(Mutex::new(backend))
-    }
-}
-
-impl std::fmt::Debug for Instance {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Instance")
-    }
-}
-
 impl Shared {
-    /// Runs batches on one instance until the queue is closed and empty.
-    pub(crate) fn work(&self, instance: &Instance) {
+    /// Runs batches on this thread until the queue is closed and empty.
+    pub(crate) fn work(&self) {
         while let Some(batch) = self.queue.next(|first| self.most_rows(first)) {
             self.metrics.queue_depth(self.queue.len());
             self.drop_leavers(batch.cancelled, batch.expired);
             if batch.jobs.is_empty() {
                 continue;
             }
-            // Nothing that panics runs under this lock without being caught.
-            let mut backend = instance.0.lock().unwrap_or_else(PoisonError::into_inner);
             let _slots = self.slots.take(self.threads);
             let _busy = self.metrics.busy();
-            self.run(backend.as_mut(), batch.jobs);
+            self.run(batch.jobs);
         }
     }
 
@@ -81,18 +64,10 @@ impl Shared {
             return Err(request);
         }
         let Some(_slot) = self.slots.try_take_one() else { return Err(request) };
-        let Some(mut backend) = self.instances.iter().find_map(|instance| match instance.0.try_lock() {
-            Ok(backend) => Some(backend),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }) else {
-            return Err(request);
-        };
         let _busy = self.metrics.busy();
         let started = Instant::now();
-        let outputs = self.outputs(backend.as_mut(), &request.inputs().iter().collect::<Vec<_>>(), &[&request]);
+        let outputs = self.outputs(&request.inputs().iter().collect::<Vec<_>>(), &[&request]);
         let stages = Stages { infer: started.elapsed(), ..Stages::default() };
-        drop(backend);
         Ok(match outputs {
             Ok(outputs) => {
                 let rows = request.rows();
@@ -131,21 +106,21 @@ impl Shared {
         }
     }
 
-    fn run(&self, backend: &mut dyn Backend, jobs: Vec<Job>) {
+    fn run(&self, jobs: Vec<Job>) {
         match jobs.len() {
-            1 => self.run_each(backend, jobs),
-            _ => self.run_together(backend, jobs),
+            1 => self.run_each(jobs),
+            _ => self.run_together(jobs),
         }
     }
 
     /// Runs the jobs in one go. If that fails, each is run by itself, so that none pays for another's input.
-    fn run_together(&self, backend: &mut dyn Backend, jobs: Vec<Job>) {
+    fn run_together(&self, jobs: Vec<Job>) {
         let started = Instant::now();
-        let Some(inputs) = joined(&jobs) else { return self.run_each(backend, jobs) };
+        let Some(inputs) = joined(&jobs) else { return self.run_each(jobs) };
         let run = Instant::now();
         let requests: Vec<_> = jobs.iter().map(|job| &job.request).collect();
         let span = jobs.first().map(|job| job.span.clone().entered());
-        let outputs = self.outputs(backend, &inputs.iter().collect::<Vec<_>>(), &requests);
+        let outputs = self.outputs(&inputs.iter().collect::<Vec<_>>(), &requests);
         drop(span);
         let ran = Instant::now();
         let rows = jobs.iter().map(|job| job.request.rows()).sum();
@@ -160,25 +135,25 @@ impl Shared {
                 }
                 let stages = Stages { input: run - started, infer: ran - run, output: ran.elapsed() };
                 if self.doubt.arises() {
-                    return self.verify(backend, jobs, &outputs.positions, &slices);
+                    return self.verify(jobs, &outputs.positions, &slices);
                 }
                 self.answer(jobs, started, stages, rows, &outputs.positions, slices);
             }
             Ok(_) => {
                 tracing::warn!(model = %self.id, rows, "a batch did not come back with its rows; its requests run one by one");
-                self.run_each(backend, jobs);
+                self.run_each(jobs);
             }
-            Err(_) => self.run_each(backend, jobs),
+            Err(_) => self.run_each(jobs),
         }
     }
 
     /// Answers the jobs one by one, and holds what they would have got together against it: the trial at load had only
     /// made-up rows.
-    fn verify(&self, backend: &mut dyn Backend, jobs: Vec<Job>, positions: &[usize], together: &[Vec<Tensor>]) {
+    fn verify(&self, jobs: Vec<Job>, positions: &[usize], together: &[Vec<Tensor>]) {
         for (job, together) in jobs.into_iter().zip(together) {
             let started = Instant::now();
             let inputs: Vec<_> = job.request.inputs().iter().collect();
-            match self.outputs(backend, &inputs, &[&job.request]) {
+            match self.outputs(&inputs, &[&job.request]) {
                 Ok(alone) => {
                     let whole =
                         |position: &usize| positions.binary_search(position).ok().and_then(|at| together.get(at));
@@ -200,12 +175,12 @@ impl Shared {
         }
     }
 
-    fn run_each(&self, backend: &mut dyn Backend, jobs: Vec<Job>) {
+    fn run_each(&self, jobs: Vec<Job>) {
         for job in jobs {
             let started = Instant::now();
             let span = job.span.clone().entered();
             let inputs: Vec<_> = job.request.inputs().iter().collect();
-            let outputs = self.outputs(backend, &inputs, &[&job.request]);
+            let outputs = self.outputs(&inputs, &[&job.request]);
             drop(span);
             let stages = Stages { infer: started.elapsed(), ..Stages::default() };
             match outputs {
@@ -219,11 +194,11 @@ impl Shared {
     }
 
     /// Runs the model for every output that any of the requests asks for.
-    fn outputs(&self, backend: &mut dyn Backend, inputs: &[&Tensor], requests: &[&Request]) -> Result<Outputs, Error> {
+    fn outputs(&self, inputs: &[&Tensor], requests: &[&Request]) -> Result<Outputs, Error> {
         let mut positions: Vec<usize> = requests.iter().flat_map(|request| request.outputs().iter().copied()).collect();
         positions.sort_unstable();
         positions.dedup();
-        let run = catch_unwind(AssertUnwindSafe(|| backend.run(inputs, &positions)));
+        let run = catch_unwind(AssertUnwindSafe(|| self.backend.run(inputs, &positions, None)));
         let failed = |reason| Error::Failed { model: self.id.to_string(), reason };
         match run {
             Ok(Ok(tensors)) if tensors.len() == positions.len() => Ok(Outputs { positions, tensors }),
@@ -231,7 +206,7 @@ impl Shared {
                 Err(failed(format!("it gave {} outputs where {} were asked for", tensors.len(), positions.len())))
             }
             Ok(Err(RunError::Inputs(reason))) => Err(Error::Rejected { model: self.id.to_string(), reason }),
-            Ok(Err(RunError::Runtime(reason))) => Err(failed(reason)),
+            Ok(Err(error @ (RunError::Runtime(_) | RunError::Stopped))) => Err(failed(error.to_string())),
             Err(_) => Err(failed("the backend panicked".into())),
         }
     }

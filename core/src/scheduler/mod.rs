@@ -10,7 +10,7 @@ mod slots;
 pub(crate) mod tuner;
 
 pub(crate) use doubt::Doubt;
-pub(crate) use instance::{Instance, Shared};
+pub(crate) use instance::Shared;
 pub use slots::Slots;
 pub use tuner::{Learned, Tuning};
 
