@@ -63,14 +63,15 @@ pub struct Batching {
     pub max_rows: Option<u32>,
 }
 
-/// What ONNX Runtime keeps between runs. Off by default: then memory goes back.
+/// What ONNX Runtime keeps between runs. By default models of at least 1 MiB of weights keep memory, and give back what
+/// they no longer need every 10 seconds; small ones keep none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Memory {
     /// Keep freed memory for later runs.
-    pub arena: bool,
+    pub arena: Option<bool>,
     /// Plan one block of memory for a whole run.
-    pub pattern: bool,
+    pub pattern: Option<bool>,
 }
 
 /// The warm-up of one input: a shape, and one number, one text or all elements.

@@ -17,6 +17,9 @@ use crate::{Device, Signature, warm_up};
 
 const DEFAULT_QUEUE_CAPACITY: usize = 1024;
 const DEFAULT_MAX_ROWS: usize = 64;
+/// Models of so many bytes of weights keep memory between runs: fetching it anew for each took up to half of a
+/// convolutional network's time. The runs of smaller ones are over before one could wait for another's lock.
+const LARGE: u64 = 1 << 20;
 
 /// Loads models into ONNX Runtime.
 #[derive(Debug)]
@@ -37,7 +40,7 @@ impl Load for OnnxLoader {
         let settings = version.settings;
         let inspection = preflight::check(version.file, &self.limits()).map_err(|error| error.to_string())?;
         let facts = facts(&inspection);
-        let options = self.options(settings);
+        let options = self.options(settings, &inspection);
         let opened = OnnxBackend::open(&self.runtime, version.file, &options, &facts);
         let (backend, placement) = opened.map_err(|error| preflight::explain(&error))?;
         let warmed = warm_up::run(&backend, &settings.warm_up)?;
@@ -88,18 +91,19 @@ impl OnnxLoader {
     }
 
     /// Instances of one thread score more a second than one instance of many, which answers one request sooner.
-    fn options(&self, settings: &Settings) -> SessionOptions {
+    fn options(&self, settings: &Settings, inspection: &Inspection) -> SessionOptions {
         let cpus = self.cpus.threads.get();
         let default = match settings.profile {
             Profile::Throughput => cpus,
             Profile::Latency => 1,
         };
         let share = (cpus / settings.instances.map_or(default, usize::from).max(1)).max(1);
+        let large = inspection.weight_bytes >= LARGE;
         SessionOptions {
             device: settings.device,
             threads: settings.threads.map_or(share, usize::from).max(1),
-            arena: settings.memory.arena,
-            memory_pattern: settings.memory.pattern,
+            arena: settings.memory.arena.unwrap_or(large),
+            memory_pattern: settings.memory.pattern.unwrap_or(large),
             spin: settings.profile == Profile::Latency,
             denormals: settings.denormals,
         }

@@ -4,6 +4,7 @@
 //! hold the weights once more, in memory and in the caches.
 
 mod call;
+mod housekeeping;
 mod outlets;
 mod session;
 mod strings;
@@ -18,6 +19,7 @@ use ort::session::RunOptions;
 use ort::value::Outlet;
 
 use self::call::Call;
+use self::housekeeping::Housekeeping;
 use super::{Backend, RunError, Stop};
 use crate::host::{Denormals, switch_off_telemetry};
 use crate::{Device, Error, Signature, Tensor, TensorSpec};
@@ -106,6 +108,8 @@ pub struct Placement {
 pub struct OnnxBackend {
     call: Call,
     signature: Signature,
+    /// Present where memory is kept between runs.
+    housekeeping: Option<Housekeeping>,
 }
 
 impl OnnxBackend {
@@ -128,7 +132,8 @@ impl OnnxBackend {
         if let Some(labelled) = signature.inputs.iter().find(|spec| spec.labels.is_some()) {
             return Err(format!("input `{}` is a sequence of maps, which Hedef does not take", labelled.name));
         }
-        Ok((Self { call: Call::new(&session, options.denormals)?, signature }, placement))
+        let housekeeping = options.arena.then(Housekeeping::default);
+        Ok((Self { call: Call::new(&session, options.denormals)?, signature, housekeeping }, placement))
     }
 }
 
@@ -140,7 +145,8 @@ impl Backend for OnnxBackend {
     fn run(&self, inputs: &[&Tensor], outputs: &[usize], stop: Option<&Stop>) -> Result<Vec<Tensor>, RunError> {
         let values = inputs.iter().map(|tensor| values::value(tensor)).collect::<Result<Vec<_>, _>>();
         let values = values.map_err(values::refusal)?;
-        let options = stop.map(stoppable).transpose()?;
+        let tidy = self.housekeeping.as_ref().is_some_and(Housekeeping::is_due);
+        let options = options(stop, tidy)?;
         let found = self.call.run(&values, outputs, options.as_deref()).map_err(|error| match stop {
             Some(stop) if stop.is_stopped() => RunError::Stopped,
             _ => values::refusal(error),
@@ -153,11 +159,22 @@ impl Backend for OnnxBackend {
     }
 }
 
-/// Run options that `stop` ends the run through.
-fn stoppable(stop: &Stop) -> Result<Arc<RunOptions>, RunError> {
-    let options = Arc::new(RunOptions::new().map_err(values::refusal)?);
-    let own = Arc::clone(&options);
-    // A run that cannot be told to end goes on to its end.
-    let may_begin = stop.arm(move || drop(own.terminate()));
-    if may_begin { Ok(options) } else { Err(RunError::Stopped) }
+/// Options for a run that `stop` can end, or that gives back kept memory at its end; none for an ordinary one.
+fn options(stop: Option<&Stop>, tidy: bool) -> Result<Option<Arc<RunOptions>>, RunError> {
+    if stop.is_none() && !tidy {
+        return Ok(None);
+    }
+    let mut options = RunOptions::new().map_err(values::refusal)?;
+    if tidy {
+        options.set("memory.enable_memory_arena_shrinkage", "cpu:0").map_err(values::refusal)?;
+    }
+    let options = Arc::new(options);
+    if let Some(stop) = stop {
+        let own = Arc::clone(&options);
+        // A run that cannot be told to end goes on to its end.
+        if !stop.arm(move || drop(own.terminate())) {
+            return Err(RunError::Stopped);
+        }
+    }
+    Ok(Some(options))
 }
