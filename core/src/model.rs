@@ -1,18 +1,15 @@
 //! One loaded version of a model.
 
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-
-use tokio::sync::oneshot;
 
 use crate::backend::Backend;
 use crate::metrics::Metrics;
 pub use crate::scheduler::Slots;
-use crate::scheduler::queue::{Job, Queue, Refusal};
-use crate::scheduler::tuner::Tuner;
-use crate::scheduler::{Doubt, Shared};
+use crate::scheduler::{Doubt, Queue, Refusal, Share, Shared, Tuner};
 pub use crate::scheduler::{Learned, Tuning};
 use crate::statistics::Statistics;
 use crate::{Error, ModelId, Request, Response, Signature};
@@ -43,7 +40,8 @@ pub struct Status {
 pub struct Model {
     shared: Arc<Shared>,
     status: Status,
-    threads: Vec<JoinHandle<()>>,
+    elastic: bool,
+    threads: Mutex<Vec<JoinHandle<()>>>,
     retired: Arc<Retired>,
 }
 
@@ -76,26 +74,50 @@ impl Model {
             doubt: Doubt::new(parts.tuning.trusted),
             tuner: Tuner::new(parts.status.max_batch_rows, &parts.tuning),
             inline: parts.tuning.inline,
+            objective: parts.tuning.objective,
             threads: parts.status.threads.max(1),
-            slots: parts.slots,
+            works_alone: parts.status.threads == 1 && parts.status.device == "cpu",
+            instances: AtomicUsize::new(0),
+            share: Share::new(&parts.slots),
             backend: parts.backend,
             statistics: Statistics::default(),
         });
-        let mut model = Self {
-            shared: Arc::clone(&shared),
+        let model = Self {
+            shared,
             status: parts.status,
-            threads: Vec::new(),
+            elastic: parts.tuning.elastic,
+            threads: Mutex::default(),
             retired: Arc::clone(retired),
         };
-        for _ in 0..model.status.instances.max(1) {
-            let own = Arc::clone(&shared);
-            let spawned = thread::Builder::new().name("hedef-instance".into()).spawn(move || own.work());
-            let failed =
-                |error| Error::Load { model: shared.id.to_string(), reason: format!("cannot start a thread: {error}") };
-            model.threads.push(spawned.map_err(failed)?);
-        }
-        shared.metrics.instances(model.running());
+        model.grow(model.status.instances.max(1))?;
         Ok(model)
+    }
+
+    /// Starts instances until there are so many. Those that are too many stay and find no thread free.
+    fn grow(&self, instances: usize) -> Result<(), Error> {
+        let mut threads = self.threads();
+        while threads.len() < instances {
+            let own = Arc::clone(&self.shared);
+            let spawned = thread::Builder::new().name("hedef-instance".into()).spawn(move || own.work());
+            let failed = |error| {
+                let reason = format!("cannot start a thread: {error}");
+                Error::Load { model: self.shared.id.to_string(), reason }
+            };
+            threads.push(spawned.map_err(failed)?);
+            self.shared.instances.store(threads.len(), Ordering::Relaxed);
+            self.shared.metrics.instances(1);
+        }
+        Ok(())
+    }
+
+    /// Lets so many instances run where the model's owner left the number to the machine, whose processors have become
+    /// more or fewer.
+    pub(crate) fn follow(&self, processors: usize) {
+        if self.elastic
+            && let Err(error) = self.grow(processors)
+        {
+            tracing::warn!(model = %self.shared.id, "{error}");
+        }
     }
 
     /// Its name and version.
@@ -135,34 +157,28 @@ impl Model {
             Ok(answer) => return answer,
             Err(request) => request,
         };
-        let (reply, answer) = oneshot::channel();
-        let job = Job { request, reply, queued: Instant::now(), span: tracing::Span::current() };
-        self.shared.queue.push(job).map_err(|refusal| self.refused(&refusal))?;
-        self.shared.metrics.queue_depth(self.shared.queue.len());
-        answer.await.unwrap_or_else(|_| Err(self.refused(&Refusal::Closed)))
+        let (_ticket, answer) = self.shared.enqueue(request)?;
+        answer.await.unwrap_or_else(|_| Err(self.shared.refused(&Refusal::Closed)))
     }
 
-    fn refused(&self, refusal: &Refusal) -> Error {
-        let model = self.shared.id.clone();
-        let error = match *refusal {
-            Refusal::Full(waiting) => Error::Overloaded { model, waiting },
-            Refusal::Closed => Error::Unloading { model },
-        };
-        self.shared.metrics.failed(Duration::ZERO, error.kind());
-        self.shared.statistics.failed(Duration::ZERO);
-        error
+    /// Fails where a request that is due at `deadline` would be refused whatever it brings, so that nobody reads it for
+    /// nothing.
+    pub fn admits(&self, deadline: Option<Instant>) -> Result<(), Error> {
+        self.shared.admits(deadline)
     }
 
-    fn running(&self) -> i64 {
-        i64::try_from(self.threads.len()).unwrap_or(i64::MAX)
+    /// The list stays whole even if a thread died while it held the lock.
+    fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Model {
     fn drop(&mut self) {
         self.shared.queue.close();
-        self.shared.metrics.instances(-self.running());
-        self.retired.take(std::mem::take(&mut self.threads));
+        let threads = std::mem::take(&mut *self.threads());
+        self.shared.metrics.instances(-i64::try_from(threads.len()).unwrap_or(i64::MAX));
+        self.retired.take(threads);
     }
 }
 

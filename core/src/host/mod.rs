@@ -1,6 +1,7 @@
 //! What this machine, and the container around this process, allow: processors, memory, locales.
 
 mod cgroup;
+mod clock;
 mod cpus;
 mod denormals;
 mod locale;
@@ -12,5 +13,6 @@ mod telemetry;
 pub use cpus::Cpus;
 pub use denormals::Denormals;
 pub use locale::locale_available;
+pub(crate) use clock::thread_time;
 pub use memory::{configure_malloc, memory_limit, release_free_memory, resident_bytes};
 pub(crate) use telemetry::switch_off_telemetry;
