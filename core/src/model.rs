@@ -1,7 +1,7 @@
 //! One loaded version of a model.
 
-use std::sync::mpsc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -10,7 +10,8 @@ use crate::backend::Backend;
 use crate::metrics::Metrics;
 pub use crate::scheduler::Slots;
 use crate::scheduler::{Doubt, Queue, Refusal, Share, Shared, Tuner};
-pub use crate::scheduler::{Learned, Tuning};
+pub use crate::scheduler::{Learned, Report, Tuning};
+use crate::settings::Profile;
 use crate::statistics::Statistics;
 use crate::{Error, ModelId, Request, Response, Signature};
 
@@ -23,7 +24,9 @@ pub struct Status {
     pub device: String,
     /// Why there.
     pub device_reason: String,
-    /// Threads that each run the model.
+    /// What its threads are for.
+    pub profile: Profile,
+    /// Threads that each run the model, at the start.
     pub instances: usize,
     /// Threads that one run uses.
     pub threads: usize,
@@ -31,6 +34,8 @@ pub struct Status {
     pub max_batch_rows: usize,
     /// Why requests do or do not share runs.
     pub batching_reason: String,
+    /// How requests of different lengths share runs, if they do.
+    pub padding: Option<String>,
     /// The time from the start of loading to the end of the warm-up.
     pub load_time: Duration,
 }
@@ -63,32 +68,34 @@ pub struct Parts {
     pub slots: Arc<Slots>,
 }
 
+impl Parts {
+    /// What callers and instances share.
+    pub(crate) fn share(self, metrics: &Metrics) -> Shared {
+        Shared {
+            metrics: metrics.model(&self.id),
+            id: self.id,
+            signature: self.signature,
+            queue: Queue::new(self.queue_capacity),
+            doubt: Doubt::new(self.tuning.trusted),
+            tuner: Tuner::new(self.status.max_batch_rows, &self.tuning),
+            inline: self.tuning.inline,
+            objective: self.tuning.objective,
+            threads: self.status.threads.max(1),
+            works_alone: self.status.threads == 1 && self.status.device == "cpu",
+            instances: AtomicUsize::new(0),
+            share: Share::new(&self.slots),
+            backend: self.backend,
+            statistics: Statistics::default(),
+        }
+    }
+}
+
 impl Model {
     /// Starts the instances.
     pub fn start(parts: Parts, metrics: &Metrics, retired: &Arc<Retired>) -> Result<Self, Error> {
-        let shared = Arc::new(Shared {
-            metrics: metrics.model(&parts.id),
-            id: parts.id,
-            signature: parts.signature,
-            queue: Queue::new(parts.queue_capacity),
-            doubt: Doubt::new(parts.tuning.trusted),
-            tuner: Tuner::new(parts.status.max_batch_rows, &parts.tuning),
-            inline: parts.tuning.inline,
-            objective: parts.tuning.objective,
-            threads: parts.status.threads.max(1),
-            works_alone: parts.status.threads == 1 && parts.status.device == "cpu",
-            instances: AtomicUsize::new(0),
-            share: Share::new(&parts.slots),
-            backend: parts.backend,
-            statistics: Statistics::default(),
-        });
-        let model = Self {
-            shared,
-            status: parts.status,
-            elastic: parts.tuning.elastic,
-            threads: Mutex::default(),
-            retired: Arc::clone(retired),
-        };
+        let (status, elastic) = (parts.status.clone(), parts.tuning.elastic);
+        let shared = Arc::new(parts.share(metrics));
+        let model = Self { shared, status, elastic, threads: Mutex::default(), retired: Arc::clone(retired) };
         model.grow(model.status.instances.max(1))?;
         Ok(model)
     }
@@ -138,10 +145,10 @@ impl Model {
         &self.shared.statistics
     }
 
-    /// What its runs have taught about batches, for rows of each size.
+    /// How it runs now.
     #[must_use]
-    pub fn learned(&self) -> Vec<Learned> {
-        self.shared.tuner.learned()
+    pub fn report(&self) -> Report {
+        self.shared.report()
     }
 
     /// How it was loaded and how it runs.

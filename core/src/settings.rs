@@ -53,6 +53,17 @@ pub enum Profile {
     Latency,
 }
 
+impl Profile {
+    /// The name in `model.toml`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Throughput => "throughput",
+            Self::Latency => "latency",
+        }
+    }
+}
+
 /// Whether and how requests share runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]

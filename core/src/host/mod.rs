@@ -10,9 +10,11 @@ mod memory;
 mod system;
 mod telemetry;
 
+#[cfg(test)]
+pub(crate) use cgroup::machine;
+pub(crate) use clock::thread_time;
 pub use cpus::Cpus;
 pub use denormals::Denormals;
 pub use locale::locale_available;
-pub(crate) use clock::thread_time;
 pub use memory::{configure_malloc, memory_limit, release_free_memory, resident_bytes};
 pub(crate) use telemetry::switch_off_telemetry;

@@ -63,10 +63,12 @@ impl Load for OnnxLoader {
             description: settings.description.clone(),
             device: placement.device.to_string(),
             device_reason: placement.reason,
+            profile: settings.profile,
             instances,
             threads: options.threads,
             max_batch_rows: max_rows,
             batching_reason,
+            padding: None,
             load_time: started.elapsed(),
         };
         let queue_capacity = settings.queue_capacity.map_or(DEFAULT_QUEUE_CAPACITY, wide);

@@ -59,11 +59,6 @@ impl Backlog {
         self.waiting == 0 && self.running.len() < parallel
     }
 
-    /// How many runs are under way.
-    pub(super) const fn running(&self) -> usize {
-        self.running.len()
-    }
-
     pub(super) fn begin(&mut self, run: u64, now: Instant, seconds: f64) {
         let takes = Duration::try_from_secs_f64(seconds).unwrap_or_default();
         self.running.push((run, now.checked_add(takes).unwrap_or(now)));
@@ -116,7 +111,7 @@ mod tests {
         backlog.end(1);
         backlog.remove(0.1);
         backlog.remove(0.3);
-        assert_eq!((backlog.wait(now, 2), backlog.running()), (0.0, 0));
+        assert_eq!((backlog.wait(now, 2), backlog.is_free(1)), (0.0, true));
     }
 
     #[test]

@@ -34,7 +34,8 @@ mod tests {
     fn lane(shapes: [&[usize]; 2]) -> Lane {
         let specs = ["a", "b"].map(|name| TensorSpec::new(name, DataType::Uint8, None));
         let signature = Signature { inputs: specs.to_vec(), outputs: vec![], batch_axis: true };
-        let tensor = |shape: &[usize]| Tensor::from_elements(shape.to_vec(), vec![0_u8; shape.iter().product()]).unwrap();
+        let tensor =
+            |shape: &[usize]| Tensor::from_elements(shape.to_vec(), vec![0_u8; shape.iter().product()]).unwrap();
         let tensors = ["a", "b"].map(String::from).into_iter().zip(shapes.map(tensor)).collect();
         Lane::of(&Request::new(&signature, tensors).unwrap(), |_, size| size)
     }

@@ -10,6 +10,7 @@ mod doubt;
 mod job;
 mod lane;
 mod queue;
+mod report;
 mod run;
 mod shared;
 mod slots;
@@ -19,6 +20,7 @@ mod tuner;
 
 pub(crate) use doubt::Doubt;
 pub(crate) use queue::{Queue, Refusal};
+pub use report::Report;
 pub(crate) use shared::Shared;
 pub(crate) use slots::Share;
 pub use slots::Slots;

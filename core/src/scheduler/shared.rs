@@ -51,20 +51,24 @@ impl Shared {
     /// Runs batches on this thread until the queue is closed and empty.
     pub(crate) fn work(&self) {
         while self.queue.wait() {
-            // Threads first, so that who waits for them can still be joined, leave or expire.
-            let _threads = self.share.take(self.threads);
-            let idle = self.share.slots().free() / self.threads;
-            let batch = self.queue.take(&Former { forecast: &|class| self.forecast(class), idle });
-            self.metrics.queue_depth(self.queue.len());
-            for job in batch.left {
-                self.forget(&job);
-            }
-            for job in batch.late {
-                self.turn_away(job);
-            }
-            if batch.jobs.is_empty() {
-                continue;
-            }
+            self.run_next();
+        }
+    }
+
+    /// Runs the next batch, if something still waits when it is its turn.
+    pub(crate) fn run_next(&self) {
+        // Threads first, so that who waits for them can still be joined, leave or expire.
+        let _threads = self.share.take(self.threads);
+        let idle = self.share.slots().free() / self.threads;
+        let batch = self.queue.take(&Former { forecast: &|class| self.forecast(class), idle });
+        self.metrics.queue_depth(self.queue.len());
+        for job in batch.left {
+            self.forget(&job);
+        }
+        for job in batch.late {
+            self.turn_away(job);
+        }
+        if !batch.jobs.is_empty() {
             let _busy = self.metrics.busy();
             self.run(batch.jobs, &batch.ride, batch.expected);
             self.queue.ended(batch.run);

@@ -50,11 +50,6 @@ impl Place {
         }
     }
 
-    /// Whether the caller has left.
-    pub(crate) fn is_left(&self) -> bool {
-        matches!(*self.lock(), Whereabouts::Left)
-    }
-
     /// Each change is whole, even if a thread died while it held the lock.
     fn lock(&self) -> MutexGuard<'_, Whereabouts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -111,7 +106,7 @@ mod tests {
     #[test]
     fn who_left_does_not_board_and_who_leaves_afterwards_ends_nothing() {
         let (ride, place) = (Ride::new(), Place::default());
-        assert!(place.leave() && place.is_left() && !place.board(&ride));
+        assert!(place.leave() && !place.board(&ride));
         let stays = Place::default();
         assert!(stays.board(&ride));
         ride.start();

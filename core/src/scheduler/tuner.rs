@@ -115,8 +115,12 @@ impl Tuner {
         match curve.last() {
             _ if self.limit == 1 => "requests never share a run".into(),
             _ if self.fixed => "given in model.toml".into(),
-            Some(found) => format!("the last trial found that a row costs {}, {}", micros(found.size), micros(found.other)),
-            None if curve.best() == self.level(self.limit) => "the most allowed: the trial at load found it best".into(),
+            Some(found) => {
+                format!("the last trial found that a row costs {}, {}", micros(found.size), micros(found.other))
+            }
+            None if curve.best() == self.level(self.limit) => {
+                "the most allowed: the trial at load found it best".into()
+            }
             None => "of the sizes tried at load the best; requests have not filled larger runs yet".into(),
         }
     }
