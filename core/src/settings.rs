@@ -1,6 +1,7 @@
 //! `model.toml`: what a model's owner may say about it.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -52,6 +53,17 @@ pub enum Profile {
     Latency,
 }
 
+impl Profile {
+    /// The name in `model.toml`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Throughput => "throughput",
+            Self::Latency => "latency",
+        }
+    }
+}
+
 /// Whether and how requests share runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -61,6 +73,9 @@ pub struct Batching {
     pub enabled: Option<bool>,
     /// The most rows in one run. Default: tuned to what runs cost, at most 64.
     pub max_rows: Option<u32>,
+    /// The time within which nearly all requests are to be answered, in milliseconds: runs are kept so small that they
+    /// are, and requests that cannot be are refused at once. Default: requests wait as long as they allow.
+    pub objective_p99_ms: Option<NonZeroU32>,
 }
 
 /// What ONNX Runtime keeps between runs. By default models of at least 1 MiB of weights keep memory, and give back what
@@ -175,7 +190,7 @@ mod tests {
     fn every_key_can_be_given() {
         let settings = parse(
             "description = \"d\"\ndevice = \"cuda:1\"\ninstances = 2\nthreads = 1\nversions = { latest = 2 }\n\
-             queue_capacity = 8\nlabels = { y = \"labels.txt\" }\nbatching = { enabled = true, max_rows = 4 }\n\
+             queue_capacity = 8\nlabels = { y = \"labels.txt\" }\nbatching = { enabled = true, max_rows = 4, objective_p99_ms = 50 }\n\
              memory = { arena = true, pattern = true }\n[warm_up.x]\nshape = [1, 2]\nvalues = [0.5, 1]\n",
         )
         .unwrap();

@@ -1,6 +1,7 @@
 //! What this machine, and the container around this process, allow: processors, memory, locales.
 
 mod cgroup;
+mod clock;
 mod cpus;
 mod denormals;
 mod locale;
@@ -9,6 +10,9 @@ mod memory;
 mod system;
 mod telemetry;
 
+#[cfg(test)]
+pub(crate) use cgroup::machine;
+pub(crate) use clock::thread_time;
 pub use cpus::Cpus;
 pub use denormals::Denormals;
 pub use locale::locale_available;

@@ -3,12 +3,11 @@
 use std::fs;
 use std::path::{Component, Path};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Load, Version};
 use crate::backend::Backend;
 use crate::backend::onnx::{ModelFacts, OnnxBackend, Placement, Runtime, SessionOptions};
-use crate::host::Cpus;
 use crate::model::{Parts, Slots, Status, Tuning};
 use crate::preflight::{self, DeclaredType, Inspection, Labels, Limits};
 use crate::runtime::unreleased_opsets_allowed;
@@ -26,9 +25,7 @@ const LARGE: u64 = 1 << 20;
 pub struct OnnxLoader {
     /// The loaded ONNX Runtime.
     pub runtime: Runtime,
-    /// The processors that all models together may use.
-    pub cpus: Cpus,
-    /// The same, to be counted out to runs.
+    /// The processors that all models together may use, to be counted out to runs.
     pub slots: Arc<Slots>,
     /// The memory this process may use, in bytes.
     pub memory_limit: Option<u64>,
@@ -58,17 +55,23 @@ impl Load for OnnxLoader {
         let (row_elements, trials) = timed.unwrap_or_default();
         let fixed = settings.batching.max_rows.is_some();
         let trusted = settings.batching.enabled == Some(true);
-        let tuning = Tuning { inline: settings.inline, fixed, trusted, row_elements, trials };
+        let elastic = settings.instances.is_none() && settings.profile == Profile::Throughput;
+        let elastic = elastic && !matches!(placement.device, Device::Cuda(_));
+        let objective = settings.batching.objective_p99_ms.map(|ms| Duration::from_millis(ms.get().into()));
+        let inline = settings.inline;
+        let tuning = Tuning { inline, fixed, trusted, elastic, objective, row_elements, trials };
 
         let instances = self.instances(settings, &placement);
         let status = Status {
             description: settings.description.clone(),
             device: placement.device.to_string(),
             device_reason: placement.reason,
+            profile: settings.profile,
             instances,
             threads: options.threads,
             max_batch_rows: max_rows,
             batching_reason,
+            padding: None,
             load_time: started.elapsed(),
         };
         let queue_capacity = settings.queue_capacity.map_or(DEFAULT_QUEUE_CAPACITY, wide);
@@ -92,7 +95,7 @@ impl OnnxLoader {
 
     /// Instances of one thread score more a second than one instance of many, which answers one request sooner.
     fn options(&self, settings: &Settings, inspection: &Inspection) -> SessionOptions {
-        let cpus = self.cpus.threads.get();
+        let cpus = self.slots.all();
         let default = match settings.profile {
             Profile::Throughput => cpus,
             Profile::Latency => 1,
@@ -113,7 +116,7 @@ impl OnnxLoader {
         let default = match (placement.device, settings.profile) {
             // A session runs serially on its device's stream.
             (Device::Cuda(_), _) | (_, Profile::Latency) => 1,
-            (Device::Cpu | Device::Auto, Profile::Throughput) => self.cpus.threads.get(),
+            (Device::Cpu | Device::Auto, Profile::Throughput) => self.slots.all(),
         };
         settings.instances.map_or(default, usize::from).max(1)
     }
