@@ -1,7 +1,7 @@
 //! One loaded version of a model.
 
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -9,11 +9,12 @@ use tokio::sync::oneshot;
 
 use crate::backend::Backend;
 use crate::metrics::Metrics;
+pub use crate::repository::ModelMemory;
 pub use crate::scheduler::Slots;
 use crate::scheduler::queue::{Job, Queue, Refusal};
 use crate::scheduler::tuner::Tuner;
 use crate::scheduler::{Doubt, Shared};
-pub use crate::scheduler::{Learned, Tuning};
+pub use crate::scheduler::{Judged, Later, Learned, Trial, Tuning};
 use crate::statistics::Statistics;
 use crate::{Error, ModelId, Request, Response, Signature};
 
@@ -36,6 +37,42 @@ pub struct Status {
     pub batching_reason: String,
     /// The time from the start of loading to the end of the warm-up.
     pub load_time: Duration,
+    /// What that time went into.
+    pub stages: LoadStages,
+    /// Where its optimised graph came from, or why it is not in the graph cache.
+    pub graph: String,
+    /// The memory it takes.
+    pub memory: ModelMemory,
+}
+
+/// The stages of loading a model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoadStages {
+    /// Reading what the file declares.
+    pub inspect: Duration,
+    /// Looking for its graph in the cache.
+    pub look_up: Duration,
+    /// Opening the session.
+    pub session: Duration,
+    /// The first run.
+    pub first_run: Duration,
+    /// Trial runs that could not wait, and measuring the memory.
+    pub trials: Duration,
+}
+
+impl std::fmt::Display for LoadStages {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ms = |stage: Duration| stage.as_secs_f64() * 1e3;
+        write!(
+            f,
+            "inspect {:.1}, cache {:.1}, session {:.1}, first run {:.1}, trials {:.1} ms",
+            ms(self.inspect),
+            ms(self.look_up),
+            ms(self.session),
+            ms(self.first_run),
+            ms(self.trials)
+        )
+    }
 }
 
 /// One loaded version of a model. Dropping the last handle drains its queue and unloads it.
@@ -44,6 +81,7 @@ pub struct Model {
     shared: Arc<Shared>,
     status: Status,
     threads: Vec<JoinHandle<()>>,
+    trials: Option<JoinHandle<()>>,
     retired: Arc<Retired>,
 }
 
@@ -63,18 +101,22 @@ pub struct Parts {
     pub tuning: Tuning,
     /// The threads that all models together may keep busy.
     pub slots: Arc<Slots>,
+    /// What is left to be tried while the model serves.
+    pub later: Option<Later>,
 }
 
 impl Model {
     /// Starts the instances.
     pub fn start(parts: Parts, metrics: &Metrics, retired: &Arc<Retired>) -> Result<Self, Error> {
+        let max_batch_rows = parts.later.as_ref().map_or(parts.status.max_batch_rows, |later| later.max_batch_rows);
         let shared = Arc::new(Shared {
             metrics: metrics.model(&parts.id),
             id: parts.id,
             signature: parts.signature,
+            settled: OnceLock::new(),
             queue: Queue::new(parts.queue_capacity),
             doubt: Doubt::new(parts.tuning.trusted),
-            tuner: Tuner::new(parts.status.max_batch_rows, &parts.tuning),
+            tuner: Tuner::new(max_batch_rows, &parts.tuning),
             inline: parts.tuning.inline,
             threads: parts.status.threads.max(1),
             slots: parts.slots,
@@ -85,14 +127,21 @@ impl Model {
             shared: Arc::clone(&shared),
             status: parts.status,
             threads: Vec::new(),
+            trials: None,
             retired: Arc::clone(retired),
         };
+        let failed =
+            |error| Error::Load { model: shared.id.to_string(), reason: format!("cannot start a thread: {error}") };
         for _ in 0..model.status.instances.max(1) {
             let own = Arc::clone(&shared);
             let spawned = thread::Builder::new().name("hedef-instance".into()).spawn(move || own.work());
-            let failed =
-                |error| Error::Load { model: shared.id.to_string(), reason: format!("cannot start a thread: {error}") };
             model.threads.push(spawned.map_err(failed)?);
+        }
+        if let Some(later) = parts.later {
+            shared.doubt.leave_open();
+            let (own, status) = (Arc::clone(&shared), model.status.clone());
+            let spawned = thread::Builder::new().name("hedef-trials".into()).spawn(move || own.try_out(later, &status));
+            model.trials = Some(spawned.map_err(failed)?);
         }
         shared.metrics.instances(model.running());
         Ok(model)
@@ -107,7 +156,7 @@ impl Model {
     /// What it takes and gives.
     #[must_use]
     pub fn signature(&self) -> &Signature {
-        &self.shared.signature
+        self.shared.settled.get().map_or(&self.shared.signature, |settled| &settled.signature)
     }
 
     /// What it has done since it was loaded.
@@ -125,7 +174,7 @@ impl Model {
     /// How it was loaded and how it runs.
     #[must_use]
     pub fn status(&self) -> &Status {
-        &self.status
+        self.shared.settled.get().map_or(&self.status, |settled| &settled.status)
     }
 
     /// Runs `request` at once where its run is short, else queues it and waits for its answer. Dropping the future
@@ -162,7 +211,7 @@ impl Drop for Model {
     fn drop(&mut self) {
         self.shared.queue.close();
         self.shared.metrics.instances(-self.running());
-        self.retired.take(std::mem::take(&mut self.threads));
+        self.retired.take(self.threads.drain(..).chain(self.trials.take()).collect());
     }
 }
 

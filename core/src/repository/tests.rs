@@ -47,6 +47,7 @@ impl Load for TextLoader {
             queue_capacity: 8,
             tuning: Tuning::default(),
             slots: Arc::new(Slots::new(2)),
+            later: None,
         })
     }
 }

@@ -1,10 +1,11 @@
 //! Runs batches on the backend of one model: on threads of its own, or at once on a caller's thread.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::doubt::Doubt;
+use super::later::Settled;
 use super::queue::{Job, Queue, waited};
 use super::slots::Slots;
 use super::tuner::{Tuner, class};
@@ -24,7 +25,10 @@ const MOST_INLINE: usize = 1 << 16;
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) id: ModelId,
+    /// What the model takes and gives; [`Shared::settled`] may have come to know more.
     pub(crate) signature: Signature,
+    /// What trials of a model that serves already have shown.
+    pub(crate) settled: OnceLock<Settled>,
     pub(crate) queue: Queue,
     pub(crate) tuner: Tuner,
     pub(crate) doubt: Doubt,

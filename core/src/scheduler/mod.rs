@@ -5,12 +5,14 @@
 
 mod doubt;
 mod instance;
+mod later;
 pub(crate) mod queue;
 mod slots;
 pub(crate) mod tuner;
 
 pub(crate) use doubt::Doubt;
 pub(crate) use instance::Shared;
+pub use later::{Judged, Later, Trial};
 pub use slots::Slots;
 pub use tuner::{Learned, Tuning};
 

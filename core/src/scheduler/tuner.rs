@@ -82,13 +82,18 @@ impl Tuner {
     /// Never allows more than `limit` rows.
     pub(crate) fn new(limit: usize, tuning: &Tuning) -> Self {
         let tuner = Self { limit: limit.max(1), fixed: tuning.fixed, curves: Mutex::default() };
-        for &(rows, took) in &tuning.trials {
+        tuner.learn(tuning.row_elements, &tuning.trials);
+        tuner
+    }
+
+    /// Learns from trial runs, whose rows have so many elements.
+    pub(crate) fn learn(&self, row_elements: usize, trials: &[(usize, Duration)]) {
+        for &(rows, took) in trials {
             // One more starts the trial of this size, and one more ends it.
             for _ in 0..TRIAL_RUNS + 2 {
-                tuner.observe(class(tuning.row_elements), rows, took);
+                self.observe(class(row_elements), rows, took);
             }
         }
-        tuner
     }
 
     /// The most rows to put in one run.

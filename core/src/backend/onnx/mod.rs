@@ -4,6 +4,7 @@
 //! hold the weights once more, in memory and in the caches.
 
 mod call;
+mod mapped;
 mod outlets;
 mod session;
 mod strings;
@@ -14,11 +15,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use ort::environment::Environment;
-use ort::session::RunOptions;
+use ort::session::{RunOptions, Session};
 use ort::value::Outlet;
 
 use self::call::Call;
 use super::{Backend, RunError, Stop};
+use crate::cache::Map;
 use crate::host::{Denormals, switch_off_telemetry};
 use crate::{Device, Error, Signature, Tensor, TensorSpec};
 
@@ -57,6 +59,19 @@ impl Runtime {
     #[must_use]
     pub const fn minor_version(&self) -> u32 {
         self.minor_version
+    }
+
+    /// Which build this is: the library's own description, and the size of its file.
+    #[must_use]
+    pub fn build(&self) -> String {
+        let bytes = self.library.metadata().map_or(0, |facts| facts.len());
+        format!("1.{}, {bytes} bytes, {}", self.minor_version, ort::info())
+    }
+
+    /// The CPU, where it is certain that a model for `device` runs there, and why.
+    #[must_use]
+    pub fn surely_cpu(&self, device: Device) -> Option<Placement> {
+        session::surely_cpu(self, device)
     }
 
     /// Whether a library for CUDA lies beside ONNX Runtime's own.
@@ -106,6 +121,8 @@ pub struct Placement {
 pub struct OnnxBackend {
     call: Call,
     signature: Signature,
+    /// What the session reads its graph and weights from. It stands below the session, so that it is dropped later.
+    graph: Option<Arc<Map>>,
 }
 
 impl OnnxBackend {
@@ -117,6 +134,10 @@ impl OnnxBackend {
         facts: &ModelFacts,
     ) -> Result<(Self, Placement), String> {
         let (session, placement) = session::place(runtime, path, options)?;
+        Ok((Self::of(&session, options, facts)?, placement))
+    }
+
+    fn of(session: &Session, options: &SessionOptions, facts: &ModelFacts) -> Result<Self, String> {
         let spec = |outlet: &Outlet| outlets::spec(outlet, facts);
         let inputs = session.inputs().iter().map(spec).collect::<Result<Vec<_>, _>>();
         let outputs = session.outputs().iter().map(spec).collect::<Result<Vec<_>, _>>();
@@ -128,7 +149,7 @@ impl OnnxBackend {
         if let Some(labelled) = signature.inputs.iter().find(|spec| spec.labels.is_some()) {
             return Err(format!("input `{}` is a sequence of maps, which Hedef does not take", labelled.name));
         }
-        Ok((Self { call: Call::new(&session, options.denormals)?, signature }, placement))
+        Ok(Self { call: Call::new(session, options.denormals)?, signature, graph: None })
     }
 }
 
