@@ -23,6 +23,12 @@ pub(crate) struct Engine {
     /// ONNX Runtime's shared library, or its folder. Default: beside this program, then the user's cache, then fetched.
     #[arg(long, global = true, value_name = "PATH", env = "ORT_DYLIB_PATH")]
     pub(crate) onnxruntime: Option<PathBuf>,
+    /// Where optimised graphs are kept between starts, or `off`. Default: `hedef/graphs` in the user's cache.
+    #[arg(long, global = true, value_name = "FOLDER", env = "HEDEF_GRAPH_CACHE")]
+    pub(crate) graph_cache: Option<PathBuf>,
+    /// The most bytes of optimised graphs that are kept, in MiB; those not wanted for the longest time go first.
+    #[arg(long, global = true, value_name = "MIB", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..), env = "HEDEF_GRAPH_CACHE_MIB")]
+    pub(crate) graph_cache_mib: u32,
 }
 
 /// What the program says while it works.

@@ -5,6 +5,7 @@
 //! or JSON.
 
 pub mod backend;
+pub mod cache;
 mod data_type;
 mod device;
 pub mod error;
@@ -21,6 +22,7 @@ pub mod settings;
 mod signature;
 pub mod statistics;
 mod tensor;
+mod verdict;
 mod warm_up;
 
 pub use data_type::DataType;

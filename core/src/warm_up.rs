@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use half::{bf16, f16};
+use serde::{Deserialize, Serialize};
 
 use crate::backend::Backend;
 use crate::settings::{WarmUp, WarmUpValues};
@@ -20,6 +21,9 @@ const FLOORS: [u8; 2] = [1, 0];
 /// How long timing runs may hold up the start of a model.
 const TRIALS: Duration = Duration::from_millis(10);
 
+/// Why rows of most models that cannot batch cannot.
+pub(crate) const NOT_FREE: &str = "axis 0 is not free in every input and output";
+
 /// The magnitudes of floats that the rows are compared for.
 const SCALES: [f32; 2] = [0.0, 30.0];
 
@@ -34,10 +38,28 @@ pub(crate) struct Outcome {
     pub(crate) guess: Option<Guess>,
 }
 
-/// Runs the model on the inputs given in its settings, or on generated ones, and tries whether its rows are independent.
+/// What the run before a model is ready showed.
+#[derive(Clone, Debug)]
+pub(crate) struct First {
+    /// Why generated inputs did not run, if they did not.
+    pub(crate) complaint: Option<String>,
+    /// The generated inputs that ran; with inputs from the settings none were tried.
+    guess: Option<Guess>,
+    /// Whether the settings gave inputs.
+    given: bool,
+    /// How long the last run took.
+    pub(crate) took: Duration,
+}
+
+/// Runs the model once, on the inputs given in its settings or on generated ones.
 ///
 /// Inputs that the settings give must work. Generated ones may fail: the model may want values that nobody can guess.
-pub(crate) fn run(backend: &dyn Backend, given: &BTreeMap<String, WarmUp>) -> Result<Outcome, String> {
+/// `known` are generated inputs that ran in an earlier process.
+pub(crate) fn first(
+    backend: &dyn Backend,
+    given: &BTreeMap<String, WarmUp>,
+    known: Option<Guess>,
+) -> Result<First, String> {
     let signature = backend.signature().clone();
     if let Some(name) = given.keys().find(|name| signature.input(name).is_none()) {
         return Err(format!("warm_up.{name}: the model has no such input"));
@@ -50,20 +72,40 @@ pub(crate) fn run(backend: &dyn Backend, given: &BTreeMap<String, WarmUp>) -> Re
                 .map_err(|error| error.to_string()),
         });
         let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
+        let started = Instant::now();
         run_all(backend, &inputs).map_err(|error| format!("warm-up with the inputs of model.toml: {error}"))?;
+        return Ok(First { complaint: None, guess: None, given: true, took: started.elapsed() });
     }
+    Ok(guessed(backend, known))
+}
+
+/// Looks for generated inputs that run.
+fn guessed(backend: &dyn Backend, known: Option<Guess>) -> First {
+    let signature = backend.signature().clone();
     let mut complaint = None;
-    for guess in guesses(&signature) {
+    let mut took = Duration::ZERO;
+    for guess in known.into_iter().chain(guesses(&signature)) {
+        let started = Instant::now();
         match guess.request(&signature, 1, 0).and_then(|inputs| run_all(backend, &inputs)) {
             Ok(_) => {
-                let independent_rows = prove(backend, &signature, guess);
-                return Ok(Outcome { complaint: None, independent_rows, guess: Some(guess) });
+                return First { complaint: None, guess: Some(guess), given: false, took: started.elapsed() };
             }
             Err(error) => complaint = complaint.or(Some(error)),
         }
+        took = started.elapsed();
     }
-    let reason = "generated inputs do not run, so nothing shows that rows are independent".to_owned();
-    Ok(Outcome { complaint: complaint.filter(|_| given.is_empty()), independent_rows: Err(reason), guess: None })
+    First { complaint, guess: None, given: false, took }
+}
+
+/// Tries whether the rows of a model that has run are independent.
+pub(crate) fn judge(backend: &dyn Backend, first: &First) -> Outcome {
+    let found = if first.given { guessed(backend, None) } else { first.clone() };
+    let complaint = first.complaint.clone();
+    let Some(guess) = found.guess else {
+        let reason = "generated inputs do not run, so nothing shows that rows are independent".to_owned();
+        return Outcome { complaint, independent_rows: Err(reason), guess: None };
+    };
+    Outcome { complaint, independent_rows: prove(backend, backend.signature(), guess), guess: Some(guess) }
 }
 
 /// Tries whether rows influence one another.
@@ -74,7 +116,7 @@ pub(crate) fn run(backend: &dyn Backend, given: &BTreeMap<String, WarmUp>) -> Re
 /// output counts only where it is finite and differs from row to row: constants agree whatever the model does.
 fn prove(backend: &dyn Backend, signature: &Signature, guess: Guess) -> Result<(), String> {
     if !signature.could_batch() {
-        return Err("axis 0 is not free in every input and output".into());
+        return Err(NOT_FREE.into());
     }
     let mut shown = vec![false; signature.outputs.len()];
     for (step, scale) in SCALES.into_iter().enumerate() {
@@ -158,7 +200,7 @@ pub(crate) fn time_runs(backend: &dyn Backend, guess: Guess, most_rows: usize) -
 }
 
 /// What generated inputs are made with.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub(crate) struct Guess {
     /// The size of free dimensions other than the rows.
     free: usize,
@@ -381,6 +423,10 @@ mod tests {
     fn fake(first: Dim, model: Model) -> Fake {
         let spec = TensorSpec::new("x", DataType::Fp32, Some(vec![first, Dim::Fixed(3)]));
         Fake { signature: Signature { inputs: vec![spec.clone()], outputs: vec![spec], batch_axis: false }, model }
+    }
+
+    fn run(backend: &Fake, given: &BTreeMap<String, WarmUp>) -> Result<Outcome, String> {
+        Ok(judge(backend, &first(backend, given, None)?))
     }
 
     fn independent(backend: Fake) -> Result<(), String> {

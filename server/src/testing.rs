@@ -160,6 +160,7 @@ impl Load for Fakes {
             queue_capacity,
             tuning: Tuning { fixed: true, ..Tuning::default() },
             slots: Arc::new(Slots::new(4)),
+            later: None,
         })
     }
 }

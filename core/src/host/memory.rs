@@ -45,6 +45,13 @@ pub fn resident_bytes() -> Option<u64> {
     kilobytes(Path::new("/proc/self/status"), "VmRSS:")
 }
 
+/// The bytes of memory that this process holds for itself alone, what is mapped from files not counted; `None` where
+/// the system does not say.
+#[must_use]
+pub fn own_bytes() -> Option<u64> {
+    kilobytes(Path::new("/proc/self/status"), "RssAnon:")
+}
+
 /// Reads the line `NAME   1234 kB` of a kernel file, in bytes.
 fn kilobytes(file: &Path, name: &str) -> Option<u64> {
     let text = fs::read_to_string(file).ok()?;

@@ -5,17 +5,21 @@ use std::path::{Component, Path};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::memory::{Loads, ModelMemory};
+use super::opening::{Opened, Opening};
+use super::trials::{Trials, most_rows};
 use super::{Load, Version};
 use crate::backend::Backend;
-use crate::backend::onnx::{ModelFacts, OnnxBackend, Placement, Runtime, SessionOptions};
-use crate::model::{Parts, Slots, Status, Tuning};
+use crate::backend::onnx::{ModelFacts, Placement, Runtime, SessionOptions};
+use crate::cache::{GraphCache, Key};
+use crate::model::{Judged, LoadStages, Parts, Slots, Status, Tuning};
 use crate::preflight::{self, DeclaredType, Inspection, Labels, Limits};
 use crate::runtime::unreleased_opsets_allowed;
 use crate::settings::{Profile, Settings};
+use crate::verdict::Verdict;
 use crate::{Device, Signature, warm_up};
 
 const DEFAULT_QUEUE_CAPACITY: usize = 1024;
-const DEFAULT_MAX_ROWS: usize = 64;
 /// Models of so many bytes of weights keep memory between runs: fetching it anew for each took up to half of a
 /// convolutional network's time. The runs of smaller ones are over before one could wait for another's lock.
 const LARGE: u64 = 1 << 20;
@@ -29,37 +33,68 @@ pub struct OnnxLoader {
     pub slots: Arc<Slots>,
     /// The memory this process may use, in bytes.
     pub memory_limit: Option<u64>,
+    /// What the processor can do.
+    pub processor: String,
+    /// Optimised graphs from earlier starts.
+    pub graphs: Option<Arc<GraphCache>>,
+    /// The loads under way.
+    pub loads: Loads,
+    /// Whether a model is loaded only when all is known of it. Otherwise trials of one whose runs take long go on
+    /// while it serves.
+    pub patient: bool,
 }
 
 impl Load for OnnxLoader {
     fn load(&self, version: &Version<'_>) -> Result<Parts, String> {
         let started = Instant::now();
+        let growth = self.loads.begin();
         let settings = version.settings;
         let inspection = preflight::check(version.file, &self.limits()).map_err(|error| error.to_string())?;
         let facts = facts(&inspection);
         let options = self.options(settings, &inspection);
-        let opened = OnnxBackend::open(&self.runtime, version.file, &options, &facts);
-        let (backend, placement) = opened.map_err(|error| preflight::explain(&error))?;
-        let warmed = warm_up::run(&backend, &settings.warm_up)?;
-        if let Some(complaint) = &warmed.complaint {
+        let inspected = Instant::now();
+        let opening = Opening { version, inspection: &inspection, options: &options, facts: &facts };
+        let Opened { backend, placement, graph, key, verdict, looked_up } =
+            self.open(&opening).map_err(|error| preflight::explain(&error))?;
+        let mapped = backend.mapped_bytes();
+        let opened = Instant::now();
+        let first = warm_up::first(&backend, &settings.warm_up, verdict.as_ref().map(Verdict::guess))?;
+        if let Some(complaint) = &first.complaint {
             let complaint = preflight::explain(complaint);
             tracing::warn!(model = %version.id, complaint, "the model does not run on generated inputs; give some in model.toml under [warm_up]");
         }
-        let (batch_axis, batching_reason) = batching(settings, backend.signature(), warmed.independent_rows.clone());
+        let ran = Instant::now();
         let mut signature = backend.signature().clone();
-        signature.batch_axis = batch_axis;
         add_labels(&mut signature, settings, version.folder)?;
-
-        let max_rows = if batch_axis { settings.batching.max_rows.map_or(DEFAULT_MAX_ROWS, wide) } else { 0 };
-        let timed = warmed.guess.map(|guess| warm_up::time_runs(&backend, guess, max_rows));
-        let (row_elements, trials) = timed.unwrap_or_default();
-        let fixed = settings.batching.max_rows.is_some();
-        let trusted = settings.batching.enabled == Some(true);
+        let trials = Trials { settings: settings.clone(), first, verdict, note: self.note(key) };
+        let (judged, later) = if self.patient || trials.are_short() {
+            (trials.make(&backend), None)
+        } else if let Some(certain) = trials.certain(&signature) {
+            (certain, None)
+        } else {
+            let reason = "not tried yet: until then requests run one by one".into();
+            (Judged { reason, ..Judged::default() }, Some(trials.later()))
+        };
+        signature.batch_axis = judged.batch_axis;
+        let max_batch_rows = if judged.batch_axis { most_rows(settings) } else { 0 };
         let elastic = settings.instances.is_none() && settings.profile == Profile::Throughput;
-        let elastic = elastic && !matches!(placement.device, Device::Cuda(_));
-        let objective = settings.batching.objective_p99_ms.map(|ms| Duration::from_millis(ms.get().into()));
-        let inline = settings.inline;
-        let tuning = Tuning { inline, fixed, trusted, elastic, objective, row_elements, trials };
+        let tuning = Tuning {
+            inline: settings.inline,
+            fixed: settings.batching.max_rows.is_some(),
+            trusted: settings.batching.enabled == Some(true),
+            elastic: elastic && !matches!(placement.device, Device::Cuda(_)),
+            objective: settings.batching.objective_p99_ms.map(|ms| Duration::from_millis(ms.get().into())),
+            row_elements: judged.row_elements,
+            trials: judged.trials,
+        };
+        let private = growth.bytes().unwrap_or(if mapped > 0 { 0 } else { inspection.weight_bytes });
+        let stages = LoadStages {
+            inspect: inspected - started,
+            look_up: looked_up,
+            session: (opened - inspected).saturating_sub(looked_up),
+            first_run: ran - opened,
+            trials: ran.elapsed(),
+        };
 
         let instances = self.instances(settings, &placement);
         let status = Status {
@@ -69,10 +104,13 @@ impl Load for OnnxLoader {
             profile: settings.profile,
             instances,
             threads: options.threads,
-            max_batch_rows: max_rows,
-            batching_reason,
+            max_batch_rows,
+            batching_reason: judged.reason,
             padding: None,
             load_time: started.elapsed(),
+            stages,
+            graph,
+            memory: ModelMemory { mapped, private },
         };
         let queue_capacity = settings.queue_capacity.map_or(DEFAULT_QUEUE_CAPACITY, wide);
         Ok(Parts {
@@ -83,11 +121,17 @@ impl Load for OnnxLoader {
             queue_capacity,
             tuning,
             slots: Arc::clone(&self.slots),
+            later,
         })
     }
 }
 
 impl OnnxLoader {
+    /// Keeps a verdict on the graph under `key`, if it has a place in the cache.
+    fn note(&self, key: Option<Key>) -> Option<(Arc<GraphCache>, Key)> {
+        self.graphs.clone().zip(key)
+    }
+
     fn limits(&self) -> Limits {
         let limits = Limits::of_runtime(self.runtime.minor_version(), self.memory_limit);
         if unreleased_opsets_allowed() { Limits { opset: None, ml_opset: None, ..limits } } else { limits }
@@ -134,16 +178,6 @@ fn facts(inspection: &Inspection) -> ModelFacts {
     ModelFacts { zipmap_labels: zipmaps.collect(), unranked: unranked.map(|value| value.name.clone()).collect() }
 }
 
-/// Whether axis 0 is the batch axis, and why.
-fn batching(settings: &Settings, signature: &Signature, independent_rows: Result<(), String>) -> (bool, String) {
-    match (settings.batching.enabled, independent_rows) {
-        (Some(false), _) => (false, "off in model.toml".into()),
-        (Some(true), _) if signature.could_batch() => (true, "on in model.toml".into()),
-        (_, Ok(())) => (true, "a trial showed that rows do not influence one another".into()),
-        (_, Err(reason)) => (false, reason),
-    }
-}
-
 /// Reads the labels files that the settings name.
 fn add_labels(signature: &mut Signature, settings: &Settings, folder: &Path) -> Result<(), String> {
     for (output, file) in &settings.labels {
@@ -166,6 +200,6 @@ fn add_labels(signature: &mut Signature, settings: &Settings, folder: &Path) -> 
 }
 
 /// Settings are small numbers; memory sizes are not smaller.
-fn wide(number: u32) -> usize {
+pub(super) fn wide(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }

@@ -2,9 +2,12 @@
 
 mod layout;
 mod loader;
+mod memory;
+mod opening;
 mod quota;
 #[cfg(test)]
 mod tests;
+mod trials;
 mod watch;
 
 use std::collections::{BTreeMap, HashMap};
@@ -19,6 +22,7 @@ use arc_swap::ArcSwap;
 
 pub use layout::{Found, Package, scan};
 pub use loader::OnnxLoader;
+pub use memory::{Loads, ModelMemory};
 pub use quota::QuotaWatcher;
 pub use watch::{View, Watcher};
 
@@ -317,7 +321,8 @@ impl Repository {
                 tracing::info!(
                     model = %id, device = status.device, device.reason = status.device_reason, instances = status.instances,
                     threads = status.threads, batch.rows = status.max_batch_rows, batch.reason = status.batching_reason,
-                    milliseconds = took.as_millis(), "model is ready"
+                    graph = status.graph, memory.mapped = status.memory.mapped, memory.private = status.memory.private,
+                    milliseconds = took.as_millis(), stages = %status.stages, "model is ready"
                 );
                 let slot = Slot { state: State::Ready, reason: String::new(), model: Some(Arc::new(model)) };
                 self.change(&id.name, |entry| {

@@ -47,6 +47,11 @@ impl Queue {
         Self { state: Mutex::default(), work: Condvar::new(), capacity }
     }
 
+    /// Whether the model is being unloaded.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
     /// How many jobs wait.
     pub(crate) fn len(&self) -> usize {
         self.lock().backlog.waiting()

@@ -1,6 +1,6 @@
 //! One loaded model: what its callers and its instances share, and the two roads of a request.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -10,6 +10,7 @@ use super::curve::{Forecast, Took};
 use super::doubt::Doubt;
 use super::job::{Job, Ticket};
 use super::lane::Lane;
+use super::later::Settled;
 use super::queue::{Queue, Refusal};
 use super::slots::Share;
 use super::ticket::Place;
@@ -29,7 +30,10 @@ const MOST_INLINE: usize = 1 << 16;
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) id: ModelId,
+    /// What the model takes and gives; [`Shared::signature`] may have come to know more.
     pub(crate) signature: Signature,
+    /// What trials of a model that serves already have shown.
+    pub(crate) settled: OnceLock<Settled>,
     pub(crate) queue: Queue,
     pub(crate) tuner: Tuner,
     pub(crate) doubt: Doubt,
@@ -48,6 +52,11 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// What the model takes and gives, as far as trials have shown.
+    pub(crate) fn signature(&self) -> &Signature {
+        self.settled.get().map_or(&self.signature, |settled| &settled.signature)
+    }
+
     /// Runs batches on this thread until the queue is closed and empty.
     pub(crate) fn work(&self) {
         while self.queue.wait() {
@@ -155,7 +164,7 @@ impl Shared {
     }
 
     fn lane(&self, request: &Request) -> Lane {
-        if self.signature.batch_axis { Lane::of(request, |_, size| size) } else { Lane::only() }
+        if self.signature().batch_axis { Lane::of(request, |_, size| size) } else { Lane::only() }
     }
 
     fn is_short(&self, request: &Request) -> bool {

@@ -91,6 +91,7 @@ fn start_with(
         queue_capacity,
         tuning: Tuning { fixed: true, trusted, inline: Some(false), ..Tuning::default() },
         slots: Arc::new(Slots::new(instances)),
+        later: None,
     };
     let registry = Registry::new();
     let (metrics, retired) = (Metrics::new(&registry).unwrap(), Arc::default());

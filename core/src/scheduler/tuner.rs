@@ -62,12 +62,17 @@ impl Tuner {
     /// Never allows more than `limit` rows.
     pub(crate) fn new(limit: usize, tuning: &Tuning) -> Self {
         let tuner = Self { limit: limit.max(1), fixed: tuning.fixed, curves: Mutex::default() };
-        if !tuning.trials.is_empty() {
-            let row = |&(rows, took): &(usize, Duration)| (tuner.level(rows), took.as_secs_f64() / count(rows));
-            let curve = Curve::from_trials(tuning.trials.iter().map(row));
-            tuner.lock().insert(class(tuning.row_elements), curve);
-        }
+        tuner.learn(tuning.row_elements, &tuning.trials);
         tuner
+    }
+
+    /// Learns from trial runs, whose rows have so many elements.
+    pub(crate) fn learn(&self, row_elements: usize, trials: &[(usize, Duration)]) {
+        if !trials.is_empty() {
+            let row = |&(rows, took): &(usize, Duration)| (self.level(rows), took.as_secs_f64() / count(rows));
+            let curve = Curve::from_trials(trials.iter().map(row));
+            self.lock().insert(class(row_elements), curve);
+        }
     }
 
     /// The most rows to put in one run, and what runs are expected to take.

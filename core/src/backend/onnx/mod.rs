@@ -5,6 +5,7 @@
 
 mod call;
 mod housekeeping;
+mod mapped;
 mod outlets;
 mod session;
 mod strings;
@@ -15,12 +16,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use ort::environment::Environment;
-use ort::session::RunOptions;
+use ort::session::{RunOptions, Session};
 use ort::value::Outlet;
 
 use self::call::Call;
 use self::housekeeping::Housekeeping;
 use super::{Backend, RunError, Stop};
+use crate::cache::Map;
 use crate::host::{Denormals, switch_off_telemetry};
 use crate::{Device, Error, Signature, Tensor, TensorSpec};
 
@@ -59,6 +61,19 @@ impl Runtime {
     #[must_use]
     pub const fn minor_version(&self) -> u32 {
         self.minor_version
+    }
+
+    /// Which build this is: the library's own description, and the size of its file.
+    #[must_use]
+    pub fn build(&self) -> String {
+        let bytes = self.library.metadata().map_or(0, |facts| facts.len());
+        format!("1.{}, {bytes} bytes, {}", self.minor_version, ort::info())
+    }
+
+    /// The CPU, where it is certain that a model for `device` runs there, and why.
+    #[must_use]
+    pub fn surely_cpu(&self, device: Device) -> Option<Placement> {
+        session::surely_cpu(self, device)
     }
 
     /// Whether a library for CUDA lies beside ONNX Runtime's own.
@@ -108,6 +123,8 @@ pub struct Placement {
 pub struct OnnxBackend {
     call: Call,
     signature: Signature,
+    /// What the session reads its graph and weights from. It stands below the session, so that it is dropped later.
+    graph: Option<Arc<Map>>,
     /// Present where memory is kept between runs.
     housekeeping: Option<Housekeeping>,
 }
@@ -121,6 +138,10 @@ impl OnnxBackend {
         facts: &ModelFacts,
     ) -> Result<(Self, Placement), String> {
         let (session, placement) = session::place(runtime, path, options)?;
+        Ok((Self::of(&session, options, facts)?, placement))
+    }
+
+    fn of(session: &Session, options: &SessionOptions, facts: &ModelFacts) -> Result<Self, String> {
         let spec = |outlet: &Outlet| outlets::spec(outlet, facts);
         let inputs = session.inputs().iter().map(spec).collect::<Result<Vec<_>, _>>();
         let outputs = session.outputs().iter().map(spec).collect::<Result<Vec<_>, _>>();
@@ -133,7 +154,7 @@ impl OnnxBackend {
             return Err(format!("input `{}` is a sequence of maps, which Hedef does not take", labelled.name));
         }
         let housekeeping = options.arena.then(Housekeeping::default);
-        Ok((Self { call: Call::new(&session, options.denormals)?, signature, housekeeping }, placement))
+        Ok(Self { call: Call::new(session, options.denormals)?, signature, graph: None, housekeeping })
     }
 }
 

@@ -15,23 +15,35 @@ use crate::host::Denormals;
 pub(super) fn place(runtime: &Runtime, path: &Path, options: &SessionOptions) -> Result<(Session, Placement), String> {
     let on = |device| open(runtime, path, options, device);
     let placed = |device, reason: &str, session| (session, Placement { device, reason: reason.into() });
+    if let Some(placement) = surely_cpu(runtime, options.device) {
+        return Ok((on(Device::Cpu)?, placement));
+    }
     match options.device {
-        Device::Cpu => Ok(placed(Device::Cpu, "asked for", on(Device::Cpu)?)),
         Device::Cuda(number) => Ok(placed(Device::Cuda(number), "asked for", on(Device::Cuda(number))?)),
-        Device::Auto if !runtime.has_cuda() => {
-            Ok(placed(Device::Cpu, "this ONNX Runtime has no CUDA library beside it", on(Device::Cpu)?))
-        }
-        Device::Auto => match on(Device::Cuda(0)) {
+        Device::Cpu | Device::Auto => match on(Device::Cuda(0)) {
             Ok(session) => Ok(placed(Device::Cuda(0), "CUDA is there", session)),
             Err(error) => Ok(placed(Device::Cpu, &format!("CUDA cannot be used: {error}"), on(Device::Cpu)?)),
         },
     }
 }
 
+/// The CPU, where that is certain before anything is tried, and why.
+pub(super) fn surely_cpu(runtime: &Runtime, device: Device) -> Option<Placement> {
+    let reason = match device {
+        Device::Cpu => "asked for",
+        Device::Auto if !runtime.has_cuda() => "this ONNX Runtime has no CUDA library beside it",
+        Device::Auto | Device::Cuda(_) => return None,
+    };
+    Some(Placement { device: Device::Cpu, reason: reason.into() })
+}
+
 fn open(runtime: &Runtime, path: &Path, options: &SessionOptions, device: Device) -> Result<Session, String> {
-    // Element types it does not know make `ort` panic while it reads the model's inputs and outputs.
-    let opened = catch_unwind(AssertUnwindSafe(|| builder(runtime, options, device)?.commit_from_file(path)));
-    match opened {
+    guarded(|| builder(runtime, options, device)?.commit_from_file(path))
+}
+
+/// Makes a session. Element types it does not know make `ort` panic while it reads the model's inputs and outputs.
+pub(super) fn guarded<T>(make: impl FnOnce() -> ort::Result<T>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(make)) {
         Ok(session) => session.map_err(|error| error.message().to_owned()),
         Err(_) => Err("an input or output is of a type that Hedef does not know".into()),
     }
@@ -52,7 +64,7 @@ fn spinning(builder: SessionBuilder, options: &SessionOptions, minor_version: u3
     })
 }
 
-fn builder(runtime: &Runtime, options: &SessionOptions, device: Device) -> ort::Result<SessionBuilder> {
+pub(super) fn builder(runtime: &Runtime, options: &SessionOptions, device: Device) -> ort::Result<SessionBuilder> {
     let builder = Session::builder(&runtime.environment)?
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_intra_threads(options.threads)?
