@@ -128,6 +128,19 @@ fn run_all(backend: &dyn Backend, inputs: &[Tensor]) -> Result<Vec<Tensor>, Stri
     backend.run(&inputs.iter().collect::<Vec<_>>(), &outputs, None).map_err(|error| error.to_string())
 }
 
+/// Runs 1, 2, 4, … rows once, up to `most_rows`: on a CUDA device the first run of each shape is slow, since memory is
+/// found and kernels are chosen in it. Ends where a size does not run.
+pub(crate) fn run_each_size(backend: &dyn Backend, guess: Guess, most_rows: usize) {
+    let signature = backend.signature().clone();
+    for rows in (0..).map(|power| 1_usize << power).take_while(|rows| *rows <= most_rows.max(1)) {
+        let ran = guess.request(&signature, rows, 1).and_then(|inputs| run_all(backend, &inputs));
+        if let Err(reason) = ran {
+            tracing::warn!(rows, reason, "the warm-up ends here: runs of so many rows fail");
+            break;
+        }
+    }
+}
+
 /// Times runs of 1, 2, 4, … rows, up to `most_rows` and for at most about [`TRIALS`] in all: the first measure of
 /// what batching is worth. Runs under way teach the rest.
 pub(crate) fn time_runs(backend: &dyn Backend, guess: Guess, most_rows: usize) -> (usize, Vec<(usize, Duration)>) {

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::{Load, Version};
 use crate::backend::Backend;
-use crate::backend::onnx::{ModelFacts, OnnxBackend, Placement, Runtime, SessionOptions};
+use crate::backend::onnx::{ModelFacts, OnnxBackend, Runtime, SessionOptions};
 use crate::host::Cpus;
 use crate::model::{Parts, Slots, Status, Tuning};
 use crate::preflight::{self, DeclaredType, Inspection, Labels, Limits};
@@ -51,13 +51,16 @@ impl Load for OnnxLoader {
         add_labels(&mut signature, settings, version.folder)?;
 
         let max_rows = if batch_axis { settings.batching.max_rows.map_or(DEFAULT_MAX_ROWS, wide) } else { 0 };
+        if let (Device::Cuda(_), Some(guess)) = (placement.device, warmed.guess) {
+            warm_up::run_each_size(&backend, guess, max_rows);
+        }
         let timed = warmed.guess.map(|guess| warm_up::time_runs(&backend, guess, max_rows));
         let (row_elements, trials) = timed.unwrap_or_default();
         let fixed = settings.batching.max_rows.is_some();
         let trusted = settings.batching.enabled == Some(true);
         let tuning = Tuning { inline: settings.inline, fixed, trusted, row_elements, trials };
 
-        let instances = self.instances(settings, &placement);
+        let instances = self.instances(settings, placement.device);
         let status = Status {
             description: settings.description.clone(),
             device: placement.device.to_string(),
@@ -102,14 +105,17 @@ impl OnnxLoader {
             memory_pattern: settings.memory.pattern,
             spin: settings.profile == Profile::Latency,
             denormals: settings.denormals,
+            instances: self.instances(settings, settings.device),
+            cuda: settings.cuda,
+            openvino: settings.openvino,
         }
     }
 
-    fn instances(&self, settings: &Settings, placement: &Placement) -> usize {
-        let default = match (placement.device, settings.profile) {
+    fn instances(&self, settings: &Settings, device: Device) -> usize {
+        let default = match (device, settings.profile) {
             // A session runs serially on its device's stream.
             (Device::Cuda(_), _) | (_, Profile::Latency) => 1,
-            (Device::Cpu | Device::Auto, Profile::Throughput) => self.cpus.threads.get(),
+            (Device::Cpu | Device::OpenVino | Device::Auto, Profile::Throughput) => self.cpus.threads.get(),
         };
         settings.instances.map_or(default, usize::from).max(1)
     }

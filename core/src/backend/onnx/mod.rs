@@ -4,7 +4,11 @@
 //! hold the weights once more, in memory and in the caches.
 
 mod call;
+mod cuda;
+mod introspection;
+mod openvino;
 mod outlets;
+mod pinned;
 mod session;
 mod strings;
 mod values;
@@ -14,13 +18,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use ort::environment::Environment;
-use ort::session::RunOptions;
+use ort::session::{RunOptions, Session};
 use ort::value::Outlet;
 
 use self::call::Call;
+use self::pinned::Pinned;
 use super::{Backend, RunError, Stop};
 use crate::host::{Denormals, switch_off_telemetry};
-use crate::{Device, Error, Signature, Tensor, TensorSpec};
+use crate::{Device, Error, Signature, Tensor, TensorSpec, settings};
 
 /// ONNX Runtime itself, loaded. There is one in a process, for ever: releasing its environment crashes some
 /// execution providers, so it lives in a static, which never does.
@@ -81,6 +86,12 @@ pub struct SessionOptions {
     pub memory_pattern: bool,
     /// What becomes of denormal numbers.
     pub denormals: Denormals,
+    /// How many runs there are at once; OpenVINO divides its threads by it.
+    pub instances: usize,
+    /// What holds on CUDA devices only.
+    pub cuda: settings::Cuda,
+    /// What holds in OpenVINO only.
+    pub openvino: settings::OpenVino,
 }
 
 /// What the model file says that ONNX Runtime does not tell.
@@ -104,6 +115,9 @@ pub struct Placement {
 /// A model in ONNX Runtime.
 #[derive(Debug)]
 pub struct OnnxBackend {
+    /// Where inputs and outputs go through memory that the device reads and writes by itself. It goes before the
+    /// session does.
+    pinned: Option<Pinned>,
     call: Call,
     signature: Signature,
 }
@@ -117,6 +131,17 @@ impl OnnxBackend {
         facts: &ModelFacts,
     ) -> Result<(Self, Placement), String> {
         let (session, placement) = session::place(runtime, path, options)?;
+        let pinned = match placement.device {
+            Device::Cuda(number) => {
+                let pinned = cuda::pinned_memory(number).and_then(|memory| Pinned::new(&session, memory));
+                Some(pinned.map_err(|error| error.message().to_owned())?)
+            }
+            Device::Auto | Device::Cpu | Device::OpenVino => None,
+        };
+        Ok((Self::of(&session, pinned, options.denormals, facts)?, placement))
+    }
+
+    fn of(session: &Session, pinned: Option<Pinned>, denormals: Denormals, facts: &ModelFacts) -> Result<Self, String> {
         let spec = |outlet: &Outlet| outlets::spec(outlet, facts);
         let inputs = session.inputs().iter().map(spec).collect::<Result<Vec<_>, _>>();
         let outputs = session.outputs().iter().map(spec).collect::<Result<Vec<_>, _>>();
@@ -128,7 +153,7 @@ impl OnnxBackend {
         if let Some(labelled) = signature.inputs.iter().find(|spec| spec.labels.is_some()) {
             return Err(format!("input `{}` is a sequence of maps, which Hedef does not take", labelled.name));
         }
-        Ok((Self { call: Call::new(&session, options.denormals)?, signature }, placement))
+        Ok(Self { pinned, call: Call::new(session, denormals)?, signature })
     }
 }
 
@@ -141,7 +166,11 @@ impl Backend for OnnxBackend {
         let values = inputs.iter().map(|tensor| values::value(tensor)).collect::<Result<Vec<_>, _>>();
         let values = values.map_err(values::refusal)?;
         let options = stop.map(stoppable).transpose()?;
-        let found = self.call.run(&values, outputs, options.as_deref()).map_err(|error| match stop {
+        let found = match &self.pinned {
+            Some(pinned) => pinned.run(&self.call, inputs, &values, outputs, options.as_deref()),
+            None => self.call.run(&values, outputs, options.as_deref()),
+        };
+        let found = found.map_err(|error| match stop {
             Some(stop) if stop.is_stopped() => RunError::Stopped,
             _ => values::refusal(error),
         })?;
@@ -161,3 +190,6 @@ fn stoppable(stop: &Stop) -> Result<Arc<RunOptions>, RunError> {
     let may_begin = stop.arm(move || drop(own.terminate()));
     if may_begin { Ok(options) } else { Err(RunError::Stopped) }
 }
+
+#[cfg(test)]
+mod tests;
