@@ -1,6 +1,6 @@
 //! `hedef runtime`: ONNX Runtime's library, for images and for people who wonder.
 
-use hedef_core::runtime::{Dirs, FetchProgress, Package, fetch_for, host_target, locate};
+use hedef_core::runtime::{Dirs, FetchProgress, Package, fetch_for, host_target, locate, pinned};
 
 use crate::arguments::{Runtime, With};
 use crate::logging::print;
@@ -13,7 +13,10 @@ pub(crate) fn run(command: Runtime) -> anyhow::Result<()> {
             let target = target.as_deref().unwrap_or_else(|| host_target());
             let library = if with.contains(&With::Cuda) { Package::Cuda } else { Package::OnnxRuntime };
             let plugin = with.contains(&With::Openvino).then_some(Package::OpenVino);
-            for package in [library].into_iter().chain(plugin) {
+            let packages = [library].into_iter().chain(plugin);
+            // What is not there for this target is said before anything is fetched.
+            packages.clone().try_for_each(|package| pinned(package, target).map(drop))?;
+            for package in packages {
                 let mut progress = FetchProgress::default();
                 let path = fetch_for(package, target, to.as_deref(), &dirs, |step| progress.show(step))?;
                 print(&format!("{}\n", path.display()));

@@ -422,6 +422,39 @@ mod tests {
         assert!(refusal(|_, _| f32::NAN).contains("shows nothing"));
     }
 
+    /// Notes how many rows each run has, and fails above some.
+    #[derive(Debug)]
+    struct Counting {
+        signature: Signature,
+        most_rows: usize,
+        seen: std::sync::Mutex<Vec<usize>>,
+    }
+
+    impl Backend for Counting {
+        fn signature(&self) -> &Signature {
+            &self.signature
+        }
+
+        fn run(&self, inputs: &[&Tensor], _: &[usize], _: Option<&Stop>) -> Result<Vec<Tensor>, RunError> {
+            let rows = inputs[0].shape().rows().unwrap();
+            self.seen.lock().unwrap().push(rows);
+            if rows > self.most_rows { Err(RunError::Runtime("no memory".into())) } else { Ok(vec![inputs[0].clone()]) }
+        }
+    }
+
+    #[test]
+    fn each_size_runs_once_up_to_the_cap_or_to_the_first_that_fails() {
+        let sizes = |cap, most_rows| {
+            let signature = fake(Dim::Free, DOUBLING).signature;
+            let backend = Counting { signature, most_rows, seen: std::sync::Mutex::default() };
+            run_each_size(&backend, Guess { free: 8, floor: 1, scale: 0.0 }, cap);
+            backend.seen.into_inner().unwrap()
+        };
+        assert_eq!(sizes(20, 99), [1, 2, 4, 8, 16]);
+        assert_eq!(sizes(20, 3), [1, 2, 4]);
+        assert_eq!(sizes(0, 99), [1]);
+    }
+
     #[test]
     fn inputs_of_the_settings_are_checked() {
         let warm_up = |text: &str| -> BTreeMap<String, WarmUp> { toml::from_str(text).unwrap() };
