@@ -183,10 +183,23 @@ pub(crate) enum CsvHeader {
     Absent,
 }
 
+/// What can be fetched besides ONNX Runtime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum With {
+    /// The plug-in that runs models in OpenVINO.
+    Openvino,
+    /// CUDA.
+    Cuda,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Runtime {
     /// Fetches the pinned ONNX Runtime through pip, checked against its hash.
     Fetch {
+        /// What to fetch besides: `openvino`, the plug-in for models with device = "openvino" (52 MB); `cuda`, the
+        /// ONNX Runtime that has CUDA, in place of the other (256 MB). May be given again.
+        #[arg(long, value_enum, value_delimiter = ',')]
+        with: Vec<With>,
         /// The machine to fetch for, as a Rust target. Default: this one.
         #[arg(long, value_name = "TRIPLE")]
         target: Option<String>,

@@ -21,9 +21,9 @@ use crate::{Error, ModelId, Request, Response, Signature};
 pub struct Status {
     /// What the model does, in its owner's words.
     pub description: Option<String>,
-    /// Where it runs: `cpu` or `cuda:0`.
+    /// Where it runs: `cpu`, `cuda:0` or `openvino`.
     pub device: String,
-    /// Why there.
+    /// Why there, what it computes in where that is not told by the model, and how many nodes run elsewhere.
     pub device_reason: String,
     /// What its threads are for.
     pub profile: Profile,

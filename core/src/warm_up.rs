@@ -170,6 +170,19 @@ fn run_all(backend: &dyn Backend, inputs: &[Tensor]) -> Result<Vec<Tensor>, Stri
     backend.run(&inputs.iter().collect::<Vec<_>>(), &outputs, None).map_err(|error| error.to_string())
 }
 
+/// Runs 1, 2, 4, … rows once, up to `most_rows`: on a CUDA device the first run of each shape is slow, since memory is
+/// found and kernels are chosen in it. Ends where a size does not run.
+pub(crate) fn run_each_size(backend: &dyn Backend, guess: Guess, most_rows: usize) {
+    let signature = backend.signature().clone();
+    for rows in (0..).map(|power| 1_usize << power).take_while(|rows| *rows <= most_rows.max(1)) {
+        let ran = guess.request(&signature, rows, 1).and_then(|inputs| run_all(backend, &inputs));
+        if let Err(reason) = ran {
+            tracing::warn!(rows, reason, "the warm-up ends here: runs of so many rows fail");
+            break;
+        }
+    }
+}
+
 /// Times runs of 1, 2, 4, … rows, up to `most_rows` and for at most about [`TRIALS`] in all: the first measure of
 /// what batching is worth. Runs under way teach the rest.
 pub(crate) fn time_runs(backend: &dyn Backend, guess: Guess, most_rows: usize) -> (usize, Vec<(usize, Duration)>) {
@@ -453,6 +466,39 @@ mod tests {
         assert!(refusal(|x, all| (x + all.iter().sum::<f32>()) * 1e-9).contains("depend"));
         assert!(refusal(|_, _| 7.0).contains("shows nothing"));
         assert!(refusal(|_, _| f32::NAN).contains("shows nothing"));
+    }
+
+    /// Notes how many rows each run has, and fails above some.
+    #[derive(Debug)]
+    struct Counting {
+        signature: Signature,
+        most_rows: usize,
+        seen: std::sync::Mutex<Vec<usize>>,
+    }
+
+    impl Backend for Counting {
+        fn signature(&self) -> &Signature {
+            &self.signature
+        }
+
+        fn run(&self, inputs: &[&Tensor], _: &[usize], _: Option<&Stop>) -> Result<Vec<Tensor>, RunError> {
+            let rows = inputs[0].shape().rows().unwrap();
+            self.seen.lock().unwrap().push(rows);
+            if rows > self.most_rows { Err(RunError::Runtime("no memory".into())) } else { Ok(vec![inputs[0].clone()]) }
+        }
+    }
+
+    #[test]
+    fn each_size_runs_once_up_to_the_cap_or_to_the_first_that_fails() {
+        let sizes = |cap, most_rows| {
+            let signature = fake(Dim::Free, DOUBLING).signature;
+            let backend = Counting { signature, most_rows, seen: std::sync::Mutex::default() };
+            run_each_size(&backend, Guess { free: 8, floor: 1, scale: 0.0 }, cap);
+            backend.seen.into_inner().unwrap()
+        };
+        assert_eq!(sizes(20, 99), [1, 2, 4, 8, 16]);
+        assert_eq!(sizes(20, 3), [1, 2, 4]);
+        assert_eq!(sizes(0, 99), [1]);
     }
 
     #[test]

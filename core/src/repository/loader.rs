@@ -10,7 +10,7 @@ use super::opening::{Opened, Opening};
 use super::trials::{Trials, most_rows};
 use super::{Load, Version};
 use crate::backend::Backend;
-use crate::backend::onnx::{ModelFacts, Placement, Runtime, SessionOptions};
+use crate::backend::onnx::{ModelFacts, Runtime, SessionOptions};
 use crate::cache::{GraphCache, Key};
 use crate::model::{Judged, LoadStages, Parts, Slots, Status, Tuning};
 use crate::preflight::{self, DeclaredType, Inspection, Labels, Limits};
@@ -66,8 +66,9 @@ impl Load for OnnxLoader {
         let ran = Instant::now();
         let mut signature = backend.signature().clone();
         add_labels(&mut signature, settings, version.folder)?;
-        let trials = Trials { settings: settings.clone(), first, verdict, note: self.note(key) };
-        let (judged, later) = if self.patient || trials.are_short() {
+        let each_size = matches!(placement.device, Device::Cuda(_));
+        let trials = Trials { settings: settings.clone(), first, verdict, note: self.note(key), each_size };
+        let (judged, later) = if self.patient || each_size || trials.are_short() {
             (trials.make(&backend), None)
         } else if let Some(certain) = trials.certain(&signature) {
             (certain, None)
@@ -96,7 +97,7 @@ impl Load for OnnxLoader {
             trials: ran.elapsed(),
         };
 
-        let instances = self.instances(settings, &placement);
+        let instances = self.instances(settings, placement.device);
         let status = Status {
             description: settings.description.clone(),
             device: placement.device.to_string(),
@@ -153,14 +154,17 @@ impl OnnxLoader {
             memory_pattern: settings.memory.pattern.unwrap_or(large),
             spin: settings.profile == Profile::Latency,
             denormals: settings.denormals,
+            instances: self.instances(settings, settings.device),
+            cuda: settings.cuda,
+            openvino: settings.openvino,
         }
     }
 
-    fn instances(&self, settings: &Settings, placement: &Placement) -> usize {
-        let default = match (placement.device, settings.profile) {
+    fn instances(&self, settings: &Settings, device: Device) -> usize {
+        let default = match (device, settings.profile) {
             // A session runs serially on its device's stream.
             (Device::Cuda(_), _) | (_, Profile::Latency) => 1,
-            (Device::Cpu | Device::Auto, Profile::Throughput) => self.slots.all(),
+            (Device::Cpu | Device::OpenVino | Device::Auto, Profile::Throughput) => self.slots.all(),
         };
         settings.instances.map_or(default, usize::from).max(1)
     }

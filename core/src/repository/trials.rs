@@ -29,6 +29,8 @@ pub(super) struct Trials {
     pub(super) verdict: Option<Verdict>,
     /// Where to keep what they show.
     pub(super) note: Option<(Arc<GraphCache>, Key)>,
+    /// Whether the first run of each batch size is slow, so that it is made before anybody waits for it.
+    pub(super) each_size: bool,
 }
 
 impl Trials {
@@ -83,7 +85,16 @@ impl Trials {
         let outcome = warm_up::judge(backend, &self.first);
         let (batch_axis, _) = batching(&self.settings, backend.signature(), outcome.independent_rows.clone());
         let rows = if batch_axis { most_rows(&self.settings) } else { 0 };
-        let times = outcome.guess.map(|guess| timed(&move |backend| warm_up::time_runs(backend, guess, rows)));
+        let each_size = self.each_size;
+        let runs = |guess| {
+            timed(&move |backend| {
+                if each_size {
+                    warm_up::run_each_size(backend, guess, rows);
+                }
+                warm_up::time_runs(backend, guess, rows)
+            })
+        };
+        let times = outcome.guess.map(runs);
         let times = times.unwrap_or_default();
         let verdict = Verdict::new(&outcome, times.0, &times.1);
         (judged(outcome.independent_rows, times), verdict)

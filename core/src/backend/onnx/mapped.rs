@@ -28,7 +28,7 @@ impl OnnxBackend {
                 .with_config_entry("session.save_model_format", "ORT")?
                 .commit_from_file(path)
         })?;
-        Self::of(&session, options, facts)
+        Self::of(&session, None, options, facts)
     }
 
     /// Opens a graph that [`OnnxBackend::open_saving`] wrote. The session uses the bytes of `graph` in place, the
@@ -41,7 +41,7 @@ impl OnnxBackend {
     ) -> Result<Self, String> {
         let session = guarded(|| builder(runtime, options, Device::Cpu)?.commit_from_memory_directly(graph.bytes()))?;
         // The call keeps the session beyond what `ort` ties to the bytes; the backend keeps the bytes for longer.
-        Ok(Self { graph: Some(Arc::clone(graph)), ..Self::of(&session, options, facts)? })
+        Ok(Self { graph: Some(Arc::clone(graph)), ..Self::of(&session, None, options, facts)? })
     }
 
     /// The bytes that are mapped from a file instead of being in memory of their own.

@@ -4,9 +4,13 @@
 //! hold the weights once more, in memory and in the caches.
 
 mod call;
+mod cuda;
 mod housekeeping;
+mod introspection;
 mod mapped;
+mod openvino;
 mod outlets;
+mod pinned;
 mod session;
 mod strings;
 mod values;
@@ -21,10 +25,11 @@ use ort::value::Outlet;
 
 use self::call::Call;
 use self::housekeeping::Housekeeping;
+use self::pinned::Pinned;
 use super::{Backend, RunError, Stop};
 use crate::cache::Map;
 use crate::host::{Denormals, switch_off_telemetry};
-use crate::{Device, Error, Signature, Tensor, TensorSpec};
+use crate::{Device, Error, Signature, Tensor, TensorSpec, settings};
 
 /// ONNX Runtime itself, loaded. There is one in a process, for ever: releasing its environment crashes some
 /// execution providers, so it lives in a static, which never does.
@@ -98,6 +103,12 @@ pub struct SessionOptions {
     pub memory_pattern: bool,
     /// What becomes of denormal numbers.
     pub denormals: Denormals,
+    /// How many runs there are at once; OpenVINO divides its threads by it.
+    pub instances: usize,
+    /// What holds on CUDA devices only.
+    pub cuda: settings::Cuda,
+    /// What holds in OpenVINO only.
+    pub openvino: settings::OpenVino,
 }
 
 /// What the model file says that ONNX Runtime does not tell.
@@ -121,6 +132,9 @@ pub struct Placement {
 /// A model in ONNX Runtime.
 #[derive(Debug)]
 pub struct OnnxBackend {
+    /// Where inputs and outputs go through memory that the device reads and writes by itself. It goes before the
+    /// session does.
+    pinned: Option<Pinned>,
     call: Call,
     signature: Signature,
     /// What the session reads its graph and weights from. It stands below the session, so that it is dropped later.
@@ -138,10 +152,22 @@ impl OnnxBackend {
         facts: &ModelFacts,
     ) -> Result<(Self, Placement), String> {
         let (session, placement) = session::place(runtime, path, options)?;
-        Ok((Self::of(&session, options, facts)?, placement))
+        let pinned = match placement.device {
+            Device::Cuda(number) => {
+                let pinned = cuda::pinned_memory(number).and_then(|memory| Pinned::new(&session, memory));
+                Some(pinned.map_err(|error| error.message().to_owned())?)
+            }
+            Device::Auto | Device::Cpu | Device::OpenVino => None,
+        };
+        Ok((Self::of(&session, pinned, options, facts)?, placement))
     }
 
-    fn of(session: &Session, options: &SessionOptions, facts: &ModelFacts) -> Result<Self, String> {
+    fn of(
+        session: &Session,
+        pinned: Option<Pinned>,
+        options: &SessionOptions,
+        facts: &ModelFacts,
+    ) -> Result<Self, String> {
         let spec = |outlet: &Outlet| outlets::spec(outlet, facts);
         let inputs = session.inputs().iter().map(spec).collect::<Result<Vec<_>, _>>();
         let outputs = session.outputs().iter().map(spec).collect::<Result<Vec<_>, _>>();
@@ -153,8 +179,11 @@ impl OnnxBackend {
         if let Some(labelled) = signature.inputs.iter().find(|spec| spec.labels.is_some()) {
             return Err(format!("input `{}` is a sequence of maps, which Hedef does not take", labelled.name));
         }
-        let housekeeping = options.arena.then(Housekeeping::default);
-        Ok(Self { call: Call::new(session, options.denormals)?, signature, graph: None, housekeeping })
+        // Only the CPU provider's own sessions have the arena.
+        let arena = options.arena && pinned.is_none() && options.device != Device::OpenVino;
+        let housekeeping = arena.then(Housekeeping::default);
+        let call = Call::new(session, options.denormals)?;
+        Ok(Self { pinned, call, signature, graph: None, housekeeping })
     }
 }
 
@@ -168,7 +197,11 @@ impl Backend for OnnxBackend {
         let values = values.map_err(values::refusal)?;
         let tidy = self.housekeeping.as_ref().is_some_and(Housekeeping::is_due);
         let options = options(stop, tidy)?;
-        let found = self.call.run(&values, outputs, options.as_deref()).map_err(|error| match stop {
+        let found = match &self.pinned {
+            Some(pinned) => pinned.run(&self.call, inputs, &values, outputs, options.as_deref()),
+            None => self.call.run(&values, outputs, options.as_deref()),
+        };
+        let found = found.map_err(|error| match stop {
             Some(stop) if stop.is_stopped() => RunError::Stopped,
             _ => values::refusal(error),
         })?;
@@ -199,3 +232,6 @@ fn options(stop: Option<&Stop>, tidy: bool) -> Result<Option<Arc<RunOptions>>, R
     }
     Ok(Some(options))
 }
+
+#[cfg(test)]
+mod tests;
