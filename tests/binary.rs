@@ -119,21 +119,6 @@ impl Server {
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
-    /// Panics unless each thread may run on every processor that the process may run on.
-    pub(crate) fn every_thread_may_use_every_processor(&self) {
-        let allowed = |status: &Path| {
-            let status = std::fs::read_to_string(status).ok()?;
-            status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).map(String::from)
-        };
-        let process = Path::new("/proc").join(self.child.id().to_string());
-        let own = allowed(&process.join("status"));
-        for thread in std::fs::read_dir(process.join("task")).unwrap() {
-            // A thread that has just ended has no file any more.
-            let found = allowed(&thread.unwrap().path().join("status"));
-            assert!(found.is_none() || found == own, "a thread is pinned to {found:?} of {own:?}");
-        }
-    }
-
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
