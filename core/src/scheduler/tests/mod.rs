@@ -1,0 +1,5 @@
+//! Batching never changes an answer: whatever stands together in the queue, every caller gets what it would get alone.
+
+mod fake;
+mod interleavings;
+mod threads;
