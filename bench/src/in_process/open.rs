@@ -1,0 +1,92 @@
+//! Opens the model in ONNX Runtime, without anything around it.
+
+use std::path::{Path, PathBuf};
+
+use hedef_core::backend::onnx::{ModelFacts, OnnxBackend, Runtime, SessionOptions};
+use hedef_core::backend::{Backend, RunError};
+use hedef_core::preflight::{DeclaredType, Inspection, Labels, explain, inspect};
+use hedef_core::repository::scan;
+use hedef_core::{Device, Signature, Tensor};
+
+use super::Layout;
+use crate::Error;
+
+/// A model's sessions, one for each thread that runs it.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    all: Vec<OnnxBackend>,
+    signature: Signature,
+}
+
+/// One thread's way into the model.
+#[derive(Debug)]
+pub(crate) struct Session<'s>(&'s mut OnnxBackend);
+
+impl Sessions {
+    /// Opens the model at `path`, a folder or a file; of several versions the highest.
+    pub(crate) fn open(runtime: &Runtime, path: &Path, layout: &Layout) -> Result<Self, Error> {
+        let failed = |reason: String| {
+            let model = path.display().to_string();
+            Error::Core(hedef_core::Error::Load { model, reason })
+        };
+        let file = model_file(path)?;
+        let inspection = inspect(&file).map_err(|error| failed(error.to_string()))?;
+        let facts = facts(&inspection);
+        let options = SessionOptions {
+            device: Device::Cpu,
+            threads: layout.threads,
+            arena: layout.arena,
+            memory_pattern: layout.arena,
+        };
+        let open = |_| {
+            let opened = OnnxBackend::open(runtime, &file, &options, &facts);
+            opened.map(|(backend, _)| backend).map_err(|error| failed(explain(&error)))
+        };
+        let all = (0..layout.instances.max(1)).map(open).collect::<Result<Vec<_>, _>>()?;
+        let signature =
+            all.first().map(|first| first.signature().clone()).ok_or_else(|| failed("no session".into()))?;
+        Ok(Self { all, signature })
+    }
+
+    pub(crate) const fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    /// One for each thread.
+    pub(crate) fn each(&mut self) -> Vec<Session<'_>> {
+        self.all.iter_mut().map(Session).collect()
+    }
+}
+
+impl Session<'_> {
+    /// Runs the model once.
+    pub(crate) fn run(&mut self, inputs: &[&Tensor], outputs: &[usize]) -> Result<Vec<Tensor>, RunError> {
+        self.0.run(inputs, outputs)
+    }
+}
+
+fn model_file(path: &Path) -> Result<PathBuf, Error> {
+    let found = scan(&[path.to_owned()]);
+    if let Some(problem) = found.problems.first() {
+        return Err(Error::Settings(problem.clone()));
+    }
+    let mut packages = found.packages.into_values();
+    let file = match (packages.next(), packages.next()) {
+        (Some(package), None) => package.versions.into_values().next_back(),
+        _ => None,
+    };
+    let wrong = "expected one model: a folder with model.onnx or 1/model.onnx, or an .onnx file";
+    file.ok_or_else(|| Error::Settings(format!("{}: {wrong}", path.display())))
+}
+
+/// What ONNX Runtime does not tell of the model.
+fn facts(inspection: &Inspection) -> ModelFacts {
+    let texts = |labels: &Labels| match labels {
+        Labels::Int64(numbers) => numbers.iter().map(ToString::to_string).collect(),
+        Labels::Strings(texts) => texts.clone(),
+    };
+    let zipmaps = inspection.zipmaps.iter().map(|zipmap| (zipmap.output.clone(), texts(&zipmap.labels)));
+    let all = inspection.inputs.iter().chain(&inspection.outputs);
+    let unranked = all.filter(|value| !matches!(value.r#type, DeclaredType::Tensor { shape: Some(_), .. }));
+    ModelFacts { zipmap_labels: zipmaps.collect(), unranked: unranked.map(|value| value.name.clone()).collect() }
+}
