@@ -115,7 +115,7 @@ impl Shared<'_> {
         match self.trial.load {
             // The thread that runs a query's last sample records the query.
             Load::Queries { samples } => {
-                if let Some(job) = counting.last().filter(|_| complete) {
+                if let Some(job) = counting.clone().next_back().filter(|_| complete) {
                     found.measured.record(outcome.clone(), now - job.due, samples * rows);
                 }
             }
