@@ -35,16 +35,29 @@ fn verdict(model: &Model) -> String {
     section("output", &signature.outputs);
     let batching = if signature.batch_axis { "on axis 0" } else { "off" };
     let _ = writeln!(text, "  batching {batching}: {}", status.batching_reason);
-    for learned in model.learned() {
+    let report = model.report();
+    for learned in &report.learned {
         let each: Vec<_> =
             learned.row_seconds.iter().map(|(rows, seconds)| format!("{rows}: {:.1}", seconds * 1e6)).collect();
-        let _ = writeln!(
-            text,
-            "  a row in a run of so many takes µs {}; at most {} rows share a run",
-            each.join(", "),
-            learned.max_rows
-        );
+        let _ = writeln!(text, "  a row in a run of so many takes µs {}", each.join(", "));
+        let _ = writeln!(text, "  at most {} rows share a run: {}", learned.max_rows, learned.reason);
     }
+    if let Some(padding) = &status.padding {
+        let _ = writeln!(text, "  padding {padding}");
+    }
+    if let Some(objective) = report.objective {
+        let _ = writeln!(text, "  requests that cannot be answered within {} ms are refused", objective.as_millis());
+    }
+    let road = if report.inline { "at once, on the thread that reads them" } else { "from a queue" };
+    let _ = writeln!(text, "  requests run {road}: {}", report.inline_reason);
+    let _ = writeln!(
+        text,
+        "  {} profile: {} instances of {} threads, a queue for {}",
+        status.profile.name(),
+        report.instances,
+        status.threads,
+        report.capacity
+    );
     let _ = writeln!(text, "  device  {}: {}", status.device, status.device_reason);
     let _ = writeln!(text, "  loaded and run once in {} ms", status.load_time.as_millis());
     text

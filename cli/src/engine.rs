@@ -30,7 +30,7 @@ pub(crate) fn loader(engine: &Engine) -> anyhow::Result<OnnxLoader> {
     tracing::info!(path = %located.path.display(), "ONNX Runtime found {}", located.source);
     let runtime = onnx::Runtime::start(&located.path)?;
     let slots = Arc::new(Slots::new(cpus.threads.get()));
-    Ok(OnnxLoader { runtime, cpus, slots, memory_limit: memory_limit(root) })
+    Ok(OnnxLoader { runtime, slots, memory_limit: memory_limit(root) })
 }
 
 /// A repository of the one model at `path`, loaded.

@@ -8,13 +8,16 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use hedef_core::Model;
 use hedef_core::metrics::Metrics;
-use hedef_core::repository::{Overrides, Repository, View, Watcher};
+use hedef_core::repository::{Overrides, QuotaWatcher, Repository, View, Watcher};
 use hedef_server::{AzureSettings, Config, Drain, Server, Settings};
 use prometheus::Registry;
 
 use crate::arguments::{Admin, Engine, ModelControl, Serve};
 use crate::engine::loader;
 use crate::logging::print;
+
+/// How often the processors that this process may use are counted again.
+const QUOTA_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Serves until SIGTERM or Ctrl-C, then finishes what is under way.
 pub(crate) fn run(serve: Serve, engine: &Engine) -> anyhow::Result<()> {
@@ -26,7 +29,11 @@ pub(crate) fn run(serve: Serve, engine: &Engine) -> anyhow::Result<()> {
     }
     let registry = Registry::new();
     let metrics = Metrics::new(&registry).context("metrics")?;
-    let repository = Arc::new(Repository::new(serve.roots.clone(), Box::new(loader(engine)?), metrics));
+    let loader = loader(engine)?;
+    let slots = Arc::clone(&loader.slots);
+    let repository = Arc::new(Repository::new(serve.roots.clone(), Box::new(loader), metrics));
+    let quota = QuotaWatcher::start(Arc::clone(&repository), slots, "/".into(), QUOTA_INTERVAL);
+    let quota = quota.context("cannot follow the processors' quota")?;
     let network = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("hedef-network").build()?;
     let server = network.block_on(Server::bind(config, Arc::clone(&repository), registry))?;
     let address = server.address();
@@ -45,7 +52,7 @@ pub(crate) fn run(serve: Serve, engine: &Engine) -> anyhow::Result<()> {
     };
     let stopped = network.block_on(server.serve(stopping));
     let watcher = loading.join().map_err(|_| anyhow::anyhow!("the thread that loads models panicked"))??;
-    drop(watcher);
+    drop((watcher, quota));
     let drained = repository.close(grace);
     drop(network);
     anyhow::ensure!(stopped.abandoned == 0 && drained, "stopped with requests unanswered: the grace period was over");

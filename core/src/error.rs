@@ -1,5 +1,7 @@
 //! What can go wrong, and of which kind it is.
 
+use std::time::Duration;
+
 use crate::name::InvalidModelName;
 use crate::{ModelId, ModelName};
 
@@ -86,7 +88,9 @@ pub enum Error {
     #[error("model `{model}` is not ready: {reason}")]
     NotReady { model: String, reason: String },
     #[error("the queue of model `{model}` is full: {waiting} requests are waiting")]
-    Overloaded { model: ModelId, waiting: usize },
+    Overloaded { model: ModelId, waiting: usize, wait: Duration },
+    #[error("model `{model}` is too busy to answer in time: the answer would take about {} ms", .wait.as_millis())]
+    TooBusy { model: ModelId, wait: Duration },
     #[error("the time allowed for model `{model}` ran out while the request was waiting")]
     DeadlineExceeded { model: ModelId },
     #[error("model `{model}` is being unloaded")]
@@ -113,10 +117,19 @@ impl Error {
             }
             Self::UnknownModel { .. } | Self::UnknownVersion { .. } => Kind::NotFound,
             Self::NotReady { .. } | Self::Unloading { .. } => Kind::Unavailable,
-            Self::Overloaded { .. } => Kind::ResourceExhausted,
+            Self::Overloaded { .. } | Self::TooBusy { .. } => Kind::ResourceExhausted,
             Self::DeadlineExceeded { .. } => Kind::DeadlineExceeded,
             Self::Unsupported(_) => Kind::Unsupported,
             Self::Failed { .. } | Self::Runtime(_) => Kind::Internal,
+        }
+    }
+
+    /// How long to wait before asking again, where that is known.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Overloaded { wait, .. } | Self::TooBusy { wait, .. } => Some(*wait),
+            _ => None,
         }
     }
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use prometheus::{
-    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Counter, CounterVec, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry,
 };
 
 use crate::{Kind, ModelId};
@@ -15,7 +16,11 @@ pub const SECONDS: [f64; 18] = [
 ];
 
 const MODEL: [&str; 2] = ["model", "version"];
+const MODEL_REASON: [&str; 3] = ["model", "version", "reason"];
 const MODEL_OUTCOME: [&str; 3] = ["model", "version", "outcome"];
+
+/// Why requests are refused.
+const REFUSALS: [&str; 2] = ["full", "late"];
 
 /// The core's metrics, registered once and passed to whatever counts.
 #[derive(Clone, Debug)]
@@ -26,6 +31,10 @@ pub struct Metrics {
     rows: IntCounterVec,
     batches: IntCounterVec,
     cancelled: IntCounterVec,
+    expired: IntCounterVec,
+    refused: IntCounterVec,
+    stopped: IntCounterVec,
+    saved_seconds: CounterVec,
     queue_depth: IntGaugeVec,
     instances: IntGaugeVec,
     instances_busy: IntGaugeVec,
@@ -80,6 +89,43 @@ impl Metrics {
                     &MODEL,
                 )?,
             )?,
+            expired: add(
+                registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "hedef_expired_requests_total",
+                        "Queued requests not run because the time they allowed was over.",
+                    ),
+                    &MODEL,
+                )?,
+            )?,
+            refused: add(
+                registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "hedef_refused_requests_total",
+                        "Requests refused: the queue was full, or the answer would have come late.",
+                    ),
+                    &MODEL_REASON,
+                )?,
+            )?,
+            stopped: add(
+                registry,
+                IntCounterVec::new(
+                    Opts::new("hedef_stopped_runs_total", "Runs ended early because all their callers had left."),
+                    &MODEL,
+                )?,
+            )?,
+            saved_seconds: add(
+                registry,
+                CounterVec::new(
+                    Opts::new(
+                        "hedef_saved_run_seconds_total",
+                        "Time of runs, as expected, that was saved by stopping them or not beginning them.",
+                    ),
+                    &MODEL,
+                )?,
+            )?,
             queue_depth: add(registry, IntGaugeVec::new(Opts::new("hedef_queue_depth", "Requests waiting."), &MODEL)?)?,
             instances: add(
                 registry,
@@ -128,6 +174,10 @@ impl Metrics {
             rows: self.rows.with_label_values(&labels),
             batches: self.batches.with_label_values(&labels),
             cancelled: self.cancelled.with_label_values(&labels),
+            expired: self.expired.with_label_values(&labels),
+            refused: REFUSALS.map(|reason| (reason, self.refused.with_label_values(&outcome(reason)))),
+            stopped: self.stopped.with_label_values(&labels),
+            saved_seconds: self.saved_seconds.with_label_values(&labels),
             queue_depth: self.queue_depth.with_label_values(&labels),
             instances: self.instances.with_label_values(&labels),
             instances_busy: self.instances_busy.with_label_values(&labels),
@@ -158,6 +208,10 @@ pub struct ModelMetrics {
     rows: IntCounter,
     batches: IntCounter,
     cancelled: IntCounter,
+    expired: IntCounter,
+    refused: [(&'static str, IntCounter); 2],
+    stopped: IntCounter,
+    saved_seconds: Counter,
     queue_depth: IntGauge,
     instances: IntGauge,
     instances_busy: IntGauge,
@@ -181,8 +235,24 @@ impl ModelMetrics {
         }
     }
 
-    pub(crate) fn cancelled(&self, requests: usize) {
-        self.cancelled.inc_by(u64::try_from(requests).unwrap_or(u64::MAX));
+    /// Counts a request that was not run, since its time was over or else its caller had left, and the seconds that its
+    /// run would have taken.
+    pub(crate) fn not_run(&self, expired: bool, seconds: f64) {
+        if expired { &self.expired } else { &self.cancelled }.inc();
+        self.saved_seconds.inc_by(seconds.max(0.0));
+    }
+
+    /// Counts a request refused for one of [`REFUSALS`].
+    pub(crate) fn refused(&self, reason: &str) {
+        if let Some((_, counter)) = self.refused.iter().find(|(other, _)| *other == reason) {
+            counter.inc();
+        }
+    }
+
+    /// Counts a run ended early, and the seconds that it would have gone on.
+    pub(crate) fn stopped(&self, seconds: f64) {
+        self.stopped.inc();
+        self.saved_seconds.inc_by(seconds.max(0.0));
     }
 
     pub(crate) fn queue_depth(&self, waiting: usize) {

@@ -1,19 +1,17 @@
 //! One loaded version of a model.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-
-use tokio::sync::oneshot;
 
 use crate::backend::Backend;
 use crate::metrics::Metrics;
 pub use crate::scheduler::Slots;
-use crate::scheduler::queue::{Job, Queue, Refusal};
-use crate::scheduler::tuner::Tuner;
-use crate::scheduler::{Doubt, Instance, Shared};
-pub use crate::scheduler::{Learned, Tuning};
+use crate::scheduler::{Doubt, Queue, Refusal, Share, Shared, Tuner};
+pub use crate::scheduler::{Learned, Report, Tuning};
+use crate::settings::Profile;
 use crate::statistics::Statistics;
 use crate::{Error, ModelId, Request, Response, Signature};
 
@@ -26,7 +24,9 @@ pub struct Status {
     pub device: String,
     /// Why there.
     pub device_reason: String,
-    /// Threads that each run the model.
+    /// What its threads are for.
+    pub profile: Profile,
+    /// Threads that each run the model, at the start.
     pub instances: usize,
     /// Threads that one run uses.
     pub threads: usize,
@@ -34,6 +34,8 @@ pub struct Status {
     pub max_batch_rows: usize,
     /// Why requests do or do not share runs.
     pub batching_reason: String,
+    /// How requests of different lengths share runs, if they do.
+    pub padding: Option<String>,
     /// The time from the start of loading to the end of the warm-up.
     pub load_time: Duration,
 }
@@ -43,7 +45,8 @@ pub struct Status {
 pub struct Model {
     shared: Arc<Shared>,
     status: Status,
-    threads: Vec<JoinHandle<()>>,
+    elastic: bool,
+    threads: Mutex<Vec<JoinHandle<()>>>,
     retired: Arc<Retired>,
 }
 
@@ -53,8 +56,8 @@ pub struct Parts {
     pub id: ModelId,
     /// What it takes and gives, the batch axis decided.
     pub signature: Signature,
-    /// One backend for each instance.
-    pub backends: Vec<Box<dyn Backend>>,
+    /// What runs it, for all instances.
+    pub backend: Arc<dyn Backend>,
     /// How it was loaded.
     pub status: Status,
     /// How many requests may wait.
@@ -65,38 +68,63 @@ pub struct Parts {
     pub slots: Arc<Slots>,
 }
 
+impl Parts {
+    /// What callers and instances share.
+    pub(crate) fn share(self, metrics: &Metrics) -> Shared {
+        Shared {
+            metrics: metrics.model(&self.id),
+            id: self.id,
+            signature: self.signature,
+            queue: Queue::new(self.queue_capacity),
+            doubt: Doubt::new(self.tuning.trusted),
+            tuner: Tuner::new(self.status.max_batch_rows, &self.tuning),
+            inline: self.tuning.inline,
+            objective: self.tuning.objective,
+            threads: self.status.threads.max(1),
+            works_alone: self.status.threads == 1 && self.status.device == "cpu",
+            instances: AtomicUsize::new(0),
+            share: Share::new(&self.slots),
+            backend: self.backend,
+            statistics: Statistics::default(),
+        }
+    }
+}
+
 impl Model {
     /// Starts the instances.
     pub fn start(parts: Parts, metrics: &Metrics, retired: &Arc<Retired>) -> Result<Self, Error> {
-        let shared = Arc::new(Shared {
-            metrics: metrics.model(&parts.id),
-            id: parts.id,
-            signature: parts.signature,
-            queue: Queue::new(parts.queue_capacity),
-            doubt: Doubt::new(parts.tuning.trusted),
-            tuner: Tuner::new(parts.status.max_batch_rows, &parts.tuning),
-            inline: parts.tuning.inline,
-            threads: parts.status.threads.max(1),
-            slots: parts.slots,
-            instances: parts.backends.into_iter().map(Instance::new).collect(),
-            statistics: Statistics::default(),
-        });
-        let mut model = Self {
-            shared: Arc::clone(&shared),
-            status: parts.status,
-            threads: Vec::new(),
-            retired: Arc::clone(retired),
-        };
-        for index in 0..shared.instances.len() {
-            let own = Arc::clone(&shared);
-            let work = move || own.instances.get(index).into_iter().for_each(|instance| own.work(instance));
-            let spawned = thread::Builder::new().name("hedef-instance".into()).spawn(work);
-            let failed =
-                |error| Error::Load { model: shared.id.to_string(), reason: format!("cannot start a thread: {error}") };
-            model.threads.push(spawned.map_err(failed)?);
-        }
-        shared.metrics.instances(model.running());
+        let (status, elastic) = (parts.status.clone(), parts.tuning.elastic);
+        let shared = Arc::new(parts.share(metrics));
+        let model = Self { shared, status, elastic, threads: Mutex::default(), retired: Arc::clone(retired) };
+        model.grow(model.status.instances.max(1))?;
         Ok(model)
+    }
+
+    /// Starts instances until there are so many. Those that are too many stay and find no thread free.
+    fn grow(&self, instances: usize) -> Result<(), Error> {
+        let mut threads = self.threads();
+        while threads.len() < instances {
+            let own = Arc::clone(&self.shared);
+            let spawned = thread::Builder::new().name("hedef-instance".into()).spawn(move || own.work());
+            let failed = |error| {
+                let reason = format!("cannot start a thread: {error}");
+                Error::Load { model: self.shared.id.to_string(), reason }
+            };
+            threads.push(spawned.map_err(failed)?);
+            self.shared.instances.store(threads.len(), Ordering::Relaxed);
+            self.shared.metrics.instances(1);
+        }
+        Ok(())
+    }
+
+    /// Lets so many instances run where the model's owner left the number to the machine, whose processors have become
+    /// more or fewer.
+    pub(crate) fn follow(&self, processors: usize) {
+        if self.elastic
+            && let Err(error) = self.grow(processors)
+        {
+            tracing::warn!(model = %self.shared.id, "{error}");
+        }
     }
 
     /// Its name and version.
@@ -117,10 +145,10 @@ impl Model {
         &self.shared.statistics
     }
 
-    /// What its runs have taught about batches, for rows of each size.
+    /// How it runs now.
     #[must_use]
-    pub fn learned(&self) -> Vec<Learned> {
-        self.shared.tuner.learned()
+    pub fn report(&self) -> Report {
+        self.shared.report()
     }
 
     /// How it was loaded and how it runs.
@@ -136,34 +164,28 @@ impl Model {
             Ok(answer) => return answer,
             Err(request) => request,
         };
-        let (reply, answer) = oneshot::channel();
-        let job = Job { request, reply, queued: Instant::now(), span: tracing::Span::current() };
-        self.shared.queue.push(job).map_err(|refusal| self.refused(&refusal))?;
-        self.shared.metrics.queue_depth(self.shared.queue.len());
-        answer.await.unwrap_or_else(|_| Err(self.refused(&Refusal::Closed)))
+        let (_ticket, answer) = self.shared.enqueue(request)?;
+        answer.await.unwrap_or_else(|_| Err(self.shared.refused(&Refusal::Closed)))
     }
 
-    fn refused(&self, refusal: &Refusal) -> Error {
-        let model = self.shared.id.clone();
-        let error = match *refusal {
-            Refusal::Full(waiting) => Error::Overloaded { model, waiting },
-            Refusal::Closed => Error::Unloading { model },
-        };
-        self.shared.metrics.failed(Duration::ZERO, error.kind());
-        self.shared.statistics.failed(Duration::ZERO);
-        error
+    /// Fails where a request that is due at `deadline` would be refused whatever it brings, so that nobody reads it for
+    /// nothing.
+    pub fn admits(&self, deadline: Option<Instant>) -> Result<(), Error> {
+        self.shared.admits(deadline)
     }
 
-    fn running(&self) -> i64 {
-        i64::try_from(self.threads.len()).unwrap_or(i64::MAX)
+    /// The list stays whole even if a thread died while it held the lock.
+    fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Model {
     fn drop(&mut self) {
         self.shared.queue.close();
-        self.shared.metrics.instances(-self.running());
-        self.retired.take(std::mem::take(&mut self.threads));
+        let threads = std::mem::take(&mut *self.threads());
+        self.shared.metrics.instances(-i64::try_from(threads.len()).unwrap_or(i64::MAX));
+        self.retired.take(threads);
     }
 }
 

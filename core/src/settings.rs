@@ -1,10 +1,12 @@
 //! `model.toml`: what a model's owner may say about it.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::host::Denormals;
 use crate::{Device, ModelVersion};
 
 /// The settings of one model. Every key is optional; unknown keys are refused.
@@ -15,9 +17,11 @@ pub struct Settings {
     pub description: Option<String>,
     /// Where to run it: `"auto"`, `"cpu"` or `"cuda:0"`.
     pub device: Device,
-    /// How many threads run the model, each with a session of its own. Default: as the CPUs allow.
+    /// What the threads are for: many requests a second, or each one's answer soon.
+    pub profile: Profile,
+    /// How many requests run at once, each on a thread of its own. Default: as the profile and the CPUs allow.
     pub instances: Option<u16>,
-    /// How many threads one run uses. Default: as the CPUs allow.
+    /// How many threads one run uses. Default: as the profile and the CPUs allow.
     pub threads: Option<u16>,
     /// Whether runs are done on the network thread that reads the request instead of an instance's.
     /// Default: where they prove to take less than 150 µs.
@@ -32,8 +36,32 @@ pub struct Settings {
     pub batching: Batching,
     /// What ONNX Runtime keeps between runs.
     pub memory: Memory,
+    /// What becomes of numbers too close to zero to be worked on at full speed: `"flush"` or `"keep"`.
+    pub denormals: Denormals,
     /// For an input, what the run before the model is ready gets. Default: generated.
     pub warm_up: BTreeMap<String, WarmUp>,
+}
+
+/// What a model's threads are for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// Instances of one thread each, as many as there are CPUs: the most requests a second.
+    #[default]
+    Throughput,
+    /// One instance that all CPUs work for: the soonest answer to one request.
+    Latency,
+}
+
+impl Profile {
+    /// The name in `model.toml`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Throughput => "throughput",
+            Self::Latency => "latency",
+        }
+    }
 }
 
 /// Whether and how requests share runs.
@@ -45,16 +73,20 @@ pub struct Batching {
     pub enabled: Option<bool>,
     /// The most rows in one run. Default: tuned to what runs cost, at most 64.
     pub max_rows: Option<u32>,
+    /// The time within which nearly all requests are to be answered, in milliseconds: runs are kept so small that they
+    /// are, and requests that cannot be are refused at once. Default: requests wait as long as they allow.
+    pub objective_p99_ms: Option<NonZeroU32>,
 }
 
-/// What ONNX Runtime keeps between runs. Off by default: then memory goes back.
+/// What ONNX Runtime keeps between runs. By default models of at least 1 MiB of weights keep memory, and give back what
+/// they no longer need every 10 seconds; small ones keep none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Memory {
     /// Keep freed memory for later runs.
-    pub arena: bool,
+    pub arena: Option<bool>,
     /// Plan one block of memory for a whole run.
-    pub pattern: bool,
+    pub pattern: Option<bool>,
 }
 
 /// The warm-up of one input: a shape, and one number, one text or all elements.
@@ -158,7 +190,7 @@ mod tests {
     fn every_key_can_be_given() {
         let settings = parse(
             "description = \"d\"\ndevice = \"cuda:1\"\ninstances = 2\nthreads = 1\nversions = { latest = 2 }\n\
-             queue_capacity = 8\nlabels = { y = \"labels.txt\" }\nbatching = { enabled = true, max_rows = 4 }\n\
+             queue_capacity = 8\nlabels = { y = \"labels.txt\" }\nbatching = { enabled = true, max_rows = 4, objective_p99_ms = 50 }\n\
              memory = { arena = true, pattern = true }\n[warm_up.x]\nshape = [1, 2]\nvalues = [0.5, 1]\n",
         )
         .unwrap();

@@ -37,7 +37,7 @@ pub(crate) struct Outcome {
 /// Runs the model on the inputs given in its settings, or on generated ones, and tries whether its rows are independent.
 ///
 /// Inputs that the settings give must work. Generated ones may fail: the model may want values that nobody can guess.
-pub(crate) fn run(backend: &mut dyn Backend, given: &BTreeMap<String, WarmUp>) -> Result<Outcome, String> {
+pub(crate) fn run(backend: &dyn Backend, given: &BTreeMap<String, WarmUp>) -> Result<Outcome, String> {
     let signature = backend.signature().clone();
     if let Some(name) = given.keys().find(|name| signature.input(name).is_none()) {
         return Err(format!("warm_up.{name}: the model has no such input"));
@@ -66,21 +66,13 @@ pub(crate) fn run(backend: &mut dyn Backend, given: &BTreeMap<String, WarmUp>) -
     Ok(Outcome { complaint: complaint.filter(|_| given.is_empty()), independent_rows: Err(reason), guess: None })
 }
 
-/// Runs a further instance of a model whose first one has been warmed up, on the inputs that worked there.
-pub(crate) fn run_again(backend: &mut dyn Backend, first: &Outcome) {
-    let signature = backend.signature().clone();
-    let Some(inputs) = first.guess.and_then(|guess| guess.request(&signature, 1, 0).ok()) else { return };
-    // The same run worked on the first instance; this one only makes the next quick.
-    let _ = run_all(backend, &inputs);
-}
-
 /// Tries whether rows influence one another.
 ///
 /// Shapes alone do not tell: an axis 0 of free size may be a sequence, or the model may average over it. So three
 /// requests, of one, one and two rows, are run one by one and together: only where the answers agree may requests
 /// share a run. This is done for inputs of several magnitudes, since a model may mix rows for some values only, and an
 /// output counts only where it is finite and differs from row to row: constants agree whatever the model does.
-fn prove(backend: &mut dyn Backend, signature: &Signature, guess: Guess) -> Result<(), String> {
+fn prove(backend: &dyn Backend, signature: &Signature, guess: Guess) -> Result<(), String> {
     if !signature.could_batch() {
         return Err("axis 0 is not free in every input and output".into());
     }
@@ -99,7 +91,7 @@ fn prove(backend: &mut dyn Backend, signature: &Signature, guess: Guess) -> Resu
 
 /// Runs three requests one by one and together, and notes in `shown` which outputs told rows apart.
 fn compare(
-    backend: &mut dyn Backend,
+    backend: &dyn Backend,
     signature: &Signature,
     guess: Guess,
     trial: u64,
@@ -131,14 +123,14 @@ fn compare(
     Ok(())
 }
 
-fn run_all(backend: &mut dyn Backend, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
+fn run_all(backend: &dyn Backend, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
     let outputs: Vec<usize> = (0..backend.signature().outputs.len()).collect();
-    backend.run(&inputs.iter().collect::<Vec<_>>(), &outputs).map_err(|error| error.to_string())
+    backend.run(&inputs.iter().collect::<Vec<_>>(), &outputs, None).map_err(|error| error.to_string())
 }
 
 /// Times runs of 1, 2, 4, … rows, up to `most_rows` and for at most about [`TRIALS`] in all: the first measure of
 /// what batching is worth. Runs under way teach the rest.
-pub(crate) fn time_runs(backend: &mut dyn Backend, guess: Guess, most_rows: usize) -> (usize, Vec<(usize, Duration)>) {
+pub(crate) fn time_runs(backend: &dyn Backend, guess: Guess, most_rows: usize) -> (usize, Vec<(usize, Duration)>) {
     let signature = backend.signature().clone();
     let begun = Instant::now();
     let (mut trials, mut row_elements) = (Vec::new(), 0);
@@ -361,11 +353,12 @@ const fn narrow(number: f64) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::RunError;
+    use crate::backend::{RunError, Stop};
 
     /// What the fake gives, from an element and all of them.
     type Model = fn(f32, &[f32]) -> f32;
 
+    #[derive(Debug)]
     struct Fake {
         signature: Signature,
         model: Model,
@@ -376,7 +369,7 @@ mod tests {
             &self.signature
         }
 
-        fn run(&mut self, inputs: &[&Tensor], _: &[usize]) -> Result<Vec<Tensor>, RunError> {
+        fn run(&self, inputs: &[&Tensor], _: &[usize], _: Option<&Stop>) -> Result<Vec<Tensor>, RunError> {
             let x = inputs[0].elements::<f32>().unwrap();
             let y = x.iter().map(|element| (self.model)(*element, x)).collect();
             Ok(vec![Tensor::from_elements(inputs[0].shape().clone(), y).unwrap()])
@@ -390,8 +383,8 @@ mod tests {
         Fake { signature: Signature { inputs: vec![spec.clone()], outputs: vec![spec], batch_axis: false }, model }
     }
 
-    fn independent(mut backend: Fake) -> Result<(), String> {
-        run(&mut backend, &BTreeMap::new()).unwrap().independent_rows
+    fn independent(backend: Fake) -> Result<(), String> {
+        run(&backend, &BTreeMap::new()).unwrap().independent_rows
     }
 
     #[test]
@@ -419,11 +412,11 @@ mod tests {
     #[test]
     fn inputs_of_the_settings_are_checked() {
         let warm_up = |text: &str| -> BTreeMap<String, WarmUp> { toml::from_str(text).unwrap() };
-        let refusal = |text| run(&mut fake(Dim::Free, DOUBLING), &warm_up(text)).unwrap_err();
+        let refusal = |text| run(&fake(Dim::Free, DOUBLING), &warm_up(text)).unwrap_err();
         assert!(refusal("[y]\nshape = [1]\nvalues = 1").contains("no such input"));
         assert!(refusal("[x]\nshape = [1, 2]\nvalues = 1").contains("expected FP32 [-1,3], got shape [1,2]"));
         assert!(refusal("[x]\nshape = [1, 3]\nvalues = [1, 2]").contains("does not hold 2 elements"));
         assert!(refusal("[x]\nshape = [1, 3]\nvalues = \"a\"").contains("expected FP32"));
-        assert!(run(&mut fake(Dim::Free, DOUBLING), &warm_up("[x]\nshape = [1, 3]\nvalues = 0.5")).is_ok());
+        assert!(run(&fake(Dim::Free, DOUBLING), &warm_up("[x]\nshape = [1, 3]\nvalues = 0.5")).is_ok());
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hedef_core::repository::{IndexEntry, Repository};
 use hedef_core::{Model, ModelVersion, Request, Response};
@@ -15,6 +15,9 @@ use crate::error::ApiError;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
 use crate::target::Target;
+
+/// Decoding more bytes than this takes longer than asking whether there is hope for the request.
+const WORTH_ASKING: usize = 16 << 10;
 
 /// The state behind the routes. Cheap to clone.
 #[derive(Clone)]
@@ -36,19 +39,26 @@ impl App {
         Ok(model)
     }
 
-    /// Scores `request` within the time that the call has, and at most `queue_us` microseconds of it waiting for
-    /// its turn; 0 and `None` set no such limit.
+    /// Fails where a body of so many bytes would be decoded for nothing, since there is no hope for its request.
+    pub(crate) fn admits(&self, call: &Call, model: &Model, bytes: usize) -> Result<(), ApiError> {
+        // Small ones are decoded before the question is answered.
+        if bytes < WORTH_ASKING { Ok(()) } else { Ok(model.admits(Some(call.deadline()))?) }
+    }
+
+    /// Scores `request` within the time that the call has, of which the request itself may ask for less:
+    /// `timeout_us` microseconds from the head of the call on.
     pub(crate) async fn infer(
         &self,
         call: &Call,
         model: &Model,
         request: Request,
-        queue_us: Option<u64>,
+        timeout_us: Option<u64>,
     ) -> Result<Response, ApiError> {
+        if let Some(limit) = timeout_us.filter(|limit| *limit > 0) {
+            call.shorten(Duration::from_micros(limit));
+        }
         let due = call.deadline();
-        let queue_limit = queue_us.filter(|limit| *limit > 0).map(Duration::from_micros);
-        let begun = queue_limit.and_then(|limit| Instant::now().checked_add(limit)).map_or(due, |at| at.min(due));
-        let answer = timeout_at(due.into(), model.infer(request.with_deadline(Some(begun)))).await;
+        let answer = timeout_at(due.into(), model.infer(request.with_deadline(Some(due)))).await;
         Ok(answer.map_err(|_| ApiError::Timeout(call.allowed().as_millis()))??)
     }
 

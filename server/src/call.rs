@@ -1,5 +1,6 @@
 //! What is known of one HTTP request while it is answered.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -18,13 +19,15 @@ pub(crate) struct Call(Arc<Inner>);
 struct Inner {
     id: HeaderValue,
     received: Instant,
-    allowed: Duration,
+    /// In microseconds.
+    allowed: AtomicU64,
     model: OnceLock<ModelId>,
 }
 
 impl Call {
     /// Begins with the request's id and the time that its answer may take.
     pub(crate) fn new(id: HeaderValue, allowed: Duration) -> Self {
+        let allowed = AtomicU64::new(microseconds(allowed));
         Self(Arc::new(Inner { id, received: Instant::now(), allowed, model: OnceLock::new() }))
     }
 
@@ -40,12 +43,17 @@ impl Call {
 
     /// How long the answer may take in all.
     pub(crate) fn allowed(&self) -> Duration {
-        self.0.allowed
+        Duration::from_micros(self.0.allowed.load(Ordering::Relaxed))
+    }
+
+    /// Allows no more than `limit` in all: the client's deadlines and the server's own are one, the soonest.
+    pub(crate) fn shorten(&self, limit: Duration) {
+        self.0.allowed.fetch_min(microseconds(limit), Ordering::Relaxed);
     }
 
     /// When the answer is due.
     pub(crate) fn deadline(&self) -> Instant {
-        self.0.received + self.0.allowed
+        self.0.received + self.allowed()
     }
 
     /// Notes which model the request turned out to be for.
@@ -58,6 +66,10 @@ impl Call {
     pub(crate) fn model(&self) -> Option<&ModelId> {
         self.0.model.get()
     }
+}
+
+fn microseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 impl<S: Sync> FromRequestParts<S> for Call {

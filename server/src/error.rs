@@ -38,6 +38,8 @@ pub(crate) enum ApiError {
     ContentType { found: String, expected: &'static str },
     #[error("header `{name}` is longer than {limit} characters")]
     HeaderTooLong { name: &'static str, limit: usize },
+    #[error("header `grpc-timeout`: expected up to eight digits and one of H M S m u n, such as `500m`, got `{0}`")]
+    NoTimeout(String),
     #[error("the body could not be read to its end: {0}")]
     BodyBroken(String),
     #[error("the body did not arrive in time")]
@@ -64,6 +66,7 @@ impl ApiError {
             | Self::ContentEncoding(_)
             | Self::ContentType { .. }
             | Self::HeaderTooLong { .. }
+            | Self::NoTimeout(_)
             | Self::BodyBroken(_)
             | Self::BodyTimeout
             | Self::Forbidden(_) => Kind::InvalidArgument,
@@ -88,6 +91,7 @@ impl ApiError {
             | Self::NoDocument(_)
             | Self::Verb(_)
             | Self::NoScoreModel(_)
+            | Self::NoTimeout(_)
             | Self::BodyBroken(_)
             | Self::Timeout(_)
             | Self::Fault(_) => status(self.kind(), family),
@@ -104,10 +108,16 @@ impl ApiError {
         }
     }
 
+    /// Whole seconds after which to ask again: as long as what waits now will take, at least one.
+    fn retry_after_seconds(&self) -> u64 {
+        let wait = if let Self::Core(error) = self { error.retry_after() } else { None }.unwrap_or_default();
+        (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
+    }
+
     fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         if matches!(self.kind(), Kind::ResourceExhausted | Kind::Unavailable) {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            headers.insert(RETRY_AFTER, HeaderValue::from(self.retry_after_seconds()));
         }
         if matches!(self, Self::ContentEncoding(_)) {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, deflate"));
@@ -155,7 +165,9 @@ pub(crate) fn render(response: Response, family: Family) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use hedef_core::Error;
+    use std::time::Duration;
+
+    use hedef_core::{Error, ModelId, ModelName};
 
     use super::*;
 
@@ -173,6 +185,15 @@ mod tests {
         let error = ApiError::Core(Error::NotReady { model: "iris".into(), reason: "it is loading".into() });
         let response = render(error.into_response(), Family::Inference);
         assert_eq!((response.status().as_u16(), response.headers()[RETRY_AFTER].as_bytes()), (503, &b"1"[..]));
+    }
+
+    #[test]
+    fn whole_seconds_to_wait_are_rounded_up() {
+        let model = ModelId { name: ModelName::new("iris").unwrap(), version: 1 };
+        for (ms, seconds) in [(0, 1), (999, 1), (1000, 1), (1001, 2), (7500, 8)] {
+            let error = ApiError::Core(Error::TooBusy { model: model.clone(), wait: Duration::from_millis(ms) });
+            assert_eq!(error.headers()[RETRY_AFTER], seconds.to_string(), "{ms} ms");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod app;
 mod body;
 mod call;
 pub mod config;
+mod deadline;
 mod encoding;
 mod error;
 mod family;

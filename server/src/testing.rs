@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
-use hedef_core::backend::{Backend, RunError};
+use hedef_core::backend::{Backend, RunError, Stop};
 use hedef_core::metrics::Metrics as CoreMetrics;
 use hedef_core::model::{Parts as ModelParts, Slots, Status, Tuning};
 use hedef_core::repository::{Load, Repository, Version};
@@ -23,13 +23,13 @@ use crate::metrics::Metrics;
 use crate::router;
 
 /// Opens once; runs of the model `gated` wait for it.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Gate {
     state: Mutex<GateState>,
     changed: Condvar,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct GateState {
     open: bool,
     reached: bool,
@@ -155,7 +155,7 @@ impl Load for Fakes {
         Ok(ModelParts {
             id: version.id.clone(),
             signature,
-            backends: vec![Box::new(backend)],
+            backend: Arc::new(backend),
             status: Status { max_batch_rows: 8, instances: 1, threads: 1, device: "cpu".into(), ..Status::default() },
             queue_capacity,
             tuning: Tuning { fixed: true, ..Tuning::default() },
@@ -164,12 +164,14 @@ impl Load for Fakes {
     }
 }
 
+#[derive(Debug)]
 enum Behaviour {
     Doubling,
     Gated(Arc<Gate>),
     Failing,
 }
 
+#[derive(Debug)]
 struct Fake {
     signature: Signature,
     behaviour: Behaviour,
@@ -180,7 +182,7 @@ impl Backend for Fake {
         &self.signature
     }
 
-    fn run(&mut self, inputs: &[&Tensor], outputs: &[usize]) -> Result<Vec<Tensor>, RunError> {
+    fn run(&self, inputs: &[&Tensor], outputs: &[usize], _: Option<&Stop>) -> Result<Vec<Tensor>, RunError> {
         match &self.behaviour {
             Behaviour::Doubling => {}
             Behaviour::Gated(gate) => gate.pass(),

@@ -1,19 +1,24 @@
 //! What runs a batch.
 
 pub mod onnx;
+mod stop;
+
+use std::fmt::Debug;
 
 use crate::{Signature, Tensor};
 
-/// Runs batches. Each instance thread owns one, so `&mut self` needs no lock.
-pub trait Backend: Send {
+pub use stop::Stop;
+
+/// Runs batches, from any number of threads at once.
+pub trait Backend: Debug + Send + Sync {
     /// What the model takes and gives.
     fn signature(&self) -> &Signature;
 
-    /// Runs the model once.
+    /// Runs the model once, unless `stop` ends the run early.
     ///
     /// `inputs` stand in the signature's order and are valid for it. The result holds the outputs at the
     /// positions `outputs`, in that order.
-    fn run(&mut self, inputs: &[&Tensor], outputs: &[usize]) -> Result<Vec<Tensor>, RunError>;
+    fn run(&self, inputs: &[&Tensor], outputs: &[usize], stop: Option<&Stop>) -> Result<Vec<Tensor>, RunError>;
 }
 
 /// Why a run gave nothing.
@@ -25,4 +30,7 @@ pub enum RunError {
     /// The runtime failed.
     #[error("{0}")]
     Runtime(String),
+    /// The run was ended early, since nobody wanted its answer any more.
+    #[error("the run was stopped")]
+    Stopped,
 }

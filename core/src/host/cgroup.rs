@@ -81,7 +81,7 @@ impl<'a> Mount<'a> {
 
 /// The fixture files of a pretended machine.
 #[cfg(test)]
-pub(super) fn machine(files: &[(&str, &str)]) -> tempfile::TempDir {
+pub(crate) fn machine(files: &[(&str, &str)]) -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
     for (name, text) in files {
         let path = root.path().join(name);

@@ -1,14 +1,20 @@
 //! What this machine, and the container around this process, allow: processors, memory, locales.
 
 mod cgroup;
+mod clock;
 mod cpus;
+mod denormals;
 mod locale;
 mod memory;
 #[cfg(unix)]
 mod system;
 mod telemetry;
 
+#[cfg(test)]
+pub(crate) use cgroup::machine;
+pub(crate) use clock::thread_time;
 pub use cpus::Cpus;
+pub use denormals::Denormals;
 pub use locale::locale_available;
 pub use memory::{configure_malloc, memory_limit, release_free_memory, resident_bytes};
 pub(crate) use telemetry::switch_off_telemetry;

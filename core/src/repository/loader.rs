@@ -3,31 +3,29 @@
 use std::fs;
 use std::path::{Component, Path};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Load, Version};
 use crate::backend::Backend;
 use crate::backend::onnx::{ModelFacts, OnnxBackend, Placement, Runtime, SessionOptions};
-use crate::host::Cpus;
 use crate::model::{Parts, Slots, Status, Tuning};
 use crate::preflight::{self, DeclaredType, Inspection, Labels, Limits};
 use crate::runtime::unreleased_opsets_allowed;
-use crate::settings::Settings;
+use crate::settings::{Profile, Settings};
 use crate::{Device, Signature, warm_up};
 
 const DEFAULT_QUEUE_CAPACITY: usize = 1024;
 const DEFAULT_MAX_ROWS: usize = 64;
-/// Each instance holds the weights once, so more need to be asked for.
-const MOST_DEFAULT_INSTANCES: usize = 4;
+/// Models of so many bytes of weights keep memory between runs: fetching it anew for each took up to half of a
+/// convolutional network's time. The runs of smaller ones are over before one could wait for another's lock.
+const LARGE: u64 = 1 << 20;
 
 /// Loads models into ONNX Runtime.
 #[derive(Debug)]
 pub struct OnnxLoader {
     /// The loaded ONNX Runtime.
     pub runtime: Runtime,
-    /// The processors that all models together may use.
-    pub cpus: Cpus,
-    /// The same, to be counted out to runs.
+    /// The processors that all models together may use, to be counted out to runs.
     pub slots: Arc<Slots>,
     /// The memory this process may use, in bytes.
     pub memory_limit: Option<u64>,
@@ -39,12 +37,10 @@ impl Load for OnnxLoader {
         let settings = version.settings;
         let inspection = preflight::check(version.file, &self.limits()).map_err(|error| error.to_string())?;
         let facts = facts(&inspection);
-        let options = self.options(settings);
-        let open = || {
-            OnnxBackend::open(&self.runtime, version.file, &options, &facts).map_err(|error| preflight::explain(&error))
-        };
-        let (mut backend, placement) = open()?;
-        let warmed = warm_up::run(&mut backend, &settings.warm_up)?;
+        let options = self.options(settings, &inspection);
+        let opened = OnnxBackend::open(&self.runtime, version.file, &options, &facts);
+        let (backend, placement) = opened.map_err(|error| preflight::explain(&error))?;
+        let warmed = warm_up::run(&backend, &settings.warm_up)?;
         if let Some(complaint) = &warmed.complaint {
             let complaint = preflight::explain(complaint);
             tracing::warn!(model = %version.id, complaint, "the model does not run on generated inputs; give some in model.toml under [warm_up]");
@@ -55,34 +51,34 @@ impl Load for OnnxLoader {
         add_labels(&mut signature, settings, version.folder)?;
 
         let max_rows = if batch_axis { settings.batching.max_rows.map_or(DEFAULT_MAX_ROWS, wide) } else { 0 };
-        let timed = warmed.guess.map(|guess| warm_up::time_runs(&mut backend, guess, max_rows));
+        let timed = warmed.guess.map(|guess| warm_up::time_runs(&backend, guess, max_rows));
         let (row_elements, trials) = timed.unwrap_or_default();
         let fixed = settings.batching.max_rows.is_some();
         let trusted = settings.batching.enabled == Some(true);
-        let tuning = Tuning { inline: settings.inline, fixed, trusted, row_elements, trials };
+        let elastic = settings.instances.is_none() && settings.profile == Profile::Throughput;
+        let elastic = elastic && !matches!(placement.device, Device::Cuda(_));
+        let objective = settings.batching.objective_p99_ms.map(|ms| Duration::from_millis(ms.get().into()));
+        let inline = settings.inline;
+        let tuning = Tuning { inline, fixed, trusted, elastic, objective, row_elements, trials };
 
         let instances = self.instances(settings, &placement);
-        let mut backends: Vec<Box<dyn Backend>> = vec![Box::new(backend)];
-        while backends.len() < instances {
-            let (mut backend, _) = open()?;
-            warm_up::run_again(&mut backend, &warmed);
-            backends.push(Box::new(backend));
-        }
         let status = Status {
             description: settings.description.clone(),
             device: placement.device.to_string(),
             device_reason: placement.reason,
+            profile: settings.profile,
             instances,
             threads: options.threads,
             max_batch_rows: max_rows,
             batching_reason,
+            padding: None,
             load_time: started.elapsed(),
         };
         let queue_capacity = settings.queue_capacity.map_or(DEFAULT_QUEUE_CAPACITY, wide);
         Ok(Parts {
             id: version.id.clone(),
             signature,
-            backends,
+            backend: Arc::new(backend),
             status,
             queue_capacity,
             tuning,
@@ -97,24 +93,30 @@ impl OnnxLoader {
         if unreleased_opsets_allowed() { Limits { opset: None, ml_opset: None, ..limits } } else { limits }
     }
 
-    /// Instances of few threads score more a second than one instance of many, so each gets its share of the CPUs.
-    fn options(&self, settings: &Settings) -> SessionOptions {
-        let cpus = self.cpus.threads.get();
-        let instances = settings.instances.map_or(cpus.min(MOST_DEFAULT_INSTANCES), usize::from).max(1);
-        let share = (cpus / instances).max(1);
+    /// Instances of one thread score more a second than one instance of many, which answers one request sooner.
+    fn options(&self, settings: &Settings, inspection: &Inspection) -> SessionOptions {
+        let cpus = self.slots.all();
+        let default = match settings.profile {
+            Profile::Throughput => cpus,
+            Profile::Latency => 1,
+        };
+        let share = (cpus / settings.instances.map_or(default, usize::from).max(1)).max(1);
+        let large = inspection.weight_bytes >= LARGE;
         SessionOptions {
             device: settings.device,
             threads: settings.threads.map_or(share, usize::from).max(1),
-            arena: settings.memory.arena,
-            memory_pattern: settings.memory.pattern,
+            arena: settings.memory.arena.unwrap_or(large),
+            memory_pattern: settings.memory.pattern.unwrap_or(large),
+            spin: settings.profile == Profile::Latency,
+            denormals: settings.denormals,
         }
     }
 
     fn instances(&self, settings: &Settings, placement: &Placement) -> usize {
-        let default = match placement.device {
-            // One session runs serially on its stream; more cost device memory, so they are asked for.
-            Device::Cuda(_) => 1,
-            Device::Cpu | Device::Auto => self.cpus.threads.get().min(MOST_DEFAULT_INSTANCES),
+        let default = match (placement.device, settings.profile) {
+            // A session runs serially on its device's stream.
+            (Device::Cuda(_), _) | (_, Profile::Latency) => 1,
+            (Device::Cpu | Device::Auto, Profile::Throughput) => self.slots.all(),
         };
         settings.instances.map_or(default, usize::from).max(1)
     }

@@ -2,6 +2,7 @@
 
 mod layout;
 mod loader;
+mod quota;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -18,6 +19,7 @@ use arc_swap::ArcSwap;
 
 pub use layout::{Found, Package, scan};
 pub use loader::OnnxLoader;
+pub use quota::QuotaWatcher;
 pub use watch::{View, Watcher};
 
 use crate::host::release_free_memory;

@@ -7,14 +7,17 @@ use std::time::Duration;
 
 use prometheus::Registry;
 
+use super::quota;
 use super::watch::View;
 use super::{IndexEntry, Load, Overrides, Repository, State, Version};
-use crate::backend::{Backend, RunError};
+use crate::backend::{Backend, RunError, Stop};
+use crate::host::{Cpus, machine};
 use crate::metrics::Metrics;
 use crate::model::{Parts, Slots, Status, Tuning};
 use crate::{DataType, Dim, Kind, Model, Request, Signature, Tensor, TensorSpec};
 
 /// Answers with the number that stood in the model file.
+#[derive(Debug)]
 struct Constant(Signature, i64);
 
 impl Backend for Constant {
@@ -22,7 +25,7 @@ impl Backend for Constant {
         &self.0
     }
 
-    fn run(&mut self, _: &[&Tensor], _: &[usize]) -> Result<Vec<Tensor>, RunError> {
+    fn run(&self, _: &[&Tensor], _: &[usize], _: Option<&Stop>) -> Result<Vec<Tensor>, RunError> {
         Ok(vec![Tensor::from_elements([1], vec![self.1]).unwrap()])
     }
 }
@@ -35,16 +38,16 @@ impl Load for TextLoader {
         let number = text.trim().parse().map_err(|_| format!("not a number: `{}`", text.trim()))?;
         let spec = TensorSpec::new("y", DataType::Int64, Some(vec![Dim::Fixed(1)]));
         let signature = Signature { inputs: vec![], outputs: vec![spec], batch_axis: false };
-        let backend: Box<dyn Backend> = Box::new(Constant(signature.clone(), number));
+        let backend = Arc::new(Constant(signature.clone(), number));
         let instances = usize::from(version.settings.instances.unwrap_or(1));
         let status = Status { instances, ..Status::default() };
         Ok(Parts {
             id: version.id.clone(),
             signature,
-            backends: vec![backend],
+            backend,
             status,
             queue_capacity: 8,
-            tuning: Tuning::default(),
+            tuning: Tuning { elastic: version.settings.instances.is_none(), ..Tuning::default() },
             slots: Arc::new(Slots::new(2)),
         })
     }
@@ -200,4 +203,30 @@ fn closing_waits_for_what_is_queued() {
     repository.load_all();
     assert!(repository.close(Duration::from_secs(60)));
     assert_eq!(repository.model("m", None).unwrap_err().kind(), Kind::NotFound);
+}
+
+#[test]
+fn a_quota_that_changes_moves_the_models_that_follow_it() {
+    let root = tempfile::tempdir().unwrap();
+    write(root.path(), "follows/model.onnx", "1");
+    write(root.path(), "fixed/model.onnx", "2");
+    write(root.path(), "fixed/model.toml", "instances = 2");
+    let repository = repository(root.path());
+    repository.load_all();
+    let slots = Slots::new(1);
+    let measure = |quota: &str| {
+        let files = [
+            ("sys/devices/system/cpu/online", "0-15\n"),
+            ("proc/self/cgroup", "0::/box\n"),
+            ("proc/self/mountinfo", "30 23 0:26 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw\n"),
+            ("sys/fs/cgroup/box/cpu.max", quota),
+        ];
+        Cpus::measure(machine(&files).path())
+    };
+    let instances = |name: &str| repository.model(name, None).unwrap().report().instances;
+    quota::follow(&repository, &slots, &measure("400000 100000\n"));
+    assert_eq!((slots.all(), instances("follows"), instances("fixed")), (4, 4, 2));
+    quota::follow(&repository, &slots, &measure("150000 100000\n"));
+    assert_eq!((slots.all(), instances("follows")), (2, 4), "threads bound the runs, idle instances cost nothing");
+    assert_eq!((answer(&repository, "follows"), answer(&repository, "fixed")), (1, 2));
 }

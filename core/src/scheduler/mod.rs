@@ -3,15 +3,28 @@
 //! An idle instance forms the next batch itself, so batches grow exactly when all instances are busy and an idle
 //! model adds no wait.
 
+mod backlog;
+mod batch;
+mod curve;
 mod doubt;
-mod instance;
-pub(crate) mod queue;
+mod job;
+mod lane;
+mod queue;
+mod report;
+mod run;
+mod shared;
 mod slots;
-pub(crate) mod tuner;
+mod ticket;
+mod trial;
+mod tuner;
 
 pub(crate) use doubt::Doubt;
-pub(crate) use instance::{Instance, Shared};
+pub(crate) use queue::{Queue, Refusal};
+pub use report::Report;
+pub(crate) use shared::Shared;
+pub(crate) use slots::Share;
 pub use slots::Slots;
+pub(crate) use tuner::Tuner;
 pub use tuner::{Learned, Tuning};
 
 #[cfg(test)]

@@ -1,57 +1,29 @@
-//! The bounded queue of one model, and how a batch is formed from it.
+//! The bounded queue of one model.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
-
-use crate::{Error, Request, Response};
-
-/// A queued request.
-#[derive(Debug)]
-pub(crate) struct Job {
-    pub(crate) request: Request,
-    pub(crate) reply: oneshot::Sender<Result<Response, Error>>,
-    pub(crate) queued: Instant,
-    pub(crate) span: tracing::Span,
-}
-
-impl Job {
-    fn has_expired(&self, now: Instant) -> bool {
-        self.request.deadline().is_some_and(|deadline| deadline <= now)
-    }
-
-    /// Whether the two may share a run: some rows each, and rows of the same shapes.
-    fn joins(&self, other: &Self) -> bool {
-        let alike = |(a, b): (&crate::Tensor, &crate::Tensor)| a.shape().row() == b.shape().row();
-        self.request.rows() > 0
-            && other.request.rows() > 0
-            && self.request.inputs().iter().zip(other.request.inputs()).all(alike)
-    }
-}
-
-/// What an idle instance is handed.
-#[derive(Debug)]
-pub(crate) struct Batch {
-    /// Jobs to run together; may be empty when all that waited had left or expired.
-    pub(crate) jobs: Vec<Job>,
-    /// Jobs whose deadline passed while they waited.
-    pub(crate) expired: Vec<Job>,
-    /// How many callers had left.
-    pub(crate) cancelled: usize,
-}
+use super::backlog::{Backlog, MARGIN};
+use super::batch::{Batch, Former};
+use super::curve::Forecast;
+use super::job::Job;
+use super::lane::Lane;
 
 /// Why a job was not taken.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// This many are waiting already.
-    Full(usize),
+    /// This many are waiting already; a new one would wait so long.
+    Full(usize, Duration),
+    /// It would be answered after so long, which is too late.
+    TooLate(Duration),
+    /// Its deadline has passed.
+    Expired,
     /// The model is being unloaded.
     Closed,
 }
 
-/// A bounded queue between callers and instances.
+/// A bounded queue between callers and instances. Requests of different shapes wait in lanes of their own.
 #[derive(Debug)]
 pub(crate) struct Queue {
     state: Mutex<State>,
@@ -59,9 +31,14 @@ pub(crate) struct Queue {
     capacity: usize,
 }
 
+/// Jobs by the order of their coming.
+pub(super) type Jobs = BTreeMap<u64, Job>;
+
 #[derive(Debug, Default)]
-struct State {
-    jobs: VecDeque<Job>,
+pub(super) struct State {
+    pub(super) lanes: HashMap<Lane, Jobs>,
+    pub(super) backlog: Backlog,
+    next_number: u64,
     closed: bool,
 }
 
@@ -72,25 +49,62 @@ impl Queue {
 
     /// How many jobs wait.
     pub(crate) fn len(&self) -> usize {
-        self.lock().jobs.len()
+        self.lock().backlog.waiting()
     }
 
-    /// Adds a job at the end. A full queue first gives up the places of callers who have left.
-    pub(crate) fn push(&self, job: Job) -> Result<(), Refusal> {
+    /// How many jobs can wait.
+    pub(crate) const fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// How long who comes now is expected to wait, where `parallel` runs can be under way at once.
+    pub(crate) fn wait_ahead(&self, parallel: usize) -> Duration {
+        let state = self.lock();
+        let wait = state.backlog.wait(Instant::now(), parallel) * state.backlog.bias();
+        if state.backlog.is_free(parallel) { Duration::ZERO } else { duration(wait) }
+    }
+
+    /// Whether nothing waits and new jobs are taken.
+    pub(crate) fn is_idle(&self) -> bool {
+        let state = self.lock();
+        state.backlog.waiting() == 0 && !state.closed
+    }
+
+    /// Says whether a request of which nothing but its deadline is known yet would be taken.
+    pub(crate) fn admits(&self, due: Option<Instant>, parallel: usize) -> Result<(), Refusal> {
+        self.lock().admit(self.capacity, due, 0.0, parallel).map(drop)
+    }
+
+    /// Adds a job at the end of its lane, unless there is no place or no hope for it, and tells its number.
+    ///
+    /// `parallel` is how many runs can be under way at once.
+    pub(crate) fn push(&self, lane: Lane, mut job: Job, forecast: &Forecast, parallel: usize) -> Result<u64, Refusal> {
         let mut state = self.lock();
-        if state.closed {
-            return Err(Refusal::Closed);
-        }
-        if state.jobs.len() >= self.capacity {
-            state.jobs.retain(|waiting| !waiting.reply.is_closed());
-        }
-        if state.jobs.len() >= self.capacity {
-            return Err(Refusal::Full(state.jobs.len()));
-        }
-        state.jobs.push_back(job);
+        let ahead = state.lanes.get(&lane).map_or(0, BTreeMap::len);
+        let rows = job.request.rows().max(1);
+        // It shares a run with those of its lane that stand right before it.
+        let run = forecast.run(rows.max(forecast.cap.min(rows.saturating_mul(ahead + 1)))).unwrap_or(0.0);
+        job.expected_wait = state.admit(self.capacity, job.due, run, parallel)?;
+        job.cost = forecast.share(rows);
+        state.backlog.add(job.cost);
+        let number = state.next_number;
+        state.next_number += 1;
+        state.lanes.entry(lane).or_default().insert(number, job);
         drop(state);
         self.work.notify_one();
-        Ok(())
+        Ok(number)
+    }
+
+    /// Takes a job out again, if it still waits.
+    pub(crate) fn remove(&self, lane: &Lane, number: u64) -> Option<Job> {
+        let mut state = self.lock();
+        let jobs = state.lanes.get_mut(lane)?;
+        let job = jobs.remove(&number)?;
+        if jobs.is_empty() {
+            state.lanes.remove(lane);
+        }
+        state.backlog.remove(job.cost);
+        Some(job)
     }
 
     /// Refuses new jobs. Those that wait are still handed out.
@@ -99,24 +113,33 @@ impl Queue {
         self.work.notify_all();
     }
 
-    /// Whether nothing waits and new jobs are taken.
-    pub(crate) fn is_idle(&self) -> bool {
-        let state = self.lock();
-        state.jobs.is_empty() && !state.closed
-    }
-
-    /// Waits for work and takes the next batch: the oldest job and those right behind it that can join it, up to
-    /// as many rows as `max_rows` allows for the oldest. `None` once the queue is closed and empty.
-    pub(crate) fn next(&self, max_rows: impl Fn(&Request) -> usize) -> Option<Batch> {
+    /// Waits until something waits; false once the queue is closed and empty.
+    pub(crate) fn wait(&self) -> bool {
         let mut state = self.lock();
-        while state.jobs.is_empty() {
+        while state.backlog.waiting() == 0 {
             if state.closed {
-                return None;
+                return false;
             }
             state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        let most = state.jobs.front().map_or(1, |job| max_rows(&job.request));
-        Some(take(&mut state.jobs, most, Instant::now()))
+        true
+    }
+
+    /// Takes the next batch, which may be empty. Its run is under way until [`Queue::ended`].
+    pub(crate) fn take(&self, former: &Former<'_>) -> Batch {
+        let mut state = self.lock();
+        let batch = former.form(&mut state);
+        let more = state.backlog.waiting() > 0;
+        drop(state);
+        if more {
+            self.work.notify_one();
+        }
+        batch
+    }
+
+    /// Notes that the run of a batch has ended.
+    pub(crate) fn ended(&self, run: u64) {
+        self.lock().backlog.end(run);
     }
 
     /// The state stays whole even if a thread died while it held the lock.
@@ -125,123 +148,43 @@ impl Queue {
     }
 }
 
-fn take(waiting: &mut VecDeque<Job>, max_rows: usize, now: Instant) -> Batch {
-    let mut batch = Batch { jobs: Vec::new(), expired: Vec::new(), cancelled: 0 };
-    let mut rows = 0;
-    while let Some(job) = waiting.pop_front() {
-        if job.reply.is_closed() {
-            batch.cancelled += 1;
-        } else if job.has_expired(now) {
-            batch.expired.push(job);
-        } else {
-            let more = job.request.rows();
-            if batch.jobs.first().is_some_and(|first| !first.joins(&job) || rows + more > max_rows) {
-                waiting.push_front(job);
-                break;
-            }
-            rows += more;
-            batch.jobs.push(job);
-        }
+impl State {
+    /// A number that no other run has.
+    pub(super) const fn number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number - 1
     }
-    batch
+
+    /// Whether a job that is `due` and whose run takes `run` seconds has a place and can be answered in time. Tells how
+    /// long it is expected to wait, before the bias.
+    ///
+    /// While nothing is ahead everything is taken: a forecast that is wrong must not lock everyone out, and only runs
+    /// can put it right.
+    fn admit(&mut self, capacity: usize, due: Option<Instant>, run: f64, parallel: usize) -> Result<f64, Refusal> {
+        if self.closed {
+            return Err(Refusal::Closed);
+        }
+        let now = Instant::now();
+        if due.is_some_and(|due| due <= now) {
+            return Err(Refusal::Expired);
+        }
+        if self.backlog.is_free(parallel) {
+            self.backlog.forget();
+            return Ok(0.0);
+        }
+        let plain = self.backlog.wait(now, parallel);
+        let wait = plain * self.backlog.bias();
+        if self.backlog.waiting() >= capacity {
+            return Err(Refusal::Full(self.backlog.waiting(), duration(wait)));
+        }
+        let left = due.map(|due| due.saturating_duration_since(now).as_secs_f64());
+        if left.is_some_and(|left| (wait + run) * MARGIN > left) {
+            return Err(Refusal::TooLate(duration(wait + run)));
+        }
+        Ok(plain)
+    }
 }
 
-/// How long ago `since` was.
-pub(crate) fn waited(since: Instant, now: Instant) -> Duration {
-    now.saturating_duration_since(since)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{DataType, Dim, Signature, Tensor, TensorSpec};
-
-    type Answer = oneshot::Receiver<Result<Response, Error>>;
-
-    fn signature() -> Signature {
-        let spec = TensorSpec::new("x", DataType::Int64, Some(vec![Dim::Free, Dim::Free]));
-        Signature { inputs: vec![spec.clone()], outputs: vec![spec], batch_axis: true }
-    }
-
-    fn job(rows: usize, width: usize) -> (Job, Answer) {
-        let tensor = Tensor::from_elements([rows, width], vec![0_i64; rows * width]).unwrap();
-        let request = Request::new(&signature(), vec![("x".into(), tensor)]).unwrap();
-        let (reply, answer) = oneshot::channel();
-        (Job { request, reply, queued: Instant::now(), span: tracing::Span::none() }, answer)
-    }
-
-    fn rows(batch: &Batch) -> Vec<usize> {
-        batch.jobs.iter().map(|job| job.request.rows()).collect()
-    }
-
-    #[test]
-    fn a_batch_stops_at_other_shapes_and_at_its_rows() {
-        let queue = Queue::new(10);
-        let answers: Vec<_> = [(1, 2), (2, 2), (1, 3), (3, 3), (9, 3)]
-            .map(|(rows, width)| {
-                let (job, answer) = job(rows, width);
-                queue.push(job).unwrap();
-                answer
-            })
-            .into();
-        assert_eq!(rows(&queue.next(|_| 4).unwrap()), [1, 2]);
-        assert_eq!(rows(&queue.next(|_| 4).unwrap()), [1, 3]);
-        assert_eq!(rows(&queue.next(|_| 4).unwrap()), [9], "a request larger than a batch runs alone");
-        assert_eq!(queue.len(), 0);
-        drop(answers);
-    }
-
-    #[test]
-    fn requests_without_rows_run_alone() {
-        let queue = Queue::new(10);
-        let answers: Vec<_> = [0, 0, 1]
-            .map(|rows| {
-                let (job, answer) = job(rows, 2);
-                queue.push(job).unwrap();
-                answer
-            })
-            .into();
-        assert_eq!(rows(&queue.next(|_| 4).unwrap()), [0]);
-        assert_eq!(rows(&queue.next(|_| 4).unwrap()), [0]);
-        assert_eq!(rows(&queue.next(|_| 4).unwrap()), [1]);
-        drop(answers);
-    }
-
-    #[test]
-    fn callers_who_left_and_expired_jobs_are_not_run() {
-        let queue = Queue::new(10);
-        let (left, answer) = job(1, 2);
-        drop(answer);
-        let (mut late, _late_answer) = job(1, 2);
-        late.request = late.request.with_deadline(Some(Instant::now()));
-        let (good, _good_answer) = job(1, 2);
-        for job in [left, late, good] {
-            queue.push(job).unwrap();
-        }
-        let batch = queue.next(|_| 4).unwrap();
-        assert_eq!((batch.jobs.len(), batch.expired.len(), batch.cancelled), (1, 1, 1));
-    }
-
-    #[test]
-    fn a_full_queue_refuses_unless_a_caller_has_left() {
-        let queue = Queue::new(2);
-        let (first, _first_answer) = job(1, 2);
-        let (second, second_answer) = job(1, 2);
-        queue.push(first).unwrap();
-        queue.push(second).unwrap();
-        assert_eq!(queue.push(job(1, 2).0), Err(Refusal::Full(2)));
-        drop(second_answer);
-        assert_eq!(queue.push(job(1, 2).0), Ok(()));
-    }
-
-    #[test]
-    fn a_closed_queue_hands_out_what_waits_and_then_ends() {
-        let queue = Queue::new(2);
-        let (waiting, _answer) = job(1, 2);
-        queue.push(waiting).unwrap();
-        queue.close();
-        assert_eq!(queue.push(job(1, 2).0), Err(Refusal::Closed));
-        assert_eq!(queue.next(|_| 4).unwrap().jobs.len(), 1);
-        assert!(queue.next(|_| 4).is_none());
-    }
+fn duration(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }

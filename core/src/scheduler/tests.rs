@@ -9,7 +9,7 @@ use prometheus::Registry;
 use proptest::prelude::*;
 use tokio::runtime;
 
-use crate::backend::{Backend, RunError};
+use crate::backend::{Backend, RunError, Stop};
 use crate::metrics::Metrics;
 use crate::model::{Model, Parts, Retired, Slots, Status, Tuning};
 use crate::{DataType, Dim, Error, Kind, ModelId, ModelName, Request, Response, Signature, Tensor, TensorSpec};
@@ -20,10 +20,11 @@ const POISON: i64 = i64::MIN;
 const BOMB: i64 = i64::MAX;
 
 /// Gives `sum`, the sum of each row, and `twice`, each element doubled; waits at its gate before each run.
+#[derive(Debug)]
 struct Gated {
     signature: Signature,
     mixes_rows: bool,
-    gate: Arc<Mutex<mpsc::Receiver<()>>>,
+    gate: Mutex<mpsc::Receiver<()>>,
 }
 
 impl Backend for Gated {
@@ -31,7 +32,7 @@ impl Backend for Gated {
         &self.signature
     }
 
-    fn run(&mut self, inputs: &[&Tensor], outputs: &[usize]) -> Result<Vec<Tensor>, RunError> {
+    fn run(&self, inputs: &[&Tensor], outputs: &[usize], _: Option<&Stop>) -> Result<Vec<Tensor>, RunError> {
         // An error means that the gate stands open for good.
         let _ = self.gate.lock().unwrap_or_else(std::sync::PoisonError::into_inner).recv();
         let x = inputs[0].elements::<i64>().unwrap();
@@ -80,14 +81,13 @@ fn start_with(
     mixes_rows: bool,
 ) -> Started {
     let (gate, receiver) = mpsc::channel();
-    let receiver = Arc::new(Mutex::new(receiver));
-    let backend =
-        |_| Box::new(Gated { signature: signature(), mixes_rows, gate: Arc::clone(&receiver) }) as Box<dyn Backend>;
+    let receiver = Mutex::new(receiver);
+    let backend = Gated { signature: signature(), mixes_rows, gate: receiver };
     let parts = Parts {
         id: ModelId { name: ModelName::new("fake").unwrap(), version: 1 },
         signature: signature(),
-        backends: (0..instances).map(backend).collect(),
-        status: Status { max_batch_rows, ..Status::default() },
+        backend: Arc::new(backend),
+        status: Status { max_batch_rows, instances, ..Status::default() },
         queue_capacity,
         tuning: Tuning { fixed: true, trusted, inline: Some(false), ..Tuning::default() },
         slots: Arc::new(Slots::new(instances)),

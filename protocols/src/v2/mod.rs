@@ -19,6 +19,7 @@ mod parameters;
 mod raw;
 mod repository;
 mod statistics;
+mod status;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +33,7 @@ pub use metadata::{error, live, metadata, model_ready, models, ready, server_met
 pub use output::{Reply, Wish};
 pub use repository::{IndexEntry, IndexQuery, State, UnloadRequest, decode_index, decode_unload, index};
 pub use statistics::statistics;
+pub use status::status;
 
 /// Prints a small document.
 fn print(document: &impl serde::Serialize) -> Vec<u8> {

@@ -2,10 +2,11 @@
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 
 use crate::app::App;
 use crate::call::Call;
+use crate::deadline;
 use crate::error::ApiError;
 use crate::metrics::Protocol;
 
@@ -16,8 +17,15 @@ pub(crate) async fn scoring(
     request: Request,
     next: Next,
 ) -> Response {
+    let asked = deadline::asked(request.headers());
+    if let Ok(Some(limit)) = asked {
+        call.shorten(limit);
+    }
     let mut observation = Observation { app, call, protocol, outcome: "cancelled" };
-    let response = next.run(request).await;
+    let response = match asked {
+        Ok(_) => next.run(request).await,
+        Err(error) => error.into_response(),
+    };
     observation.outcome = response.extensions().get::<ApiError>().map_or("ok", |error| error.kind().label());
     response
 }

@@ -1,4 +1,4 @@
-//! A model's configuration and statistics, the extensions that `perf_analyzer` reads.
+//! A model's configuration and statistics, the extensions that `perf_analyzer` reads, and its status, one of our own.
 
 use axum::Router;
 use axum::extract::State;
@@ -13,10 +13,13 @@ use crate::error::ApiError;
 use crate::overrides::{gpus, kind_of};
 use crate::target::Target;
 
-/// `…/config` and `…/stats`.
+/// `…/config`, `…/stats` and `…/status`.
 pub(crate) fn routes() -> Router<App> {
     let model = |path: &str| {
-        Router::new().route(&format!("{path}/config"), get(config)).route(&format!("{path}/stats"), get(statistics))
+        Router::new()
+            .route(&format!("{path}/config"), get(config))
+            .route(&format!("{path}/stats"), get(statistics))
+            .route(&format!("{path}/status"), get(status))
     };
     Router::new()
         .route("/v2/models/stats", get(all_statistics))
@@ -46,6 +49,11 @@ async fn statistics(State(app): State<App>, target: Target) -> Result<Json, ApiE
     Ok(Json(v2::statistics(&[snapshot(&model)])))
 }
 
+async fn status(State(app): State<App>, target: Target) -> Result<Json, ApiError> {
+    let model = app.repository.model(&target.model, target.version.as_deref())?;
+    Ok(Json(v2::status(&model)))
+}
+
 async fn all_statistics(State(app): State<App>) -> Json {
     let models = app.repository.models();
     Json(v2::statistics(&models.iter().map(|model| snapshot(model)).collect::<Vec<_>>()))
@@ -67,6 +75,21 @@ mod tests {
         assert_eq!((&config["max_batch_size"], &config["input"][0]["dims"]), (&json!(8), &json!([2])));
         assert_eq!(config["instance_group"][0]["kind"], "KIND_CPU");
         assert_eq!(config["version_policy"], json!({ "specific": { "versions": [1, 3] } }));
+    }
+
+    #[tokio::test]
+    async fn the_status_tells_how_a_model_runs_and_why() {
+        let house = house(|_| {});
+        let status = house.get("/v2/models/double/versions/3/status").await.json();
+        assert_eq!((&status["name"], &status["version"]), (&json!("double"), &json!("3")));
+        assert_eq!(status["road"], json!({ "is": "queue", "reason": "no run of one row has been timed" }));
+        assert_eq!(status["queue"], json!({ "waiting": 0, "capacity": 64, "predicted_wait_ms": 0.0 }));
+        let body = r#"{"inputs":[{"name":"x","datatype":"FP32","shape":[1,2],"data":[1,2]}]}"#;
+        assert_eq!(house.post("/v2/models/double/infer", body).await.status, 200);
+        let status = house.get("/v2/models/double/status").await.json();
+        assert_eq!(status["batching"]["row_sizes"][0]["max_rows"], 8);
+        assert_eq!(status["batching"]["row_sizes"][0]["curve"][0]["rows"], 1);
+        assert!(status["road"]["reason"].as_str().unwrap().starts_with("a run of one row takes"));
     }
 
     #[tokio::test]

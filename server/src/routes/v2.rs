@@ -64,6 +64,7 @@ async fn infer(
     Payload(body): Payload,
 ) -> Result<Inferred, ApiError> {
     let model = app.model(&call, &target)?;
+    app.admits(&call, &model, body.len())?;
     let decoded = work(body.len(), || v2::decode(&body, json_length, model.signature()))?;
     let response = app.infer(&call, &model, decoded.request, decoded.timeout_us).await?;
     let encoded = work(size(&response), || v2::encode(&response, model.signature(), &decoded.reply));

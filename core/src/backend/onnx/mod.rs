@@ -1,0 +1,180 @@
+//! ONNX Runtime. The only folder that names `ort`, whose interface changes between releases.
+//!
+//! One session serves all threads: ONNX Runtime's Run may be called from many at once, and each further session would
+//! hold the weights once more, in memory and in the caches.
+
+mod call;
+mod housekeeping;
+mod outlets;
+mod session;
+mod strings;
+mod values;
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use ort::environment::Environment;
+use ort::session::RunOptions;
+use ort::value::Outlet;
+
+use self::call::Call;
+use self::housekeeping::Housekeeping;
+use super::{Backend, RunError, Stop};
+use crate::host::{Denormals, switch_off_telemetry};
+use crate::{Device, Error, Signature, Tensor, TensorSpec};
+
+/// ONNX Runtime itself, loaded. There is one in a process, for ever: releasing its environment crashes some
+/// execution providers, so it lives in a static, which never does.
+static ENVIRONMENT: OnceLock<Environment> = OnceLock::new();
+
+/// A loaded ONNX Runtime.
+#[derive(Clone, Debug)]
+pub struct Runtime {
+    environment: Environment,
+    library: PathBuf,
+    minor_version: u32,
+}
+
+impl Runtime {
+    /// Loads the library at `library`, an absolute path. Later calls return the runtime of the first.
+    pub fn start(library: &Path) -> Result<Self, Error> {
+        let failed = |reason: String| Error::Runtime(format!("{}: {reason}", library.display()));
+        if ENVIRONMENT.get().is_none() {
+            // Since 1.29 it writes a device id and reports home while the environment is made, before
+            // `with_telemetry` can say no.
+            switch_off_telemetry();
+            let builder = ort::init_from(library).map_err(|error| failed(error.to_string()))?;
+            let environment =
+                builder.with_name("hedef").with_telemetry(false).build().map_err(|error| failed(error.to_string()))?;
+            // Two first calls at once: the loser's environment is a handle to the same one.
+            let _ = ENVIRONMENT.set(environment);
+        }
+        let environment = ENVIRONMENT.get().ok_or_else(|| failed("no environment".into()))?.clone();
+        let minor_version = ort::util::probe(library).ok_or_else(|| failed("not an ONNX Runtime 1.x".into()))?;
+        Ok(Self { environment, library: library.to_owned(), minor_version })
+    }
+
+    /// The 31 of version 1.31.1.
+    #[must_use]
+    pub const fn minor_version(&self) -> u32 {
+        self.minor_version
+    }
+
+    /// Whether a library for CUDA lies beside ONNX Runtime's own.
+    fn has_cuda(&self) -> bool {
+        let names = ["libonnxruntime_providers_cuda.so", "onnxruntime_providers_cuda.dll"];
+        names.iter().any(|name| self.library.with_file_name(name).exists())
+    }
+}
+
+/// How to open a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionOptions {
+    /// Where to run.
+    pub device: Device,
+    /// The threads one run uses.
+    pub threads: usize,
+    /// Whether the threads of one run wait for one another spinning, for a short while.
+    pub spin: bool,
+    /// Whether memory is kept between runs.
+    pub arena: bool,
+    /// Whether one block of memory is planned for a whole run.
+    pub memory_pattern: bool,
+    /// What becomes of denormal numbers.
+    pub denormals: Denormals,
+}
+
+/// What the model file says that ONNX Runtime does not tell.
+#[derive(Clone, Debug, Default)]
+pub struct ModelFacts {
+    /// The class labels of each `ZipMap` output.
+    pub zipmap_labels: HashMap<String, Vec<String>>,
+    /// The inputs and outputs whose number of dimensions the file leaves open; ONNX Runtime tells a scalar of them.
+    pub unranked: HashSet<String>,
+}
+
+/// Where a session runs, and why there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// The device; never [`Device::Auto`].
+    pub device: Device,
+    /// The reason in plain words.
+    pub reason: String,
+}
+
+/// A model in ONNX Runtime.
+#[derive(Debug)]
+pub struct OnnxBackend {
+    call: Call,
+    signature: Signature,
+    /// Present where memory is kept between runs.
+    housekeeping: Option<Housekeeping>,
+}
+
+impl OnnxBackend {
+    /// Opens the model at `path`.
+    pub fn open(
+        runtime: &Runtime,
+        path: &Path,
+        options: &SessionOptions,
+        facts: &ModelFacts,
+    ) -> Result<(Self, Placement), String> {
+        let (session, placement) = session::place(runtime, path, options)?;
+        let spec = |outlet: &Outlet| outlets::spec(outlet, facts);
+        let inputs = session.inputs().iter().map(spec).collect::<Result<Vec<_>, _>>();
+        let outputs = session.outputs().iter().map(spec).collect::<Result<Vec<_>, _>>();
+        let signature = Signature {
+            inputs: inputs.map_err(|reason| format!("input {reason}"))?,
+            outputs: outputs.map_err(|reason| format!("output {reason}"))?,
+            batch_axis: false,
+        };
+        if let Some(labelled) = signature.inputs.iter().find(|spec| spec.labels.is_some()) {
+            return Err(format!("input `{}` is a sequence of maps, which Hedef does not take", labelled.name));
+        }
+        let housekeeping = options.arena.then(Housekeeping::default);
+        Ok((Self { call: Call::new(&session, options.denormals)?, signature, housekeeping }, placement))
+    }
+}
+
+impl Backend for OnnxBackend {
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn run(&self, inputs: &[&Tensor], outputs: &[usize], stop: Option<&Stop>) -> Result<Vec<Tensor>, RunError> {
+        let values = inputs.iter().map(|tensor| values::value(tensor)).collect::<Result<Vec<_>, _>>();
+        let values = values.map_err(values::refusal)?;
+        let tidy = self.housekeeping.as_ref().is_some_and(Housekeeping::is_due);
+        let options = options(stop, tidy)?;
+        let found = self.call.run(&values, outputs, options.as_deref()).map_err(|error| match stop {
+            Some(stop) if stop.is_stopped() => RunError::Stopped,
+            _ => values::refusal(error),
+        })?;
+        let specs = outputs.iter().filter_map(|position| self.signature.outputs.get(*position));
+        let missing = |spec: &TensorSpec| RunError::Runtime(format!("output `{}` is missing", spec.name));
+        let tensor =
+            |(spec, value): (&TensorSpec, Option<_>)| values::tensor(&value.ok_or_else(|| missing(spec))?, spec);
+        specs.zip(found).map(tensor).collect()
+    }
+}
+
+/// Options for a run that `stop` can end, or that gives back kept memory at its end; none for an ordinary one.
+fn options(stop: Option<&Stop>, tidy: bool) -> Result<Option<Arc<RunOptions>>, RunError> {
+    if stop.is_none() && !tidy {
+        return Ok(None);
+    }
+    let mut options = RunOptions::new().map_err(values::refusal)?;
+    if tidy {
+        options.set("memory.enable_memory_arena_shrinkage", "cpu:0").map_err(values::refusal)?;
+    }
+    let options = Arc::new(options);
+    if let Some(stop) = stop {
+        let own = Arc::clone(&options);
+        // A run that cannot be told to end goes on to its end.
+        if !stop.arm(move || drop(own.terminate())) {
+            return Err(RunError::Stopped);
+        }
+    }
+    Ok(Some(options))
+}

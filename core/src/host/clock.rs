@@ -1,0 +1,26 @@
+//! The time that a thread works, which others on the machine do not lengthen as they do the time that passes.
+
+use std::time::Duration;
+
+/// The time that the calling thread has worked so far, where the system tells.
+pub(crate) fn thread_time() -> Option<Duration> {
+    #[cfg(target_os = "linux")]
+    return super::system::thread_time();
+    #[cfg(not(target_os = "linux"))]
+    None
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_works_has_worked() {
+        let before = thread_time().unwrap();
+        let mut sum = 0_u64;
+        while thread_time().unwrap() == before {
+            sum = std::hint::black_box(sum + 1);
+        }
+        assert!(thread_time().unwrap() > before);
+    }
+}

@@ -1,0 +1,154 @@
+//! Forms a batch from what waits.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::curve::Forecast;
+use super::job::Job;
+use super::lane::Lane;
+use super::queue::{Jobs, State};
+use super::ticket::Ride;
+
+/// Rows are taken apart for idle instances if that costs at most so much more work in all.
+const SPLIT: f64 = 1.1;
+/// Runs may take so much longer than expected before they make a request late.
+const SLACK: f64 = 1.1;
+
+/// What an instance is handed.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    /// Jobs to run together; none when all that waited had left or were late.
+    pub(crate) jobs: Vec<Job>,
+    /// Jobs that could not be answered in time any more.
+    pub(crate) late: Vec<Job>,
+    /// Jobs whose callers had left.
+    pub(crate) left: Vec<Job>,
+    /// The run that the callers of the jobs can end by leaving.
+    pub(crate) ride: Arc<Ride>,
+    /// The number of the run.
+    pub(crate) run: u64,
+    /// The seconds that the run is expected to take.
+    pub(crate) expected: f64,
+}
+
+/// What is known of the model when a batch is formed.
+pub(crate) struct Former<'a> {
+    /// What runs take, for rows of a class.
+    pub(crate) forecast: &'a dyn Fn(u32) -> Forecast,
+    /// Runs that could begin beside this one, as far as threads go.
+    pub(crate) idle: usize,
+}
+
+impl Former<'_> {
+    /// Takes the oldest job and those of its lane that follow it, as many as should share a run. Leaves aside who has
+    /// left and who cannot be answered in time; of those who cannot, one is run where there is nothing else to do,
+    /// since a forecast may be wrong.
+    pub(super) fn form(&self, state: &mut State) -> Batch {
+        let now = Instant::now();
+        let run = state.number();
+        let mut batch = Batch { jobs: vec![], late: vec![], left: vec![], ride: Ride::new(), run, expected: 0.0 };
+        while let Some(lane) = oldest(state) {
+            self.fill(state, &lane, &mut batch, now);
+            if !batch.jobs.is_empty() {
+                break;
+            }
+        }
+        if batch.jobs.is_empty()
+            && let Some(at) = batch.late.iter().position(|job| !job.has_expired(now))
+        {
+            let job = batch.late.remove(at);
+            if job.place.board(&batch.ride) {
+                batch.expected = (self.forecast)(job.class).run(job.request.rows()).unwrap_or(0.0);
+                batch.jobs.push(job);
+            } else {
+                batch.left.push(job);
+            }
+        }
+        batch.ride.start();
+        if !batch.jobs.is_empty() {
+            state.backlog.begin(run, now, batch.expected);
+        }
+        batch
+    }
+
+    /// Takes jobs from one lane.
+    fn fill(&self, state: &mut State, lane: &Lane, batch: &mut Batch, now: Instant) {
+        let idle = self.idle.saturating_sub(state.lanes.len() - 1);
+        let Some(jobs) = state.lanes.get_mut(lane) else { return };
+        let Some(forecast) = jobs.values().next().map(|job| (self.forecast)(job.class)) else { return };
+        let run = |rows| forecast.run(rows).unwrap_or(0.0) * SLACK;
+        let most = split(&forecast, idle, jobs.values().map(|job| job.request.rows()));
+        let mut rows = 0;
+        while let Some(entry) = jobs.first_entry() {
+            let job = entry.get();
+            let more = job.request.rows();
+            let late = job.has_expired(now) || job.is_due_within(now, run(more));
+            if !late && !batch.jobs.is_empty() {
+                let too_long = |job: &Job| job.is_due_within(now, run(rows + more));
+                if more == 0 || rows + more > most || too_long(job) || batch.jobs.iter().any(too_long) {
+                    break;
+                }
+            }
+            let job = entry.remove();
+            state.backlog.remove(job.cost);
+            state.backlog.learn(job.expected_wait, now.saturating_duration_since(job.queued));
+            if late {
+                batch.late.push(job);
+            } else if job.place.board(&batch.ride) {
+                rows += more;
+                batch.jobs.push(job);
+            } else {
+                batch.left.push(job);
+            }
+        }
+        batch.expected = forecast.run(rows).unwrap_or(0.0);
+        if jobs.is_empty() {
+            state.lanes.remove(lane);
+        }
+    }
+}
+
+/// The lane whose first job is the oldest.
+fn oldest(state: &State) -> Option<Lane> {
+    let first = |(lane, jobs): (&Lane, &Jobs)| Some((*jobs.keys().next()?, lane.clone()));
+    state.lanes.iter().filter_map(first).min_by_key(|(number, _)| *number).map(|(_, lane)| lane)
+}
+
+/// How many rows a run may have: as many as are worth it, but idle instances get their part where rows are not free.
+fn split(forecast: &Forecast, idle: usize, waiting: impl Iterator<Item = usize>) -> usize {
+    let cap = forecast.cap;
+    if idle == 0 || cap <= 1 {
+        return cap;
+    }
+    let parts = idle + 1;
+    let waiting = waiting.take(cap.saturating_mul(parts)).fold(0_usize, usize::saturating_add);
+    let (whole, part) = (waiting.clamp(1, cap), waiting.div_ceil(parts).max(1));
+    let count = |rows: usize| f64::from(u32::try_from(rows).unwrap_or(u32::MAX));
+    // What a row costs in the one and in the other.
+    match (forecast.run(whole), forecast.run(part)) {
+        (Some(large), Some(small)) if small / count(part) <= large / count(whole) * SPLIT => part.min(cap),
+        _ => cap,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A model of which a run takes `fixed` milliseconds and another for each row.
+    fn forecast(cap: usize, fixed: f64) -> Forecast {
+        let row = |level: i32| (fixed / 2_f64.powi(level) + 1.0) / 1000.0;
+        Forecast::new(cap, (0..7).map(|level| Some(row(level))))
+    }
+
+    #[test]
+    fn idle_instances_get_their_part_unless_rows_are_nearly_free() {
+        let rows = |waiting| std::iter::repeat_n(1, waiting);
+        assert_eq!(split(&forecast(32, 0.1), 1, rows(20)), 10);
+        assert_eq!(split(&forecast(32, 0.1), 3, rows(20)), 5);
+        assert_eq!(split(&forecast(32, 0.1), 0, rows(20)), 32, "nobody is idle");
+        assert_eq!(split(&forecast(32, 100.0), 1, rows(20)), 32, "rows are nearly free");
+        assert_eq!(split(&forecast(4, 0.1), 1, rows(100)), 4);
+        assert_eq!(split(&Forecast::new(32, std::iter::empty()), 1, rows(20)), 32, "nothing is known");
+    }
+}

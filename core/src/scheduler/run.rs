@@ -1,0 +1,272 @@
+//! Runs jobs, together or one by one, and answers them.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::curve::Took;
+use super::job::Job;
+use super::shared::Shared;
+use super::ticket::Ride;
+use crate::backend::RunError;
+use crate::host::thread_time;
+use crate::statistics::Stages;
+use crate::warm_up::agree;
+use crate::{Error, Request, Response, Tensor, Timings};
+
+/// The outputs of one run, and the positions they stand at in the signature.
+pub(super) struct Outputs {
+    pub(super) positions: Vec<usize>,
+    pub(super) tensors: Vec<Tensor>,
+}
+
+/// Why a run gave nothing.
+pub(super) enum Ended {
+    /// Nobody waited for it any more.
+    Stopped,
+    Failed(Error),
+}
+
+/// Measures a run on this thread.
+struct Watch {
+    started: Instant,
+    worked: Option<Duration>,
+}
+
+impl Watch {
+    /// `alone` says whether this thread does all the work of the run.
+    fn start(alone: bool) -> Self {
+        Self { started: Instant::now(), worked: alone.then(thread_time).flatten() }
+    }
+
+    fn read(&self) -> Took {
+        let work = self.worked.and_then(|before| thread_time()?.checked_sub(before));
+        Took { wall: self.started.elapsed(), work }
+    }
+}
+
+impl Shared {
+    /// Runs jobs whose callers all boarded `ride`; the run is expected to take so many seconds.
+    pub(super) fn run(&self, mut jobs: Vec<Job>, ride: &Arc<Ride>, expected: f64) {
+        match (jobs.pop(), jobs.is_empty()) {
+            (Some(only), true) => self.run_one(only, ride, expected),
+            (Some(last), false) => {
+                jobs.push(last);
+                self.run_together(jobs, ride, expected);
+            }
+            (None, _) => {}
+        }
+    }
+
+    /// Runs the jobs in one go. If that fails, each is run by itself, so that none pays for another's input.
+    fn run_together(&self, jobs: Vec<Job>, ride: &Ride, expected: f64) {
+        let watch = Watch::start(self.works_alone);
+        let Some(inputs) = joined(&jobs) else { return self.run_each(jobs) };
+        let run = Instant::now();
+        let requests: Vec<_> = jobs.iter().map(|job| &job.request).collect();
+        let span = jobs.first().map(|job| job.span.clone().entered());
+        let outputs = self.outputs(&inputs.iter().collect::<Vec<_>>(), &requests, Some(ride));
+        drop(span);
+        ride.arrive();
+        let ran = Instant::now();
+        let rows = jobs.iter().map(|job| job.request.rows()).sum();
+        match outputs {
+            Ok(outputs) if outputs.tensors.iter().all(|tensor| tensor.shape().rows() == Some(rows)) => {
+                let mut first = 0;
+                let mut slices = Vec::with_capacity(jobs.len());
+                for job in &jobs {
+                    let count = job.request.rows();
+                    slices.push(outputs.tensors.iter().map(|tensor| tensor.rows(first, count)).collect());
+                    first += count;
+                }
+                self.learn(&jobs, rows, &watch);
+                if self.doubt.arises() {
+                    return self.verify(jobs, &outputs.positions, &slices);
+                }
+                let stages = Stages { input: run - watch.started, infer: ran - run, output: ran.elapsed() };
+                self.answer(jobs, watch.started, stages, rows, &outputs.positions, slices);
+            }
+            Ok(_) => {
+                tracing::warn!(model = %self.id, rows, "a batch did not come back with its rows; its requests run one by one");
+                self.run_each(jobs);
+            }
+            Err(Ended::Stopped) => self.stopped(expected, &watch),
+            Err(Ended::Failed(_)) => self.run_each(jobs),
+        }
+    }
+
+    /// Answers the jobs one by one, and holds what they would have got together against it: the trial at load had only
+    /// made-up rows.
+    fn verify(&self, jobs: Vec<Job>, positions: &[usize], together: &[Vec<Tensor>]) {
+        let whole = |position: &usize, all: &[Tensor]| all.get(positions.binary_search(position).ok()?).cloned();
+        for (job, together) in jobs.into_iter().zip(together) {
+            self.run_alone(job, |alone| {
+                let same = |(position, alone): (&usize, &Tensor)| {
+                    whole(position, together).is_some_and(|other| agree(alone, &other))
+                };
+                if !alone.positions.iter().zip(&alone.tensors).all(same) && self.doubt.confirm() {
+                    tracing::error!(
+                        model = %self.id,
+                        "rows of this model influence one another: its requests run one by one from now on; \
+                         set `batching.enabled = false` in model.toml, or look at what the model does along axis 0"
+                    );
+                }
+            });
+        }
+    }
+
+    fn run_each(&self, jobs: Vec<Job>) {
+        for job in jobs {
+            self.run_alone(job, |_| {});
+        }
+    }
+
+    /// Runs a job that was part of a run, by itself, if its caller is still there.
+    fn run_alone(&self, job: Job, look: impl FnOnce(&Outputs)) {
+        let ride = Ride::new();
+        if !job.place.board(&ride) {
+            return self.forget(&job);
+        }
+        ride.start();
+        let expected = self.forecast(job.class).run(job.request.rows()).unwrap_or(0.0);
+        self.run_and_look(job, &ride, expected, look);
+    }
+
+    fn run_one(&self, job: Job, ride: &Ride, expected: f64) {
+        self.run_and_look(job, ride, expected, |_| {});
+    }
+
+    fn run_and_look(&self, job: Job, ride: &Ride, expected: f64, look: impl FnOnce(&Outputs)) {
+        let watch = Watch::start(self.works_alone);
+        let span = job.span.clone().entered();
+        let inputs: Vec<_> = job.request.inputs().iter().collect();
+        let outputs = self.outputs(&inputs, &[&job.request], Some(ride));
+        drop(span);
+        ride.arrive();
+        match outputs {
+            Ok(outputs) => {
+                let rows = job.request.rows();
+                let jobs = vec![job];
+                let took = self.learn(&jobs, rows, &watch);
+                look(&outputs);
+                let stages = Stages { infer: took.wall, ..Stages::default() };
+                self.answer(jobs, watch.started, stages, rows, &outputs.positions, vec![outputs.tensors]);
+            }
+            Err(Ended::Stopped) => self.stopped(expected, &watch),
+            Err(ended) => {
+                let error = self.error(ended);
+                self.fail(job, error);
+            }
+        }
+    }
+
+    /// Runs the model for every output that any of the requests asks for.
+    pub(super) fn outputs(
+        &self,
+        inputs: &[&Tensor],
+        requests: &[&Request],
+        ride: Option<&Ride>,
+    ) -> Result<Outputs, Ended> {
+        let mut positions: Vec<usize> = requests.iter().flat_map(|request| request.outputs().iter().copied()).collect();
+        positions.sort_unstable();
+        positions.dedup();
+        let run = catch_unwind(AssertUnwindSafe(|| self.backend.run(inputs, &positions, ride.map(Ride::stop))));
+        let failed = |reason| Ended::Failed(Error::Failed { model: self.id.to_string(), reason });
+        match run {
+            Ok(Ok(tensors)) if tensors.len() == positions.len() => Ok(Outputs { positions, tensors }),
+            Ok(Ok(tensors)) => {
+                Err(failed(format!("it gave {} outputs where {} were asked for", tensors.len(), positions.len())))
+            }
+            Ok(Err(RunError::Inputs(reason))) => {
+                Err(Ended::Failed(Error::Rejected { model: self.id.to_string(), reason }))
+            }
+            Ok(Err(error @ RunError::Runtime(_))) => Err(failed(error.to_string())),
+            Ok(Err(RunError::Stopped)) => Err(Ended::Stopped),
+            Err(_) => Err(failed("the backend panicked".into())),
+        }
+    }
+
+    /// The error of a run that gave nothing.
+    pub(super) fn error(&self, ended: Ended) -> Error {
+        match ended {
+            Ended::Failed(error) => error,
+            Ended::Stopped => Error::Failed { model: self.id.to_string(), reason: RunError::Stopped.to_string() },
+        }
+    }
+
+    /// Counts a run that was ended since nobody waited for it any more.
+    fn stopped(&self, expected: f64, watch: &Watch) {
+        self.metrics.stopped(expected - watch.started.elapsed().as_secs_f64());
+    }
+
+    fn learn(&self, jobs: &[Job], rows: usize, watch: &Watch) -> Took {
+        let took = watch.read();
+        if let Some(first) = jobs.first() {
+            self.tuner.observe(first.class, rows, took);
+        }
+        took
+    }
+
+    /// Counts one run and answers its jobs. `slices` holds, for each job, its rows of the outputs at `positions`.
+    fn answer(
+        &self,
+        jobs: Vec<Job>,
+        started: Instant,
+        stages: Stages,
+        rows: usize,
+        positions: &[usize],
+        slices: Vec<Vec<Tensor>>,
+    ) {
+        let queued: Vec<_> = jobs.iter().map(|job| started.saturating_duration_since(job.queued)).collect();
+        let compute = self.count(rows, &queued, stages);
+        for ((job, tensors), queue) in jobs.into_iter().zip(slices).zip(queued) {
+            let timings = Timings { queue, compute, batch_rows: rows };
+            let response = self.response(&job.request, positions, tensors, timings);
+            // A caller who has left needs no answer.
+            let _ = job.reply.send(Ok(response));
+        }
+    }
+
+    /// Counts one run that answered requests which had waited for `queued`, and tells how long it took.
+    pub(super) fn count(&self, rows: usize, queued: &[Duration], stages: Stages) -> Duration {
+        let compute = stages.input + stages.infer + stages.output;
+        self.statistics.ran(rows, queued, stages);
+        self.metrics.ran(rows, queued, compute);
+        compute
+    }
+
+    /// The outputs that `request` asked for, in its order.
+    pub(super) fn response(
+        &self,
+        request: &Request,
+        positions: &[usize],
+        tensors: Vec<Tensor>,
+        timings: Timings,
+    ) -> Response {
+        let mut by_position: Vec<Option<Tensor>> = tensors.into_iter().map(Some).collect();
+        let pick = |position: &usize| {
+            let at = positions.binary_search(position).ok()?;
+            let spec = self.signature.outputs.get(*position)?;
+            Some((Arc::clone(&spec.name), by_position.get_mut(at)?.take()?))
+        };
+        let outputs = request.outputs().iter().filter_map(pick).collect();
+        Response { model: self.id.clone(), outputs, timings }
+    }
+
+    pub(super) fn fail(&self, job: Job, error: Error) {
+        let waiting = job.queued.elapsed();
+        self.statistics.failed(waiting);
+        self.metrics.failed(waiting, error.kind());
+        let _ = job.reply.send(Err(error));
+    }
+}
+
+/// The jobs' inputs, one tensor for each declared input.
+fn joined(jobs: &[Job]) -> Option<Vec<Tensor>> {
+    let inputs = jobs.first()?.request.inputs().len();
+    let column = |at: usize| -> Option<Tensor> {
+        let parts: Option<Vec<_>> = jobs.iter().map(|job| job.request.inputs().get(at)).collect();
+        Tensor::concat(&parts?)
+    };
+    (0..inputs).map(column).collect()
+}

@@ -1,0 +1,211 @@
+//! One loaded model: what its callers and its instances share, and the two roads of a request.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::batch::Former;
+use super::curve::{Forecast, Took};
+use super::doubt::Doubt;
+use super::job::{Job, Ticket};
+use super::lane::Lane;
+use super::queue::{Queue, Refusal};
+use super::slots::Share;
+use super::ticket::Place;
+use super::tuner::{Tuner, class};
+use crate::backend::Backend;
+use crate::metrics::ModelMetrics;
+use crate::statistics::{Stages, Statistics};
+use crate::{Error, ModelId, Request, Response, Signature, Timings};
+
+/// A run that is expected to take less than this costs a network thread less than handing it to another thread.
+pub(crate) const INLINE: Duration = Duration::from_micros(150);
+
+/// More elements, or bytes of texts, than this are never run on a network thread.
+const MOST_INLINE: usize = 1 << 16;
+
+/// One loaded model: what its callers and its instances share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) id: ModelId,
+    pub(crate) signature: Signature,
+    pub(crate) queue: Queue,
+    pub(crate) tuner: Tuner,
+    pub(crate) doubt: Doubt,
+    /// Whether short runs are done on the caller's thread; `None`: where the tuner finds them short.
+    pub(crate) inline: Option<bool>,
+    pub(crate) objective: Option<Duration>,
+    /// Threads that one run uses.
+    pub(crate) threads: usize,
+    /// Whether a run's work is all done by the thread that calls.
+    pub(crate) works_alone: bool,
+    pub(crate) instances: std::sync::atomic::AtomicUsize,
+    pub(crate) share: Share,
+    pub(crate) statistics: Statistics,
+    pub(crate) metrics: ModelMetrics,
+    pub(crate) backend: Arc<dyn Backend>,
+}
+
+impl Shared {
+    /// Runs batches on this thread until the queue is closed and empty.
+    pub(crate) fn work(&self) {
+        while self.queue.wait() {
+            self.run_next();
+        }
+    }
+
+    /// Runs the next batch, if something still waits when it is its turn.
+    pub(crate) fn run_next(&self) {
+        // Threads first, so that who waits for them can still be joined, leave or expire.
+        let _threads = self.share.take(self.threads);
+        let idle = self.share.slots().free() / self.threads;
+        let batch = self.queue.take(&Former { forecast: &|class| self.forecast(class), idle });
+        self.metrics.queue_depth(self.queue.len());
+        for job in batch.left {
+            self.forget(&job);
+        }
+        for job in batch.late {
+            self.turn_away(job);
+        }
+        if !batch.jobs.is_empty() {
+            let _busy = self.metrics.busy();
+            self.run(batch.jobs, &batch.ride, batch.expected);
+            self.queue.ended(batch.run);
+        }
+    }
+
+    /// Runs `request` now, on this thread, if its run is short and nothing stands in its way.
+    pub(crate) fn run_at_once(&self, request: Request) -> Result<Result<Response, Error>, Request> {
+        if !self.is_short(&request) || !self.queue.is_idle() {
+            return Err(request);
+        }
+        let Some(_thread) = self.share.slots().try_take_one() else { return Err(request) };
+        let _busy = self.metrics.busy();
+        let started = Instant::now();
+        let outputs = self.outputs(&request.inputs().iter().collect::<Vec<_>>(), &[&request], None);
+        let wall = started.elapsed();
+        Ok(match outputs {
+            Ok(outputs) => {
+                let rows = request.rows();
+                self.tuner.observe(class(request.row_elements()), rows, Took { wall, work: None });
+                let compute = self.count(rows, &[Duration::ZERO], Stages { infer: wall, ..Stages::default() });
+                let timings = Timings { queue: Duration::ZERO, compute, batch_rows: rows };
+                Ok(self.response(&request, &outputs.positions, outputs.tensors, timings))
+            }
+            Err(ended) => {
+                let error = self.error(ended);
+                self.statistics.failed(wall);
+                self.metrics.failed(wall, error.kind());
+                Err(error)
+            }
+        })
+    }
+
+    /// Queues a request. Its answer comes through the receiver; dropping the ticket is leaving.
+    pub(crate) fn enqueue(
+        self: &Arc<Self>,
+        request: Request,
+    ) -> Result<(Ticket, oneshot::Receiver<Result<Response, Error>>), Error> {
+        let (reply, answer) = oneshot::channel();
+        let (place, queued) = (Arc::<Place>::default(), Instant::now());
+        let class = class(request.row_elements());
+        let job = Job {
+            due: self.due(request.deadline(), queued),
+            request,
+            reply,
+            queued,
+            span: tracing::Span::current(),
+            place: Arc::clone(&place),
+            class,
+            cost: 0.0,
+            expected_wait: 0.0,
+        };
+        let lane = self.lane(&job.request);
+        let pushed = self.queue.push(lane.clone(), job, &self.forecast(class), self.parallel());
+        let number = pushed.map_err(|refusal| self.refused(&refusal))?;
+        self.metrics.queue_depth(self.queue.len());
+        Ok((Ticket { shared: Arc::clone(self), place, lane, number }, answer))
+    }
+
+    /// Fails where a request with that deadline would be refused whatever it brings.
+    pub(crate) fn admits(&self, deadline: Option<Instant>) -> Result<(), Error> {
+        let due = self.due(deadline, Instant::now());
+        self.queue.admits(due, self.parallel()).map_err(|refusal| self.refused(&refusal))
+    }
+
+    /// How many runs can be under way at once.
+    pub(crate) fn parallel(&self) -> usize {
+        let instances = self.instances.load(std::sync::atomic::Ordering::Relaxed);
+        instances.min(self.share.slots().all() / self.threads).max(1)
+    }
+
+    /// The most rows to put in one run, and what runs of that class are expected to take.
+    pub(crate) fn forecast(&self, class: u32) -> Forecast {
+        let mut forecast = self.tuner.forecast(class);
+        if self.doubt.is_justified() {
+            forecast.cap = 1;
+        }
+        forecast
+    }
+
+    fn due(&self, deadline: Option<Instant>, now: Instant) -> Option<Instant> {
+        let objective = self.objective.and_then(|objective| now.checked_add(objective));
+        deadline.into_iter().chain(objective).min()
+    }
+
+    fn lane(&self, request: &Request) -> Lane {
+        if self.signature.batch_axis { Lane::of(request, |_, size| size) } else { Lane::only() }
+    }
+
+    fn is_short(&self, request: &Request) -> bool {
+        // The learned time is that of rows of about this size; far larger requests are not read off it.
+        if self.threads != 1 || request.row_elements().saturating_mul(request.rows()) > MOST_INLINE {
+            return false;
+        }
+        self.inline.unwrap_or_else(|| {
+            let rows = u32::try_from(request.rows()).unwrap_or(u32::MAX);
+            let single = self.tuner.single(class(request.row_elements()));
+            single.and_then(|single| single.checked_mul(rows)).is_some_and(|run| run <= INLINE)
+        })
+    }
+
+    /// Takes note of a request that nobody waits for any more and that was not run.
+    pub(crate) fn forget(&self, job: &Job) {
+        self.metrics.queue_depth(self.queue.len());
+        self.metrics.not_run(job.has_expired(Instant::now()), job.cost);
+    }
+
+    /// Answers a request that cannot be answered in time.
+    fn turn_away(&self, job: Job) {
+        if job.has_expired(Instant::now()) {
+            self.metrics.not_run(true, job.cost);
+            let error = Error::DeadlineExceeded { model: self.id.clone() };
+            self.fail(job, error);
+        } else {
+            self.metrics.refused("late");
+            let error = Error::TooBusy { model: self.id.clone(), wait: job.queued.elapsed() };
+            self.fail(job, error);
+        }
+    }
+
+    /// The error of a request that was not queued.
+    pub(crate) fn refused(&self, refusal: &Refusal) -> Error {
+        let model = self.id.clone();
+        let error = match *refusal {
+            Refusal::Full(waiting, wait) => Error::Overloaded { model, waiting, wait },
+            Refusal::TooLate(wait) => Error::TooBusy { model, wait },
+            Refusal::Expired => Error::DeadlineExceeded { model },
+            Refusal::Closed => Error::Unloading { model },
+        };
+        match refusal {
+            Refusal::Full(..) => self.metrics.refused("full"),
+            Refusal::TooLate(_) => self.metrics.refused("late"),
+            Refusal::Expired => self.metrics.not_run(true, 0.0),
+            Refusal::Closed => {}
+        }
+        self.metrics.failed(Duration::ZERO, error.kind());
+        self.statistics.failed(Duration::ZERO);
+        error
+    }
+}
