@@ -1,5 +1,6 @@
 //! `hedef bench`: how fast a server is, or the bare runtime.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use hedef_bench::{
     BareSubject, Callers, Expect, Format, HttpSubject, Inputs, Layout, Length, Load, Plan, Progress, Settings, Subject,
     Target, run as measure, sweep,
 };
+use hedef_core::repository::OnnxLoader;
 use serde_json::Value;
 
 use crate::arguments::{Bench, BenchFormat, BenchLoad, BenchScenario, Engine};
@@ -27,7 +29,7 @@ pub(crate) fn run(bench: &Bench, engine: &Engine) -> anyhow::Result<()> {
             let duration = load.duration.unwrap_or(SWEEP);
             let length = Length { duration, requests: load.requests, warm_up: load.warm_up.min(duration / 4) };
             let trial = (bench.layout.arena, length);
-            let swept = sweep(&loader.runtime, path, &inputs(bench), loader.cpus.threads, trial, &progress)?;
+            let swept = sweep(&loader.runtime, path, &inputs(bench), cpus(&loader), trial, &progress)?;
             (swept.table(), swept.json(), swept.errors())
         }
         Some(path) => report(&mut bare(bench, path, engine)?, bench, &progress)?,
@@ -89,12 +91,18 @@ fn server(bench: &Bench) -> anyhow::Result<HttpSubject> {
 fn bare(bench: &Bench, path: &Path, engine: &Engine) -> anyhow::Result<BareSubject> {
     let loader = loader(engine)?;
     let layout = Layout {
-        instances: bench.layout.instances.map_or(loader.cpus.threads.get(), size),
+        instances: bench.layout.instances.map_or(cpus(&loader).get(), size),
         threads: size(bench.layout.threads),
         batch: size(bench.inputs.batch),
         arena: bench.layout.arena,
+        own_sessions: bench.layout.own_sessions,
     };
     Ok(BareSubject::new(&loader.runtime, path, layout, &inputs(bench))?)
+}
+
+/// The processors that this process may keep busy.
+fn cpus(loader: &OnnxLoader) -> NonZeroUsize {
+    NonZeroUsize::new(loader.slots.all()).unwrap_or(NonZeroUsize::MIN)
 }
 
 fn inputs(bench: &Bench) -> Inputs {

@@ -43,6 +43,8 @@ pub struct Layout {
     pub batch: usize,
     /// Whether memory is kept between runs and planned, as ONNX Runtime does by itself.
     pub arena: bool,
+    /// Whether each instance has a session of its own, weights and all, instead of one for all.
+    pub own_sessions: bool,
 }
 
 /// The bare runtime with a model.
@@ -60,10 +62,10 @@ pub struct BareSubject {
 impl BareSubject {
     /// Opens the model as often as the layout says, and runs it once.
     pub fn new(runtime: &Runtime, path: &Path, layout: Layout, inputs: &Inputs) -> Result<Self, Error> {
-        let mut sessions = Sessions::open(runtime, path, &layout)?;
+        let sessions = Sessions::open(runtime, path, &layout)?;
         let single = Inputs { batch: 1, ..inputs.clone() }.samples(sessions.signature())?;
         let outputs: Vec<usize> = (0..sessions.signature().outputs.len()).collect();
-        for mut session in sessions.each() {
+        for session in sessions.each() {
             let sample = single.first().map(|sample| sample.tensors.iter().collect::<Vec<_>>()).unwrap_or_default();
             let place = || format!("a first run of {}", path.display());
             session
@@ -130,8 +132,8 @@ impl Subject for BareSubject {
         let most = if let Load::Closed { callers } = trial.load { callers.max(1) } else { usize::MAX };
         let found: Vec<_> = thread::scope(|scope| {
             let shared = &shared;
-            let sessions = self.sessions.each().into_iter().take(most);
-            let threads: Vec<_> = sessions.map(|session| scope.spawn(move || work(shared, session))).collect();
+            let sessions = self.sessions.each().take(most);
+            let threads: Vec<_> = sessions.map(|session| scope.spawn(move || work(shared, &session))).collect();
             threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
         });
         let mut measured = Measured::new(trial.bound);
@@ -161,6 +163,7 @@ impl Subject for BareSubject {
             "threads": self.layout.threads,
             "batch": self.layout.batch,
             "arena": self.layout.arena,
+            "own_sessions": self.layout.own_sessions,
             "rows": self.single.first().map(|sample| sample.rows),
         })
     }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use hedef_core::backend::onnx::{ModelFacts, OnnxBackend, Runtime, SessionOptions};
 use hedef_core::backend::{Backend, RunError};
+use hedef_core::host::Denormals;
 use hedef_core::preflight::{DeclaredType, Inspection, Labels, explain, inspect};
 use hedef_core::repository::scan;
 use hedef_core::{Device, Signature, Tensor};
@@ -11,16 +12,17 @@ use hedef_core::{Device, Signature, Tensor};
 use super::Layout;
 use crate::Error;
 
-/// A model's sessions, one for each thread that runs it.
+/// A model's sessions: one for all threads that run it, or one for each.
 #[derive(Debug)]
 pub(crate) struct Sessions {
     all: Vec<OnnxBackend>,
     signature: Signature,
+    instances: usize,
 }
 
 /// One thread's way into the model.
 #[derive(Debug)]
-pub(crate) struct Session<'s>(&'s mut OnnxBackend);
+pub(crate) struct Session<'s>(&'s OnnxBackend);
 
 impl Sessions {
     /// Opens the model at `path`, a folder or a file; of several versions the highest.
@@ -37,15 +39,19 @@ impl Sessions {
             threads: layout.threads,
             arena: layout.arena,
             memory_pattern: layout.arena,
+            // Threads of one run that wait for one another spinning are the quicker ones.
+            spin: layout.threads > 1,
+            denormals: Denormals::default(),
         };
         let open = |_| {
             let opened = OnnxBackend::open(runtime, &file, &options, &facts);
             opened.map(|(backend, _)| backend).map_err(|error| failed(explain(&error)))
         };
-        let all = (0..layout.instances.max(1)).map(open).collect::<Result<Vec<_>, _>>()?;
+        let instances = layout.instances.max(1);
+        let all = (0..if layout.own_sessions { instances } else { 1 }).map(open).collect::<Result<Vec<_>, _>>()?;
         let signature =
             all.first().map(|first| first.signature().clone()).ok_or_else(|| failed("no session".into()))?;
-        Ok(Self { all, signature })
+        Ok(Self { all, signature, instances })
     }
 
     pub(crate) const fn signature(&self) -> &Signature {
@@ -53,15 +59,15 @@ impl Sessions {
     }
 
     /// One for each thread.
-    pub(crate) fn each(&mut self) -> Vec<Session<'_>> {
-        self.all.iter_mut().map(Session).collect()
+    pub(crate) fn each(&self) -> impl Iterator<Item = Session<'_>> {
+        self.all.iter().cycle().take(self.instances).map(Session)
     }
 }
 
 impl Session<'_> {
     /// Runs the model once.
-    pub(crate) fn run(&mut self, inputs: &[&Tensor], outputs: &[usize]) -> Result<Vec<Tensor>, RunError> {
-        self.0.run(inputs, outputs)
+    pub(crate) fn run(&self, inputs: &[&Tensor], outputs: &[usize]) -> Result<Vec<Tensor>, RunError> {
+        self.0.run(inputs, outputs, None)
     }
 }
 

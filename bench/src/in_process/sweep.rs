@@ -40,8 +40,9 @@ pub fn sweep(
     let (arena, length) = trial;
     let mut points: Vec<(Layout, Measured)> = Vec::new();
     let mut subject = Value::Null;
-    for (instances, threads) in layouts(cpus.get()) {
-        let mut bare = BareSubject::new(runtime, path, Layout { instances, threads, batch: 1, arena }, inputs)?;
+    for (instances, threads, own_sessions) in layouts(cpus.get()) {
+        let layout = Layout { instances, threads, batch: 1, arena, own_sessions };
+        let mut bare = BareSubject::new(runtime, path, layout, inputs)?;
         subject = json!({"in_process": path.display().to_string(), "arena": arena});
         let (mut best, mut worse) = (0.0_f64, 0);
         for batch in (0..).map(|power| 1_usize << power).take_while(|rows| *rows <= MOST_ROWS) {
@@ -64,13 +65,21 @@ pub fn sweep(
     Ok(Sweep { subject, points })
 }
 
-/// Instances and the threads of each: one thread alone, all in one run, one run on each, and what lies between.
-fn layouts(cpus: usize) -> Vec<(usize, usize)> {
+/// Instances, the threads of each, and whether each has its own session: one thread alone, all in one run, one run on
+/// each, and what lies between.
+fn layouts(cpus: usize) -> Vec<(usize, usize, bool)> {
     let powers = (0..usize::BITS).map(|power| 1_usize << power).take_while(|threads| *threads < cpus);
-    let mut all: Vec<_> = powers.map(|threads| ((cpus / threads).max(1), threads)).collect();
-    all.push((1, cpus));
+    let mut all = Vec::new();
+    for threads in powers {
+        let instances = (cpus / threads).max(1);
+        all.push((instances, threads, false));
+        if instances > 1 {
+            all.push((instances, threads, true));
+        }
+    }
+    all.push((1, cpus, false));
     if cpus > 1 {
-        all.push((1, 1));
+        all.push((1, 1, false));
     }
     all.dedup();
     all
@@ -94,12 +103,13 @@ impl Sweep {
     #[must_use]
     pub fn table(&self) -> String {
         let best = self.best().map(|(layout, _)| layout);
-        let mut text = String::from("instances  threads  rows      rows/s   latency p50\n");
+        let mut text = String::from("instances  threads  sessions  rows      rows/s   latency p50\n");
         for (layout, measured) in &self.points {
             let mark = if Some(*layout) == best { "  best" } else { "" };
             let (rows, time) = (table::rate(measured.rows_per_second()), table::time(measured.quantile(0.5)));
-            let Layout { instances, threads, batch, .. } = layout;
-            let _ = writeln!(text, "{instances:>9}  {threads:>7}  {batch:>4}  {rows:>10}  {time:>12}{mark}");
+            let Layout { instances, threads, batch, own_sessions, .. } = layout;
+            let sessions = if *own_sessions { *instances } else { 1 };
+            let _ = writeln!(text, "{instances:>9}  {threads:>7}  {sessions:>8}  {batch:>4}  {rows:>10}  {time:>12}{mark}");
         }
         text
     }
@@ -125,8 +135,9 @@ mod tests {
 
     #[test]
     fn layouts_use_all_processors_but_for_one_that_uses_one() {
-        assert_eq!(layouts(1), [(1, 1)]);
-        assert_eq!(layouts(2), [(2, 1), (1, 2), (1, 1)]);
-        assert_eq!(layouts(6), [(6, 1), (3, 2), (1, 4), (1, 6), (1, 1)]);
+        assert_eq!(layouts(1), [(1, 1, false)]);
+        assert_eq!(layouts(2), [(2, 1, false), (2, 1, true), (1, 2, false), (1, 1, false)]);
+        let six = layouts(6).into_iter().filter(|(.., own)| !own).map(|(instances, threads, _)| (instances, threads));
+        assert_eq!(six.collect::<Vec<_>>(), [(6, 1), (3, 2), (1, 4), (1, 6), (1, 1)]);
     }
 }

@@ -38,20 +38,20 @@ pub(crate) struct Found {
 }
 
 /// Works until the trial is over.
-pub(crate) fn work(shared: &Shared<'_>, mut session: Session<'_>) -> Found {
+pub(crate) fn work(shared: &Shared<'_>, session: &Session<'_>) -> Found {
     let mut found = Found { measured: Measured::new(shared.trial.bound), runs: 0, rows: 0 };
     crate::clock::wake_exactly();
     if matches!(shared.trial.load, Load::Closed { .. }) {
-        shared.again_and_again(&mut session, &mut found);
+        shared.again_and_again(session, &mut found);
     } else {
-        shared.as_due(&mut session, &mut found);
+        shared.as_due(session, &mut found);
     }
     found
 }
 
 impl Shared<'_> {
     /// A closed load: the next run begins when the last one ends.
-    fn again_and_again(&self, session: &mut Session<'_>, found: &mut Found) {
+    fn again_and_again(&self, session: &Session<'_>, found: &mut Found) {
         let most = self.trial.length.requests.unwrap_or(u64::MAX);
         let mut samples = self.samples.iter().map(|sample| (sample, sample.tensors.iter().collect::<Vec<_>>())).cycle();
         let mut begun = Instant::now();
@@ -79,7 +79,7 @@ impl Shared<'_> {
     }
 
     /// Queries and open loads: all that is due, as far as it fits into one run.
-    fn as_due(&self, session: &mut Session<'_>, found: &mut Found) {
+    fn as_due(&self, session: &Session<'_>, found: &mut Found) {
         let rows = self.samples.first().map_or(1, |sample| sample.rows.max(1));
         let most = (self.batch / rows).max(1);
         let (mut jobs, mut tick) = (Vec::new(), self.line.start);
@@ -124,7 +124,7 @@ impl Shared<'_> {
         self.line.missed(found.measured.misses() - missed);
     }
 
-    fn outcome(&self, session: &mut Session<'_>, inputs: &[&Tensor]) -> Outcome {
+    fn outcome(&self, session: &Session<'_>, inputs: &[&Tensor]) -> Outcome {
         match session.run(inputs, self.outputs) {
             Ok(_) => Outcome::Right,
             Err(error) => Outcome::Lost("run failed", error.to_string()),

@@ -142,6 +142,9 @@ pub(crate) struct BenchLayout {
     /// Keep memory between runs and plan it, as ONNX Runtime does by itself.
     #[arg(long, requires = "in_process")]
     pub(crate) arena: bool,
+    /// Give each of these threads a session of its own, weights and all, instead of one for all.
+    #[arg(long, requires = "in_process")]
+    pub(crate) own_sessions: bool,
     /// Tries layouts and batches of 1, 2, 4, … 64 rows, and marks the best.
     #[arg(long, requires = "in_process", conflicts_with_all = ["instances", "rate", "scenario", "find_max"])]
     pub(crate) sweep: bool,
