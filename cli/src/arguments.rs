@@ -1,9 +1,13 @@
 //! Every command, flag and environment variable.
 
+mod bench;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use bench::{Bench, BenchFormat, BenchLoad, BenchScenario};
 
 /// Serves ONNX models on every compute target.
 #[derive(Debug, Parser)]
@@ -60,6 +64,8 @@ pub(crate) enum Command {
     Check(Check),
     /// Scores a file once, without a server.
     Score(Score),
+    /// Measures a server, ours or another, or the bare runtime under the same load.
+    Bench(Box<Bench>),
     /// Finds or fetches ONNX Runtime.
     #[command(subcommand)]
     Runtime(Runtime),

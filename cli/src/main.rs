@@ -1,6 +1,7 @@
 //! `hedef`: the command people type.
 
 mod arguments;
+mod bench;
 mod check;
 mod engine;
 mod logging;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         Command::Serve(serve) => serve::run(serve, &arguments.engine),
         Command::Check(check) => check::run(&check, &arguments.engine),
         Command::Score(score) => score::run(&score, &arguments.engine),
+        Command::Bench(bench) => bench::run(&bench, &arguments.engine),
         Command::Runtime(command) => runtime::run(command),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "hedef", &mut std::io::stdout());
@@ -43,7 +45,8 @@ fn exit_code(error: &anyhow::Error) -> ExitCode {
     let kind = error
         .downcast_ref::<hedef_core::Error>()
         .map(hedef_core::Error::kind)
-        .or_else(|| error.downcast_ref::<hedef_protocols::Error>().map(hedef_protocols::Error::kind));
+        .or_else(|| error.downcast_ref::<hedef_protocols::Error>().map(hedef_protocols::Error::kind))
+        .or_else(|| error.downcast_ref::<hedef_bench::Error>().map(hedef_bench::Error::kind));
     ExitCode::from(match kind {
         None => 1,
         Some(Kind::InvalidArgument | Kind::Unsupported) => 65,

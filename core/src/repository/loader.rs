@@ -13,7 +13,7 @@ use crate::backend::Backend;
 use crate::backend::onnx::{ModelFacts, Runtime, SessionOptions};
 use crate::cache::{GraphCache, Key};
 use crate::model::{Judged, LoadStages, Parts, Slots, Status, Tuning};
-use crate::preflight::{self, DeclaredType, Inspection, Labels, Limits};
+use crate::preflight::{self, Inspection, Limits};
 use crate::runtime::unreleased_opsets_allowed;
 use crate::settings::{Profile, Settings};
 use crate::verdict::Verdict;
@@ -50,7 +50,7 @@ impl Load for OnnxLoader {
         let growth = self.loads.begin();
         let settings = version.settings;
         let inspection = preflight::check(version.file, &self.limits()).map_err(|error| error.to_string())?;
-        let facts = facts(&inspection);
+        let facts = ModelFacts::of(&inspection);
         let options = self.options(settings, &inspection);
         let inspected = Instant::now();
         let opening = Opening { version, inspection: &inspection, options: &options, facts: &facts };
@@ -168,18 +168,6 @@ impl OnnxLoader {
         };
         settings.instances.map_or(default, usize::from).max(1)
     }
-}
-
-/// What ONNX Runtime does not tell of the model, from its file.
-fn facts(inspection: &Inspection) -> ModelFacts {
-    let texts = |labels: &Labels| match labels {
-        Labels::Int64(numbers) => numbers.iter().map(ToString::to_string).collect(),
-        Labels::Strings(texts) => texts.clone(),
-    };
-    let zipmaps = inspection.zipmaps.iter().map(|zipmap| (zipmap.output.clone(), texts(&zipmap.labels)));
-    let all = inspection.inputs.iter().chain(&inspection.outputs);
-    let unranked = all.filter(|value| !matches!(value.r#type, DeclaredType::Tensor { shape: Some(_), .. }));
-    ModelFacts { zipmap_labels: zipmaps.collect(), unranked: unranked.map(|value| value.name.clone()).collect() }
 }
 
 /// Reads the labels files that the settings name.

@@ -29,6 +29,7 @@ use self::pinned::Pinned;
 use super::{Backend, RunError, Stop};
 use crate::cache::Map;
 use crate::host::{Denormals, switch_off_telemetry};
+use crate::preflight::{DeclaredType, Inspection, Labels};
 use crate::{Device, Error, Signature, Tensor, TensorSpec, settings};
 
 /// ONNX Runtime itself, loaded. There is one in a process, for ever: releasing its environment crashes some
@@ -118,6 +119,21 @@ pub struct ModelFacts {
     pub zipmap_labels: HashMap<String, Vec<String>>,
     /// The inputs and outputs whose number of dimensions the file leaves open; ONNX Runtime tells a scalar of them.
     pub unranked: HashSet<String>,
+}
+
+impl ModelFacts {
+    /// Takes them from the model's file.
+    #[must_use]
+    pub fn of(inspection: &Inspection) -> Self {
+        let texts = |labels: &Labels| match labels {
+            Labels::Int64(numbers) => numbers.iter().map(ToString::to_string).collect(),
+            Labels::Strings(texts) => texts.clone(),
+        };
+        let zipmaps = inspection.zipmaps.iter().map(|zipmap| (zipmap.output.clone(), texts(&zipmap.labels)));
+        let all = inspection.inputs.iter().chain(&inspection.outputs);
+        let unranked = all.filter(|value| !matches!(value.r#type, DeclaredType::Tensor { shape: Some(_), .. }));
+        Self { zipmap_labels: zipmaps.collect(), unranked: unranked.map(|value| value.name.clone()).collect() }
+    }
 }
 
 /// Where a session runs, and why there.
