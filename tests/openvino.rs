@@ -69,7 +69,8 @@ fn models_in_openvino_answer_as_on_the_cpu() {
         assert_eq!(difference(&ask(&cpu), &ask(&own), [2e-2, 5e-3]), None, "{model}");
     }
     assert!(own.log().contains("device=\"openvino\""), "{}", own.log());
-    own.stop();
+    let ended = own.stop();
+    assert!(ended.status.success(), "{}: {}", ended.status, ended.log);
 }
 
 #[test]

@@ -7,7 +7,9 @@ use std::sync::Once;
 
 use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider};
 use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
+use ort::session::Session;
 
+use super::pinned::Pinned;
 use crate::settings::Cuda;
 
 /// The provider's name in ONNX Runtime.
@@ -58,9 +60,16 @@ fn folders(library: &Path) -> (Option<PathBuf>, Option<PathBuf>) {
     (find("cu13"), find("cudnn"))
 }
 
-/// The memory of this process that the device of that number reads and writes by itself.
-pub(super) fn pinned_memory(number: i32) -> ort::Result<MemoryInfo<'static>> {
-    MemoryInfo::new(AllocationDevice::CUDA_PINNED, number, AllocatorType::Device, MemoryType::CPUOutput)
+/// Pinned memory for a session on the device of that number. Without it, runs are right and a little slower.
+pub(super) fn pinned(session: &Session, number: i32) -> Option<Pinned> {
+    let memory = MemoryInfo::new(AllocationDevice::CUDA_PINNED, number, AllocatorType::Device, MemoryType::CPUOutput);
+    match memory.and_then(|memory| Pinned::new(session, memory)) {
+        Ok(pinned) => Some(pinned),
+        Err(error) => {
+            tracing::warn!("no pinned memory for inputs and outputs: {}", error.message());
+            None
+        }
+    }
 }
 
 #[cfg(test)]

@@ -169,10 +169,7 @@ impl OnnxBackend {
     ) -> Result<(Self, Placement), String> {
         let (session, placement) = session::place(runtime, path, options)?;
         let pinned = match placement.device {
-            Device::Cuda(number) => {
-                let pinned = cuda::pinned_memory(number).and_then(|memory| Pinned::new(&session, memory));
-                Some(pinned.map_err(|error| error.message().to_owned())?)
-            }
+            Device::Cuda(number) => cuda::pinned(&session, number),
             Device::Auto | Device::Cpu | Device::OpenVino => None,
         };
         Ok((Self::of(&session, pinned, options, facts)?, placement))

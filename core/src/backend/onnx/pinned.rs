@@ -50,12 +50,12 @@ impl Pinned {
         wanted: &[usize],
         options: Option<&RunOptions>,
     ) -> ort::Result<Vec<Option<DynValue>>> {
+        // Binding may begin to copy an input to the device and return: the copies live until the run is over.
+        let copies = inputs.iter().zip(values).map(|(tensor, value)| self.copy(tensor, value));
+        let copies = copies.collect::<ort::Result<Vec<_>>>()?;
         let binding = Binding::new(call)?;
-        for ((name, value), tensor) in call.inputs.iter().zip(values).zip(inputs) {
-            match self.copy(tensor, value)? {
-                Some(copy) => binding.input(name, copy.ptr())?,
-                None => binding.input(name, value.ptr())?,
-            }
+        for ((name, value), copy) in call.inputs.iter().zip(values).zip(&copies) {
+            binding.input(name, copy.as_ref().map_or_else(|| value.ptr(), AsPointer::ptr))?;
         }
         let host = MemoryInfo::default();
         for at in wanted {
