@@ -5,6 +5,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::body::{Body, Bytes};
 use hedef_core::repository::{IndexEntry, Repository};
 use hedef_core::{Model, ModelVersion, Request, Response};
 use tokio::time::timeout_at;
@@ -13,7 +14,9 @@ use crate::call::Call;
 use crate::config::Config;
 use crate::error::ApiError;
 use crate::lifecycle::Lifecycle;
+use crate::limit::{binary_body_limit, body_limit};
 use crate::metrics::Metrics;
+use crate::payload::{self, Limit};
 use crate::target::Target;
 
 /// The state behind the routes. Cheap to clone.
@@ -34,6 +37,22 @@ impl App {
         let model = self.repository.model(&target.model, target.version.as_deref())?;
         call.found(model.id());
         Ok(model)
+    }
+
+    /// Reads the body of a request to `model`, of which `json` bytes are JSON if the client says so.
+    pub(crate) async fn body(
+        &self,
+        call: &Call,
+        model: &Model,
+        request: http::Request<Body>,
+        json: Option<usize>,
+    ) -> Result<Bytes, ApiError> {
+        let (signature, limits) = (model.signature(), self.config.body_limits);
+        let bytes = match json {
+            Some(json) => binary_body_limit(signature, limits, json),
+            None => body_limit(signature, limits),
+        };
+        payload::read(self, call, request, Limit { bytes, model: Some(model.id()) }).await
     }
 
     /// Scores `request` within the time that the call has, and at most `queue_us` microseconds of it waiting for

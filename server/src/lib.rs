@@ -12,6 +12,7 @@ mod encoding;
 mod error;
 mod family;
 mod lifecycle;
+mod limit;
 mod listen;
 mod metrics;
 mod middleware;

@@ -1,23 +1,23 @@
 //! The port: accepts connections, speaks HTTP/1.1 and cleartext HTTP/2 on them, and ends them without losing a request.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use hyper::body::Incoming;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt;
 
 use crate::config::Drain;
 use crate::lifecycle::Lifecycle;
+use crate::middleware::Site;
 
 /// How long a connection may stay silent before or between requests. Longer than the 60 seconds after which
 /// common load balancers let go, so that it is they who close first.
@@ -49,15 +49,15 @@ impl Port {
 
     /// Serves until `lifecycle` drains, then finishes what is under way and returns how many connections
     /// had to be given up.
-    pub(crate) async fn serve(self, router: Router, lifecycle: &Lifecycle, drain: Drain) -> usize {
-        let connections = Connections { router, lifecycle: lifecycle.clone(), linger: drain.linger, tasks: self.tasks };
+    pub(crate) async fn serve(self, site: Site, lifecycle: &Lifecycle, drain: Drain) -> usize {
+        let connections = Connections { site, lifecycle: lifecycle.clone(), linger: drain.linger, tasks: self.tasks };
         connections.accept_until_draining(self.listener).await;
         connections.finish(drain.grace).await
     }
 }
 
 struct Connections {
-    router: Router,
+    site: Site,
     lifecycle: Lifecycle,
     linger: Duration,
     /// Owns the tasks of all connections and of all HTTP/2 streams.
@@ -103,8 +103,11 @@ impl Connections {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(error.detail = %error, "TCP_NODELAY could not be set");
         }
-        let service = self.router.clone().map_request(|request: http::Request<Incoming>| request.map(Body::new));
-        let service = TowerToHyperService::new(service);
+        let site = self.site.clone();
+        let service = service_fn(move |request: http::Request<Incoming>| {
+            let answering = site.clone().answer(request.map(Body::new));
+            async { Ok::<_, Infallible>(answering.await) }
+        });
         let executor = Executor { tasks: self.tasks.clone(), lifecycle: self.lifecycle.clone() };
         let (lifecycle, linger) = (self.lifecycle.clone(), self.linger);
         self.tasks.spawn(async move {

@@ -20,8 +20,8 @@ async fn start_with(change: impl FnOnce(&mut Settings)) -> Running {
     let house = house(change);
     let port = Port::bind(house.app.config.listen).await.unwrap();
     let (address, lifecycle) = (port.address().unwrap(), house.app.lifecycle.clone());
-    let (router, drain, watched) = (house.router(), house.app.config.drain, lifecycle.clone());
-    let serving = tokio::spawn(async move { port.serve(router, &watched, drain).await });
+    let (site, drain, watched) = (house.site(), house.app.config.drain, lifecycle.clone());
+    let serving = tokio::spawn(async move { port.serve(site, &watched, drain).await });
     Running { house, address, lifecycle, serving }
 }
 
