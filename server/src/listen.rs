@@ -1,5 +1,7 @@
 //! The port: accepts connections, speaks HTTP/1.1 and cleartext HTTP/2 on them, and ends them without losing a request.
 
+mod silence;
+
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -18,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::Drain;
 use crate::lifecycle::Lifecycle;
 use crate::middleware::Site;
+use silence::Silence;
 
 /// How long a connection may stay silent before or between requests. Longer than the 60 seconds after which
 /// common load balancers let go, so that it is they who close first.
@@ -75,7 +78,7 @@ impl Connections {
                         sleep(ACCEPT_PAUSE).await;
                     }
                 },
-                () = self.lifecycle.draining.cancelled() => break,
+                () = self.lifecycle.draining.raised() => break,
             }
         }
         if let Err(error) = self.accept_backlog(listener) {
@@ -112,15 +115,16 @@ impl Connections {
         let (lifecycle, linger) = (self.lifecycle.clone(), self.linger);
         self.tasks.spawn(async move {
             let mut builder = auto::Builder::new(executor);
-            builder.http1().timer(TokioTimer::new()).header_read_timeout(SILENCE);
+            builder.http1().timer(Silence::default()).header_read_timeout(SILENCE);
             builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(SILENCE)).adaptive_window(true);
             let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
             // A request may be on its way on an open connection: it gets `linger` to arrive.
             let draining = async {
-                lifecycle.draining.cancelled().await;
+                lifecycle.draining.raised().await;
                 sleep(linger).await;
             };
             let ended = tokio::select! {
+                biased;
                 ended = connection.as_mut() => ended,
                 () = draining => {
                     connection.as_mut().graceful_shutdown();

@@ -182,7 +182,7 @@ mod tests {
     async fn a_server_that_stops_asks_its_clients_to_leave() {
         let house = house(|_| {});
         assert_eq!(send(&house, echo("", &[])).await.header("connection"), None);
-        house.app.lifecycle.stopping.cancel();
+        house.app.lifecycle.stopping.raise();
         assert_eq!(send(&house, echo("", &[])).await.header("connection"), Some("close"));
     }
 }
