@@ -110,9 +110,13 @@ pub(crate) struct Serve {
     /// The origins whose pages may call `/score`, or `*`.
     #[arg(long, value_name = "ORIGIN", env = "AML_CORS_ORIGINS", value_delimiter = ',')]
     pub(crate) cors_origin: Vec<String>,
-    /// The most bytes in a request's body, decompressed, in MiB.
+    /// The most bytes in a request's body, decompressed, in MiB. A model whose signature is fixed takes what its
+    /// tensors need instead, and one with larger rows at least one row.
     #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..), env = "HEDEF_BODY_LIMIT_MIB")]
     pub(crate) body_limit_mib: u32,
+    /// The most that a model's signature can raise the body limit to, in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..), env = "HEDEF_BODY_LIMIT_CAP_MIB")]
+    pub(crate) body_limit_cap_mib: u32,
     /// The time a scoring request may take, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(1..), env = "HEDEF_REQUEST_TIMEOUT_MS")]
     pub(crate) request_timeout_ms: u64,

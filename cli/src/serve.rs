@@ -64,7 +64,8 @@ pub(crate) fn run(serve: Serve, engine: &Engine) -> anyhow::Result<()> {
 fn settings(serve: &Serve) -> Settings {
     Settings {
         listen: serve.listen,
-        body_limit: usize::try_from(serve.body_limit_mib).unwrap_or(usize::MAX).saturating_mul(1 << 20),
+        body_limit: mib(serve.body_limit_mib),
+        body_limit_cap: mib(serve.body_limit_cap_mib),
         request_timeout: Duration::from_millis(serve.request_timeout_ms),
         admin: match serve.admin {
             Admin::Auto => hedef_server::Admin::Auto,
@@ -115,6 +116,10 @@ impl Start {
 
 fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
+}
+
+fn mib(mebibytes: u32) -> usize {
+    usize::try_from(mebibytes).unwrap_or(usize::MAX).saturating_mul(1 << 20)
 }
 
 /// Loads what is to be there from the start, says so, and follows the roots if told to.

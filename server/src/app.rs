@@ -5,6 +5,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::{Body, Bytes};
 use hedef_core::repository::{IndexEntry, Repository};
 use hedef_core::{Model, ModelVersion, Request, Response};
 use tokio::time::timeout_at;
@@ -13,7 +14,9 @@ use crate::call::Call;
 use crate::config::Config;
 use crate::error::ApiError;
 use crate::lifecycle::Lifecycle;
+use crate::limit::{binary_body_limit, body_limit};
 use crate::metrics::Metrics;
+use crate::payload::{self, Limit};
 use crate::target::Target;
 
 /// Decoding more bytes than this takes longer than asking whether there is hope for the request.
@@ -34,6 +37,7 @@ pub(crate) struct Parts {
 impl App {
     /// Looks up the model of a scoring request and notes it for the log and the metrics.
     pub(crate) fn model(&self, call: &Call, target: &Target) -> Result<Arc<Model>, ApiError> {
+        call.checked()?;
         let model = self.repository.model(&target.model, target.version.as_deref())?;
         call.found(model.id());
         Ok(model)
@@ -43,6 +47,22 @@ impl App {
     pub(crate) fn admits(&self, call: &Call, model: &Model, bytes: usize) -> Result<(), ApiError> {
         // Small ones are decoded before the question is answered.
         if bytes < WORTH_ASKING { Ok(()) } else { Ok(model.admits(Some(call.deadline()))?) }
+    }
+
+    /// Reads the body of a request to `model`, of which `json` bytes are JSON if the client says so.
+    pub(crate) async fn body(
+        &self,
+        call: &Call,
+        model: &Model,
+        request: http::Request<Body>,
+        json: Option<usize>,
+    ) -> Result<Bytes, ApiError> {
+        let (signature, limits) = (model.signature(), self.config.body_limits);
+        let bytes = match json {
+            Some(json) => binary_body_limit(signature, limits, json),
+            None => body_limit(signature, limits),
+        };
+        payload::read(self, call, request, Limit { bytes, model: Some(model.id()) }).await
     }
 
     /// Scores `request` within the time that the call has, of which the request itself may ask for less:

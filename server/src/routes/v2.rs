@@ -1,8 +1,7 @@
 //! Open Inference Protocol v2: the server, its models, and inference.
 
 use axum::Router;
-use axum::extract::State;
-use axum::middleware::from_fn_with_state;
+use axum::extract::{Request, State};
 use axum::routing::{get, post};
 use hedef_protocols::v2;
 
@@ -11,8 +10,7 @@ use crate::body::{Inferred, Json, size, work};
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::metrics::Protocol;
-use crate::middleware::scoring;
-use crate::payload::{JsonLength, Payload};
+use crate::payload::json_length;
 use crate::target::Target;
 
 /// The extensions that work here, under the names that Triton gave them.
@@ -20,13 +18,12 @@ const EXTENSIONS: [&str; 5] =
     ["classification", "model_repository", "model_configuration", "binary_tensor_data", "statistics"];
 
 /// Everything below `/v2` that is about the server or one model, but for its configuration and statistics.
-pub(crate) fn routes(app: &App) -> Router<App> {
-    let scoring = || from_fn_with_state((app.clone(), Protocol::V2), scoring);
+pub(crate) fn routes() -> Router<App> {
     let model = |path: &str| {
         Router::new()
             .route(path, get(metadata))
             .route(&format!("{path}/ready"), get(ready))
-            .route(&format!("{path}/infer"), post(infer).route_layer(scoring()))
+            .route(&format!("{path}/infer"), post(infer))
     };
     Router::new()
         .route("/v2", get(server))
@@ -58,12 +55,14 @@ async fn ready(State(app): State<App>, target: Target) -> Result<Json, ApiError>
 
 async fn infer(
     State(app): State<App>,
-    target: Target,
     call: Call,
-    JsonLength(json_length): JsonLength,
-    Payload(body): Payload,
+    target: Result<Target, ApiError>,
+    request: Request,
 ) -> Result<Inferred, ApiError> {
-    let model = app.model(&call, &target)?;
+    call.scores(Protocol::V2);
+    let model = app.model(&call, &target?)?;
+    let json_length = json_length(request.headers())?;
+    let body = app.body(&call, &model, request, json_length).await?;
     app.admits(&call, &model, body.len())?;
     let decoded = work(body.len(), || v2::decode(&body, json_length, model.signature()))?;
     let response = app.infer(&call, &model, decoded.request, decoded.timeout_us).await?;
