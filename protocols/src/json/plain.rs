@@ -70,7 +70,8 @@ impl Decimal {
     fn read(bytes: &[u8]) -> Option<Self> {
         let sign = usize::from(bytes.first() == Some(&b'-'));
         let (mut mantissa, mut end) = whole(bytes, sign)?;
-        let mut digits = if mantissa == 0 { 0 } else { end - sign };
+        // A 0 before the point is no digit that counts. (Too many digits can make a mantissa of 0 as well.)
+        let mut digits = if bytes.get(sign) == Some(&b'0') { 0 } else { end - sign };
         let mut exponent = 0;
         if bytes.get(end) == Some(&b'.') {
             let point = end + 1;
@@ -211,6 +212,7 @@ mod tests {
         assert_eq!(single(b"1.000000059604644776"), None);
         assert_eq!(single(b"1.0000001192092896"), Some((1.000_000_1, 18)));
         assert_eq!(single(b"16777217"), None);
+        assert_eq!(single(b"184467440737095516160"), None, "ten times 2^64");
         assert_eq!(single(b"9999999999999999999e22"), None, "beyond FP32");
     }
 
