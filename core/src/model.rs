@@ -15,7 +15,7 @@ use crate::scheduler::queue::{Job, Queue, Refusal};
 use crate::scheduler::tuner::Tuner;
 use crate::scheduler::{Doubt, Shared};
 pub use crate::scheduler::{Judged, Later, Learned, Trial, Tuning};
-use crate::statistics::Statistics;
+use crate::statistics::{Statistics, now_ns};
 use crate::{Error, ModelId, Request, Response, Signature};
 
 /// How a model was loaded and how it runs, for people.
@@ -82,6 +82,7 @@ pub struct Model {
     status: Status,
     threads: Vec<JoinHandle<()>>,
     trials: Option<JoinHandle<()>>,
+    loaded_ns: u64,
     retired: Arc<Retired>,
 }
 
@@ -128,6 +129,7 @@ impl Model {
             status: parts.status,
             threads: Vec::new(),
             trials: None,
+            loaded_ns: now_ns(),
             retired: Arc::clone(retired),
         };
         let failed =
@@ -163,6 +165,11 @@ impl Model {
     #[must_use]
     pub fn statistics(&self) -> &Statistics {
         &self.shared.statistics
+    }
+
+    /// When it last answered somebody, or was loaded, in nanoseconds since 1970.
+    pub(crate) fn last_used_ns(&self) -> u64 {
+        self.statistics().snapshot().last_inference_ns.max(self.loaded_ns)
     }
 
     /// What its runs have taught about batches, for rows of each size.

@@ -49,7 +49,7 @@ async fn score(
     ScoreModel(target): ScoreModel,
     Payload(body): Payload,
 ) -> Result<Json, ApiError> {
-    let model = app.model(&call, &target)?;
+    let model = app.model(&call, &target).await?;
     let request = work(body.len(), || azure::decode(&body, model.signature()))?;
     let response = app.infer(&call, &model, request, None).await?;
     Ok(Json(work(size(&response), || azure::encode(&response, model.signature()))))
@@ -61,7 +61,7 @@ async fn score_query(
     ScoreModel(target): ScoreModel,
     RawQuery(query): RawQuery,
 ) -> Result<Json, ApiError> {
-    let model = app.model(&call, &target)?;
+    let model = app.model(&call, &target).await?;
     let request = azure::decode_query(&query.unwrap_or_default(), model.signature())?;
     let response = app.infer(&call, &model, request, None).await?;
     Ok(Json(work(size(&response), || azure::encode(&response, model.signature()))))
@@ -69,10 +69,11 @@ async fn score_query(
 
 async fn swagger(
     State(app): State<App>,
+    call: Call,
     DocumentVersion(version): DocumentVersion,
     ScoreModel(target): ScoreModel,
 ) -> Result<Json, ApiError> {
-    let model = app.repository.model(&target.model, None)?;
+    let model = app.loaded(&call, &target).await?;
     let azure = &app.config.azure;
     let service = openapi::Service {
         name: &azure.service_name,

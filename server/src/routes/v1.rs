@@ -48,8 +48,8 @@ fn told(entry: &IndexEntry) -> Option<v1::VersionStatus<'_>> {
     Some(v1::VersionStatus { version: entry.version?, state, reason: &entry.reason })
 }
 
-async fn metadata(State(app): State<App>, target: Target) -> Result<Json, ApiError> {
-    let model = app.repository.model(&target.model, target.version.as_deref())?;
+async fn metadata(State(app): State<App>, target: Target, call: Call) -> Result<Json, ApiError> {
+    let model = app.loaded(&call, &target).await?;
     Ok(Json(v1::metadata(model.id(), model.signature())))
 }
 
@@ -59,7 +59,7 @@ async fn predict(
     call: Call,
     Payload(body): Payload,
 ) -> Result<Json, ApiError> {
-    let model = app.model(&call, &target)?;
+    let model = app.model(&call, &target).await?;
     let (request, form) = work(body.len(), || v1::decode(&body, model.signature()))?;
     let response = app.infer(&call, &model, request, None).await?;
     Ok(Json(work(size(&response), || v1::encode(&response, form))))

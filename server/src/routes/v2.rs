@@ -4,6 +4,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
+use hedef_core::Error;
 use hedef_protocols::v2;
 
 use crate::app::App;
@@ -45,15 +46,18 @@ async fn models(State(app): State<App>) -> Json {
     Json(v2::models(&names.iter().map(String::as_str).collect::<Vec<_>>()))
 }
 
-async fn metadata(State(app): State<App>, target: Target) -> Result<Json, ApiError> {
-    let model = app.repository.model(&target.model, target.version.as_deref())?;
+async fn metadata(State(app): State<App>, target: Target, call: Call) -> Result<Json, ApiError> {
+    let model = app.loaded(&call, &target).await?;
     let versions = app.repository.versions(&target.model)?;
     Ok(Json(v2::metadata(model.id().name.as_str(), &versions, model.signature())))
 }
 
 async fn ready(State(app): State<App>, target: Target) -> Result<Json, ApiError> {
-    let model = app.repository.model(&target.model, target.version.as_deref())?;
-    Ok(Json(v2::model_ready(model.id().name.as_str(), true)))
+    match app.repository.model(&target.model, target.version.as_deref()) {
+        // It made room for others, and comes back when it is asked.
+        Ok(_) | Err(Error::Evicted { .. }) => Ok(Json(v2::model_ready(&target.model, true))),
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn infer(
@@ -63,7 +67,7 @@ async fn infer(
     JsonLength(json_length): JsonLength,
     Payload(body): Payload,
 ) -> Result<Inferred, ApiError> {
-    let model = app.model(&call, &target)?;
+    let model = app.model(&call, &target).await?;
     let decoded = work(body.len(), || v2::decode(&body, json_length, model.signature()))?;
     let response = app.infer(&call, &model, decoded.request, decoded.timeout_us).await?;
     let encoded = work(size(&response), || v2::encode(&response, model.signature(), &decoded.reply));
