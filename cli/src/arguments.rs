@@ -101,6 +101,12 @@ pub(crate) struct Serve {
     /// Whether models can be loaded and unloaded over HTTP; `auto`: only when listening on this machine alone.
     #[arg(long, value_enum, default_value = "auto", env = "HEDEF_ADMIN")]
     pub(crate) admin: Admin,
+    /// The memory that loaded models may take, in MiB. Default: no limit.
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..), env = "HEDEF_MEMORY_BUDGET_MIB")]
+    pub(crate) memory_budget: Option<u32>,
+    /// What happens to a model that does not fit into the memory budget.
+    #[arg(long, value_enum, default_value = "evict", env = "HEDEF_OVER_BUDGET")]
+    pub(crate) over_budget: OverBudget,
     /// The model behind `/score`. Default: the only one there is.
     #[arg(long, value_name = "NAME", env = "HEDEF_SCORE_MODEL")]
     pub(crate) score_model: Option<String>,
@@ -135,6 +141,15 @@ pub(crate) enum ModelControl {
     All,
     /// Those of `--load-model`; others when they are asked for over HTTP.
     Explicit,
+}
+
+/// What happens to a model that does not fit into the memory budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OverBudget {
+    /// Those not asked for the longest time make room, and are loaded again when they are asked.
+    Evict,
+    /// It is not loaded.
+    Refuse,
 }
 
 /// Whether models can be loaded and unloaded over HTTP.

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use hedef_core::Model;
 use hedef_core::metrics::Metrics;
-use hedef_core::repository::{Overrides, QuotaWatcher, Repository, View, Watcher};
+use hedef_core::repository::{self, Budget, Overrides, QuotaWatcher, Repository, View, Watcher};
 use hedef_server::{AzureSettings, Config, Drain, Server, Settings};
 use prometheus::Registry;
 
-use crate::arguments::{Admin, Engine, ModelControl, Serve};
+use crate::arguments::{Admin, Engine, ModelControl, OverBudget, Serve};
 use crate::engine::{Started, loader};
 use crate::logging::print;
 
@@ -31,7 +31,8 @@ pub(crate) fn run(serve: Serve, engine: &Engine) -> anyhow::Result<()> {
     let metrics = Metrics::new(&registry).context("metrics")?;
     let (loader, engine) = loader(engine, false)?;
     let slots = Arc::clone(&loader.slots);
-    let repository = Arc::new(Repository::new(serve.roots.clone(), Box::new(loader), metrics));
+    let repository = Repository::new(serve.roots.clone(), Box::new(loader), metrics).with_budget(budget(&serve));
+    let repository = Arc::new(repository);
     let quota = QuotaWatcher::start(Arc::clone(&repository), slots, "/".into(), QUOTA_INTERVAL);
     let quota = quota.context("cannot follow the processors' quota")?;
     let network = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("hedef-network").build()?;
@@ -59,6 +60,14 @@ pub(crate) fn run(serve: Serve, engine: &Engine) -> anyhow::Result<()> {
     anyhow::ensure!(stopped.abandoned == 0 && drained, "stopped with requests unanswered: the grace period was over");
     tracing::info!("stopped: everything accepted was answered");
     Ok(())
+}
+
+fn budget(serve: &Serve) -> Option<Budget> {
+    let over = match serve.over_budget {
+        OverBudget::Evict => repository::OverBudget::Evict,
+        OverBudget::Refuse => repository::OverBudget::Refuse,
+    };
+    serve.memory_budget.map(|mib| Budget { bytes: u64::from(mib) << 20, over })
 }
 
 fn settings(serve: &Serve) -> Settings {

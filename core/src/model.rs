@@ -13,7 +13,7 @@ pub use crate::scheduler::Slots;
 use crate::scheduler::{Doubt, Queue, Refusal, Share, Shared, Tuner};
 pub use crate::scheduler::{Judged, Later, Learned, Report, Trial, Tuning};
 use crate::settings::Profile;
-use crate::statistics::Statistics;
+use crate::statistics::{Statistics, now_ns};
 use crate::{Error, ModelId, Request, Response, Signature};
 
 /// How a model was loaded and how it runs, for people.
@@ -86,6 +86,7 @@ pub struct Model {
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Tries a model out that serves already.
     trials: Option<JoinHandle<()>>,
+    loaded_ns: u64,
     retired: Arc<Retired>,
 }
 
@@ -141,7 +142,8 @@ impl Model {
         let later = parts.later.take();
         let shared = Arc::new(parts.share(later.as_ref(), metrics));
         let threads = Mutex::default();
-        let mut model = Self { shared, status, elastic, threads, trials: None, retired: Arc::clone(retired) };
+        let (loaded_ns, retired) = (now_ns(), Arc::clone(retired));
+        let mut model = Self { shared, status, elastic, threads, trials: None, loaded_ns, retired };
         model.grow(model.status.instances.max(1))?;
         if let Some(later) = later {
             model.shared.doubt.leave_open();
@@ -197,6 +199,11 @@ impl Model {
     #[must_use]
     pub fn statistics(&self) -> &Statistics {
         &self.shared.statistics
+    }
+
+    /// When it last answered somebody, or was loaded, in nanoseconds since 1970.
+    pub(crate) fn last_used_ns(&self) -> u64 {
+        self.statistics().snapshot().last_inference_ns.max(self.loaded_ns)
     }
 
     /// How it runs now.

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::warm_up::{Guess, Outcome};
 
+/// The trials of a model are some fifteen runs. Where one takes longer than this, the model does not wait for them.
+pub(crate) const SHORT: Duration = Duration::from_millis(2);
+
 /// What trial runs said of a model. It holds for the model's graph on this kind of processor, whatever its settings.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -43,6 +46,11 @@ impl Verdict {
     /// The inputs that ran.
     pub(crate) fn guess(&self) -> Guess {
         self.guess
+    }
+
+    /// Whether a run is so slow that even one would hold up the start.
+    pub(crate) fn is_of_slow_runs(&self) -> bool {
+        self.trials.first().is_some_and(|(_, nanoseconds)| Duration::from_nanos(*nanoseconds) > SHORT)
     }
 
     /// What the warm-up found.

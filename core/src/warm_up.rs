@@ -51,6 +51,13 @@ pub(crate) struct First {
     pub(crate) took: Duration,
 }
 
+impl First {
+    /// What the same graph showed in an earlier process.
+    pub(crate) fn earlier(guess: Guess) -> Self {
+        Self { complaint: None, guess: Some(guess), given: false, took: Duration::ZERO }
+    }
+}
+
 /// Runs the model once, on the inputs given in its settings or on generated ones.
 ///
 /// Inputs that the settings give must work. Generated ones may fail: the model may want values that nobody can guess.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use hedef_core::repository::{IndexEntry, Repository};
-use hedef_core::{Model, ModelVersion, Request, Response};
+use hedef_core::{Error, Model, ModelVersion, Request, Response};
 use tokio::time::timeout_at;
 
 use crate::call::Call;
@@ -36,9 +36,9 @@ pub(crate) struct Parts {
 
 impl App {
     /// Looks up the model of a scoring request and notes it for the log and the metrics.
-    pub(crate) fn model(&self, call: &Call, target: &Target) -> Result<Arc<Model>, ApiError> {
+    pub(crate) async fn model(&self, call: &Call, target: &Target) -> Result<Arc<Model>, ApiError> {
         call.checked()?;
-        let model = self.repository.model(&target.model, target.version.as_deref())?;
+        let model = self.loaded(call, target).await?;
         call.found(model.id());
         Ok(model)
     }
@@ -63,6 +63,18 @@ impl App {
             None => body_limit(signature, limits),
         };
         payload::read(self, call, request, Limit { bytes, model: Some(model.id()) }).await
+    }
+
+    /// Looks up a model, and waits for its load if it made room for others; the load goes on if the call's time is up.
+    pub(crate) async fn loaded(&self, call: &Call, target: &Target) -> Result<Arc<Model>, ApiError> {
+        let version = target.version.as_deref();
+        match self.repository.model(&target.model, version) {
+            Err(Error::Evicted { .. }) => {
+                let awake = timeout_at(call.deadline().into(), self.repository.awake(&target.model, version)).await;
+                Ok(awake.map_err(|_| ApiError::Timeout(call.allowed().as_millis()))??)
+            }
+            found => Ok(found?),
+        }
     }
 
     /// Scores `request` within the time that the call has, of which the request itself may ask for less:

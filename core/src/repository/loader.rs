@@ -17,6 +17,7 @@ use crate::preflight::{self, Inspection, Limits};
 use crate::runtime::unreleased_opsets_allowed;
 use crate::settings::{Profile, Settings};
 use crate::verdict::Verdict;
+use crate::warm_up::First;
 use crate::{Device, Signature, warm_up};
 
 const DEFAULT_QUEUE_CAPACITY: usize = 1024;
@@ -58,7 +59,13 @@ impl Load for OnnxLoader {
             self.open(&opening).map_err(|error| preflight::explain(&error))?;
         let mapped = backend.mapped_bytes();
         let opened = Instant::now();
-        let first = warm_up::first(&backend, &settings.warm_up, verdict.as_ref().map(Verdict::guess))?;
+        let first = match &verdict {
+            // A graph that has run on this ONNX Runtime and this kind of processor will run again.
+            Some(verdict) if verdict.is_of_slow_runs() && settings.warm_up.is_empty() => {
+                First::earlier(verdict.guess())
+            }
+            known => warm_up::first(&backend, &settings.warm_up, known.as_ref().map(Verdict::guess))?,
+        };
         if let Some(complaint) = &first.complaint {
             let complaint = preflight::explain(complaint);
             tracing::warn!(model = %version.id, complaint, "the model does not run on generated inputs; give some in model.toml under [warm_up]");
@@ -124,6 +131,11 @@ impl Load for OnnxLoader {
             slots: Arc::clone(&self.slots),
             later,
         })
+    }
+
+    fn estimate(&self, version: &Version<'_>) -> u64 {
+        // What is wrong with a model is told when it is loaded.
+        preflight::inspect(version.file).map_or(0, |inspection| inspection.weight_bytes)
     }
 }
 

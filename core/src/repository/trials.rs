@@ -9,13 +9,10 @@ use crate::backend::Backend;
 use crate::cache::{GraphCache, Key};
 use crate::model::{Judged, Later, Trial};
 use crate::settings::Settings;
-use crate::verdict::Verdict;
+use crate::verdict::{SHORT, Verdict};
 use crate::warm_up::{self, First};
 
 const DEFAULT_MAX_ROWS: usize = 64;
-
-/// The trials are some fifteen runs. Where one takes longer than this, the model does not wait for them.
-const SHORT: Duration = Duration::from_millis(2);
 
 /// Trial runs: the elements of a row, and rows and time of each.
 type Timed = (usize, Vec<(usize, Duration)>);

@@ -109,7 +109,7 @@ impl Decimal {
 #[cold]
 fn zeros(bytes: &[u8], point: usize) -> usize {
     let zero = |byte: &&u8| **byte == b'0';
-    if point >= 2 && bytes.get(..point).is_some_and(|whole| whole.ends_with(b"0.") && whole.len() <= 3) {
+    if matches!(bytes.get(..point), Some(b"0." | b"-0.")) {
         bytes.iter().skip(point).take_while(zero).count()
     } else {
         0

@@ -45,7 +45,7 @@ async fn score(
 ) -> Result<Json, ApiError> {
     call.scores(Protocol::Azure);
     let ScoreModel(target) = target?;
-    let model = app.model(&call, &target)?;
+    let model = app.model(&call, &target).await?;
     let body = app.body(&call, &model, request, None).await?;
     let request = work(body.len(), || azure::decode(&body, model.signature()))?;
     let response = app.infer(&call, &model, request, None).await?;
@@ -60,7 +60,7 @@ async fn score_query(
 ) -> Result<Json, ApiError> {
     call.scores(Protocol::Azure);
     let ScoreModel(target) = target?;
-    let model = app.model(&call, &target)?;
+    let model = app.model(&call, &target).await?;
     let request = azure::decode_query(&query.unwrap_or_default(), model.signature())?;
     let response = app.infer(&call, &model, request, None).await?;
     Ok(Json(work(size(&response), || azure::encode(&response, model.signature()))))
@@ -68,10 +68,11 @@ async fn score_query(
 
 async fn swagger(
     State(app): State<App>,
+    call: Call,
     DocumentVersion(version): DocumentVersion,
     ScoreModel(target): ScoreModel,
 ) -> Result<Json, ApiError> {
-    let model = app.repository.model(&target.model, None)?;
+    let model = app.loaded(&call, &target).await?;
     let azure = &app.config.azure;
     let service = openapi::Service {
         name: &azure.service_name,

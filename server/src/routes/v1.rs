@@ -44,8 +44,8 @@ fn told(entry: &IndexEntry) -> Option<v1::VersionStatus<'_>> {
     Some(v1::VersionStatus { version: entry.version?, state, reason: &entry.reason })
 }
 
-async fn metadata(State(app): State<App>, target: Target) -> Result<Json, ApiError> {
-    let model = app.repository.model(&target.model, target.version.as_deref())?;
+async fn metadata(State(app): State<App>, target: Target, call: Call) -> Result<Json, ApiError> {
+    let model = app.loaded(&call, &target).await?;
     Ok(Json(v1::metadata(model.id(), model.signature())))
 }
 
@@ -57,7 +57,7 @@ async fn predict(
 ) -> Result<Json, ApiError> {
     call.scores(Protocol::V1);
     let Predict(target) = target?;
-    let model = app.model(&call, &target)?;
+    let model = app.model(&call, &target).await?;
     let body = app.body(&call, &model, request, None).await?;
     let (request, form) = work(body.len(), || v1::decode(&body, model.signature()))?;
     let response = app.infer(&call, &model, request, None).await?;

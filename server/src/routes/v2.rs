@@ -3,6 +3,7 @@
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::routing::{get, post};
+use hedef_core::Error;
 use hedef_protocols::v2;
 
 use crate::app::App;
@@ -42,15 +43,18 @@ async fn models(State(app): State<App>) -> Json {
     Json(v2::models(&names.iter().map(String::as_str).collect::<Vec<_>>()))
 }
 
-async fn metadata(State(app): State<App>, target: Target) -> Result<Json, ApiError> {
-    let model = app.repository.model(&target.model, target.version.as_deref())?;
+async fn metadata(State(app): State<App>, target: Target, call: Call) -> Result<Json, ApiError> {
+    let model = app.loaded(&call, &target).await?;
     let versions = app.repository.versions(&target.model)?;
     Ok(Json(v2::metadata(model.id().name.as_str(), &versions, model.signature())))
 }
 
 async fn ready(State(app): State<App>, target: Target) -> Result<Json, ApiError> {
-    let model = app.repository.model(&target.model, target.version.as_deref())?;
-    Ok(Json(v2::model_ready(model.id().name.as_str(), true)))
+    match app.repository.model(&target.model, target.version.as_deref()) {
+        // It made room for others, and comes back when it is asked.
+        Ok(_) | Err(Error::Evicted { .. }) => Ok(Json(v2::model_ready(&target.model, true))),
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn infer(
@@ -60,7 +64,7 @@ async fn infer(
     request: Request,
 ) -> Result<Inferred, ApiError> {
     call.scores(Protocol::V2);
-    let model = app.model(&call, &target?)?;
+    let model = app.model(&call, &target?).await?;
     let json_length = json_length(request.headers())?;
     let body = app.body(&call, &model, request, json_length).await?;
     app.admits(&call, &model, body.len())?;
