@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::ops::Deref;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use hedef_core::repository::{IndexEntry, Repository};
 use hedef_core::{Model, ModelVersion, Request, Response};
-use tokio::time::timeout_at;
 
 use crate::call::Call;
 use crate::config::Config;
@@ -40,19 +40,19 @@ impl App {
     }
 
     /// Reads the body of a request to `model`, of which `json` bytes are JSON if the client says so.
-    pub(crate) async fn body(
-        &self,
-        call: &Call,
-        model: &Model,
+    pub(crate) fn body<'a>(
+        &'a self,
+        call: &'a Call,
+        model: &'a Model,
         request: http::Request<Body>,
         json: Option<usize>,
-    ) -> Result<Bytes, ApiError> {
+    ) -> impl Future<Output = Result<Bytes, ApiError>> + Send + use<'a> {
         let (signature, limits) = (model.signature(), self.config.body_limits);
         let bytes = match json {
             Some(json) => binary_body_limit(signature, limits, json),
             None => body_limit(signature, limits),
         };
-        payload::read(self, call, request, Limit { bytes, model: Some(model.id()) }).await
+        payload::read(self, call, request, Limit { bytes, model: Some(model.id()) })
     }
 
     /// Scores `request` within the time that the call has, and at most `queue_us` microseconds of it waiting for
@@ -67,8 +67,8 @@ impl App {
         let due = call.deadline();
         let queue_limit = queue_us.filter(|limit| *limit > 0).map(Duration::from_micros);
         let begun = queue_limit.and_then(|limit| Instant::now().checked_add(limit)).map_or(due, |at| at.min(due));
-        let answer = timeout_at(due.into(), model.infer(request.with_deadline(Some(begun)))).await;
-        Ok(answer.map_err(|_| ApiError::Timeout(call.allowed().as_millis()))??)
+        let answer = call.in_time(pin!(model.infer(request.with_deadline(Some(begun))))).await;
+        Ok(answer.ok_or_else(|| ApiError::Timeout(call.allowed().as_millis()))??)
     }
 
     /// The names of all models that can score, each once.
