@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::Deref;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,19 +51,19 @@ impl App {
     }
 
     /// Reads the body of a request to `model`, of which `json` bytes are JSON if the client says so.
-    pub(crate) async fn body(
-        &self,
-        call: &Call,
-        model: &Model,
+    pub(crate) fn body<'a>(
+        &'a self,
+        call: &'a Call,
+        model: &'a Model,
         request: http::Request<Body>,
         json: Option<usize>,
-    ) -> Result<Bytes, ApiError> {
+    ) -> impl Future<Output = Result<Bytes, ApiError>> + Send + use<'a> {
         let (signature, limits) = (model.signature(), self.config.body_limits);
         let bytes = match json {
             Some(json) => binary_body_limit(signature, limits, json),
             None => body_limit(signature, limits),
         };
-        payload::read(self, call, request, Limit { bytes, model: Some(model.id()) }).await
+        payload::read(self, call, request, Limit { bytes, model: Some(model.id()) })
     }
 
     /// Looks up a model, and waits for its load if it made room for others; the load goes on if the call's time is up.
@@ -90,8 +91,8 @@ impl App {
             call.shorten(Duration::from_micros(limit));
         }
         let due = call.deadline();
-        let answer = timeout_at(due.into(), model.infer(request.with_deadline(Some(due)))).await;
-        Ok(answer.map_err(|_| ApiError::Timeout(call.allowed().as_millis()))??)
+        let answer = call.in_time(pin!(model.infer(request.with_deadline(Some(due))))).await;
+        Ok(answer.ok_or_else(|| ApiError::Timeout(call.allowed().as_millis()))??)
     }
 
     /// The names of all models that can score, each once.

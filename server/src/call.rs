@@ -1,7 +1,10 @@
 //! What is known of one HTTP request while it is answered.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -9,6 +12,7 @@ use axum::extract::FromRequestParts;
 use hedef_core::ModelId;
 use http::request::Parts;
 use http::{Extensions, HeaderValue};
+use tokio::time::timeout_at;
 
 use crate::error::ApiError;
 use crate::metrics::Protocol;
@@ -83,6 +87,15 @@ impl Call {
     /// When the answer is due.
     pub(crate) fn deadline(&self) -> Instant {
         self.0.received + self.allowed()
+    }
+
+    /// Waits for `work` until the answer is due; `None` when it is not done by then.
+    pub(crate) async fn in_time<T>(&self, mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+        // Most work is done when it is first looked at: no timer is made for it.
+        if let Poll::Ready(done) = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {
+            return Some(done);
+        }
+        Box::pin(timeout_at(self.deadline().into(), work)).await.ok()
     }
 
     /// Notes that the request is for scoring, so that it is observed whatever becomes of it.

@@ -68,7 +68,9 @@ impl Site {
         };
         let mut last = http1 && app.lifecycle.is_stopping();
         if http1 && let Some(body) = call.unread() {
-            last |= waits || !drain::read_on(body, app.config.body_limits.usual, call.deadline()).await;
+            // In a box, as it is seldom there and every request's future would hold its place.
+            let reading = Box::pin(drain::read_on(body, app.config.body_limits.usual, call.deadline()));
+            last |= waits || !reading.await;
         }
         if last {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

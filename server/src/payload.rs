@@ -1,5 +1,7 @@
 //! The body of a request: read whole, unpacked, and never larger than allowed.
 
+use std::pin::pin;
+
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use bytes::{Bytes, BytesMut};
@@ -10,7 +12,6 @@ use http::{HeaderMap, HeaderName, request};
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use tokio::task::spawn_blocking;
-use tokio::time::timeout_at;
 
 use crate::app::App;
 use crate::call::Call;
@@ -52,15 +53,23 @@ impl Limit<'_> {
 }
 
 /// Reads the body of `request` whole and unpacks it.
-pub(crate) async fn read(app: &App, call: &Call, request: Request, limit: Limit<'_>) -> Result<Bytes, ApiError> {
+pub(crate) fn read<'a>(
+    app: &'a App,
+    call: &'a Call,
+    request: Request,
+    limit: Limit<'a>,
+) -> impl Future<Output = Result<Bytes, ApiError>> + Send + use<'a> {
+    // The head is done with before there is a future, which is smaller without it.
     let (parts, body) = request.into_parts();
-    let coding = announced(&parts, &body, limit)?;
-    let reading = timeout_at(call.deadline().into(), whole(body, limit));
-    let bytes = reading.await.map_err(|_| ApiError::BodyTimeout)??;
-    app.metrics.request_bytes.inc_by(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-    match coding {
-        Some(coding) => unpack(coding, bytes, limit).await,
-        None => Ok(bytes),
+    let announced = announced(&parts, &body, limit);
+    async move {
+        let coding = announced?;
+        let bytes = call.in_time(pin!(whole(body, limit))).await.ok_or(ApiError::BodyTimeout)??;
+        app.metrics.request_bytes.inc_by(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        match coding {
+            Some(coding) => Box::pin(unpack(coding, bytes, limit)).await,
+            None => Ok(bytes),
+        }
     }
 }
 

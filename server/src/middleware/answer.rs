@@ -27,7 +27,7 @@ pub(super) async fn compress(mut response: Response, wanted: Option<Coding>) -> 
     }
     response.headers_mut().append(VARY, HeaderValue::from(ACCEPT_ENCODING));
     match wanted {
-        Some(coding) => pack(coding, response).await.unwrap_or_else(IntoResponse::into_response),
+        Some(coding) => Box::pin(pack(coding, response)).await.unwrap_or_else(IntoResponse::into_response),
         None => response,
     }
 }

@@ -7,7 +7,7 @@ use hedef_core::Error;
 use hedef_protocols::v2;
 
 use crate::app::App;
-use crate::body::{Inferred, Json, size, work};
+use crate::body::{Inferred, Json, in_binary, size, work};
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::metrics::Protocol;
@@ -68,9 +68,12 @@ async fn infer(
     let json_length = json_length(request.headers())?;
     let body = app.body(&call, &model, request, json_length).await?;
     app.admits(&call, &model, body.len())?;
-    let decoded = work(body.len(), || v2::decode(&body, json_length, model.signature()))?;
+    let weight = json_length.map_or(body.len(), |json| json.saturating_add(in_binary(body.len())));
+    let decoded = work(weight, || v2::decode(&body, json_length, model.signature()))?;
     let response = app.infer(&call, &model, decoded.request, decoded.timeout_us).await?;
-    let encoded = work(size(&response), || v2::encode(&response, model.signature(), &decoded.reply));
+    let size = size(&response);
+    let weight = if decoded.reply.binary { in_binary(size) } else { size };
+    let encoded = work(weight, || v2::encode(&response, model.signature(), &decoded.reply));
     Ok(Inferred(encoded?))
 }
 
@@ -146,7 +149,12 @@ mod tests {
             (post("/v2/models/failing/infer"), good.clone(), 500, "the server failed on this request"),
             (post(INFER), "{".into(), 400, "JSON"),
             (post(INFER), request([1, 3], &[1.0, 2.0, 3.0]), 400, "input `x`: expected FP32 [-1,2], got FP32 [1,3]"),
-            (post(INFER), large, 413, "at most 1000 bytes"),
+            (
+                post(INFER),
+                large,
+                413,
+                "for model `double/3`: at most 1000 bytes are allowed, counted after decompression, and it has 1001",
+            ),
             (post(INFER).header("content-type", "text/csv"), good.clone(), 415, "`text/csv`"),
             (post(INFER).header("content-encoding", "br"), good.clone(), 415, "`br`"),
             (post(INFER).header("content-encoding", "gzip"), good.clone(), 400, "Gzip"),
