@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use super::{Load, Version};
 use crate::backend::Backend;
 use crate::backend::onnx::{ModelFacts, OnnxBackend, Placement, Runtime, SessionOptions};
-use crate::model::{Parts, Slots, Status, Tuning};
+use crate::model::{Padding, Parts, Slots, Status, Tuning};
+use crate::padding::prove;
 use crate::preflight::{self, DeclaredType, Inspection, Labels, Limits};
 use crate::runtime::unreleased_opsets_allowed;
 use crate::settings::{Profile, Settings};
@@ -56,7 +57,15 @@ impl Load for OnnxLoader {
         let elastic = elastic && !matches!(placement.device, Device::Cuda(_));
         let objective = settings.batching.objective_p99_ms.map(|ms| Duration::from_millis(ms.get().into()));
         let inline = settings.inline;
-        let tuning = Tuning { inline, fixed, trusted, elastic, objective, row_elements, trials };
+        let padding = padding(settings, &backend, warmed.guess, batch_axis)?;
+        let padding_reason = match (&settings.batching.padding, &padding) {
+            (Some(_), None) => Some("unused, since requests do not share runs".into()),
+            (Some(padding), Some(_)) => {
+                Some(format!("along axis {}: padded answers were the same at load", padding.axis))
+            }
+            (None, _) => None,
+        };
+        let tuning = Tuning { inline, fixed, trusted, elastic, objective, padding, row_elements, trials };
 
         let instances = self.instances(settings, &placement);
         let status = Status {
@@ -68,7 +77,7 @@ impl Load for OnnxLoader {
             threads: options.threads,
             max_batch_rows: max_rows,
             batching_reason,
-            padding: None,
+            padding: padding_reason,
             load_time: started.elapsed(),
         };
         let queue_capacity = settings.queue_capacity.map_or(DEFAULT_QUEUE_CAPACITY, wide);
@@ -138,6 +147,20 @@ fn batching(settings: &Settings, signature: &Signature, independent_rows: Result
         (_, Ok(())) => (true, "a trial showed that rows do not influence one another".into()),
         (_, Err(reason)) => (false, reason),
     }
+}
+
+/// The padding of the settings, tried out.
+fn padding(
+    settings: &Settings,
+    backend: &dyn Backend,
+    guess: Option<warm_up::Guess>,
+    batch_axis: bool,
+) -> Result<Option<Padding>, String> {
+    let Some(wanted) = settings.batching.padding.as_ref().filter(|_| batch_axis) else { return Ok(None) };
+    let padding = Padding::new(wanted, backend.signature(), warm_up::element)?;
+    let guess = guess.ok_or("batching.padding cannot be checked: the model does not run on generated inputs")?;
+    prove(&padding, backend, guess)?;
+    Ok(Some(padding))
 }
 
 /// Reads the labels files that the settings name.

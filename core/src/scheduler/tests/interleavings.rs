@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::fake::{Call, fake, given, metrics, parts, quiet};
+use super::fake::{Call, fake, given, metrics, padding, parts, quiet};
 use crate::metrics::Metrics;
 use crate::model::Tuning;
 use crate::scheduler::Shared;
@@ -41,7 +41,7 @@ impl Dice {
         let fate = self.roll(24);
         Call {
             rows: self.below(4),
-            width: 1 + self.below(3),
+            width: 1 + self.below(12),
             first: i64::try_from(self.roll(2000)).unwrap() - 1000,
             outputs: outputs[self.below(4)].to_vec(),
             poison: fate == 0,
@@ -75,7 +75,8 @@ impl Scene {
         let leaving = Arc::<Mutex<Vec<Ticket>>>::default();
         let own = Arc::clone(&leaving);
         let (instances, max_rows, capacity) = (1 + dice.below(3), 1 + dice.below(9), 2 + dice.below(12));
-        let tuning = Tuning { fixed: true, trusted: dice.roll(4) > 0, ..Tuning::default() };
+        let padding = (dice.roll(2) == 0).then(padding);
+        let tuning = Tuning { trusted: dice.roll(4) > 0, padding, ..Tuning::default() };
         let mut parts = parts(instances, max_rows, capacity, tuning);
         parts.backend = fake(false, Box::new(move || drop(std::mem::take(&mut *own.lock().unwrap()))));
         Self { shared: Arc::new(parts.share(metrics)), leaving, capacity }
