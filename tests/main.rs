@@ -25,6 +25,7 @@ mod golden;
 mod limits;
 mod memory;
 mod metrics;
+mod mixing;
 mod readme;
 mod reload;
 mod shutdown;

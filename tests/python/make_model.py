@@ -292,6 +292,18 @@ def patient(out, _):
     save(graph_model(nodes, {"x": ROWS}, {"y": ROWS}, {"zero": np.float32(0)}), out)
 
 
+def rowwise(out, _):
+    """y = tanh(x) and sum, the sum of each row of y * x: rows of any width, which zeros at the end do not change."""
+    wide = (TensorProto.FLOAT, ["batch", "width"])
+    nodes = [
+        helper.make_node("Tanh", ["x"], ["y"]),
+        helper.make_node("Mul", ["x", "y"], ["product"]),
+        helper.make_node("ReduceSum", ["product", "axes"], ["sum"], keepdims=0),
+    ]
+    sums = (TensorProto.FLOAT, ["batch"])
+    save(graph_model(nodes, {"x": wide}, {"y": wide, "sum": sums}, {"axes": np.array([1], np.int64)}), out)
+
+
 def nan_out(out, _):
     """y = x / 0: infinities, and NaN for 0."""
     node = helper.make_node("Div", ["x", "zero"], ["y"], name="divide")
@@ -337,6 +349,7 @@ KINDS = {
         nonzero,
         slow,
         patient,
+        rowwise,
         nan_out,
         string_nul,
         scalar,

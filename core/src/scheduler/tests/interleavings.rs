@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::config;
 use super::fake::{Call, fake, given, metrics, padding, parts, quiet};
 use crate::metrics::Metrics;
 use crate::model::Tuning;
@@ -14,7 +15,10 @@ use crate::scheduler::job::Ticket;
 use crate::{Error, Kind, Response};
 
 /// How many orders of steps are tried: many where time is no matter.
-const SEQUENCES: u64 = if option_env!("CI").is_some() { 1_000_000 } else { 10_000 };
+fn sequences() -> u64 {
+    if config::ci() { 1_000_000 } else { 10_000 }
+}
+
 /// So many of them use one model one after the other.
 const PER_MODEL: u64 = 100;
 /// The most calls in one sequence.
@@ -153,7 +157,7 @@ fn any_order_of_steps_gives_the_answers_of_one_by_one() {
         for thread in 0..threads {
             scope.spawn(move || {
                 let metrics = metrics();
-                for first in (thread * PER_MODEL..SEQUENCES).step_by(usize::try_from(threads * PER_MODEL).unwrap()) {
+                for first in (thread * PER_MODEL..sequences()).step_by(usize::try_from(threads * PER_MODEL).unwrap()) {
                     let scene = Scene::new(&mut Dice(first), &metrics);
                     for seed in first..first + PER_MODEL {
                         let played =
