@@ -13,6 +13,7 @@ pub mod host;
 pub mod metrics;
 pub mod model;
 mod name;
+mod padding;
 pub mod preflight;
 pub mod repository;
 mod request;

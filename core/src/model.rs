@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::backend::Backend;
 use crate::metrics::Metrics;
+pub use crate::padding::Padding;
 pub use crate::repository::ModelMemory;
 pub use crate::scheduler::Slots;
 use crate::scheduler::{Doubt, Queue, Refusal, Share, Shared, Tuner};
@@ -124,6 +125,7 @@ impl Parts {
             tuner: Tuner::new(max_batch_rows, &self.tuning),
             inline: self.tuning.inline,
             objective: self.tuning.objective,
+            padding: self.tuning.padding,
             threads: self.status.threads.max(1),
             works_alone: self.status.threads == 1 && self.status.device == "cpu",
             instances: AtomicUsize::new(0),

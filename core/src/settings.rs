@@ -1,7 +1,7 @@
 //! `model.toml`: what a model's owner may say about it.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU8, NonZeroU32};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -70,7 +70,7 @@ impl Profile {
 }
 
 /// Whether and how requests share runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Batching {
     /// `true`: axis 0 is the batch axis, take my word for it. `false`: never.
@@ -81,6 +81,22 @@ pub struct Batching {
     /// The time within which nearly all requests are to be answered, in milliseconds: runs are kept so small that they
     /// are, and requests that cannot be are refused at once. Default: requests wait as long as they allow.
     pub objective_p99_ms: Option<NonZeroU32>,
+    /// How inputs of different lengths are made as long as one another, so that their requests share runs.
+    pub padding: Option<PaddingSettings>,
+}
+
+/// How inputs of different lengths are made as long as one another. Checked at load: a model whose answers padding
+/// changes is refused.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PaddingSettings {
+    /// The axis that differs in length.
+    pub axis: NonZeroU8,
+    /// For each input of that axis, what it is filled up with; of a mask, what stands for "not there".
+    pub inputs: BTreeMap<String, toml::Value>,
+    /// The outputs that have the axis too: they are cut back to the length of each request.
+    #[serde(default)]
+    pub outputs: Vec<String>,
 }
 
 /// What ONNX Runtime keeps between runs. By default models of at least 1 MiB of weights keep memory, and give back what
@@ -223,9 +239,10 @@ mod tests {
     fn every_key_can_be_given() {
         let settings = parse(
             "description = \"d\"\ndevice = \"cuda:1\"\ninstances = 2\nthreads = 1\nversions = { latest = 2 }\n\
-             queue_capacity = 8\nlabels = { y = \"labels.txt\" }\nbatching = { enabled = true, max_rows = 4, objective_p99_ms = 50 }\n\
+             queue_capacity = 8\nlabels = { y = \"labels.txt\" }\n\
              memory = { arena = true, pattern = true }\ncuda = { memory_limit_mib = 512 }\n\
-             openvino = { precision = \"f32\" }\n[warm_up.x]\nshape = [1, 2]\nvalues = [0.5, 1]\n",
+             openvino = { precision = \"f32\" }\n[batching]\nenabled = true\nmax_rows = 4\nobjective_p99_ms = 50\n\
+             [batching.padding]\naxis = 1\ninputs = { x = 0 }\n[warm_up.x]\nshape = [1, 2]\nvalues = [0.5, 1]\n",
         )
         .unwrap();
         assert_eq!(settings.cuda.memory_limit_mib, NonZeroU32::new(512));

@@ -104,11 +104,15 @@ fn guessed(backend: &dyn Backend, known: Option<Guess>) -> First {
     First { complaint, guess: None, given: false, took }
 }
 
+/// The generated inputs that a model which has run takes, if any.
+pub(crate) fn guess(backend: &dyn Backend, first: &First) -> Option<Guess> {
+    if first.given { guessed(backend, None).guess } else { first.guess }
+}
+
 /// Tries whether the rows of a model that has run are independent.
 pub(crate) fn judge(backend: &dyn Backend, first: &First) -> Outcome {
-    let found = if first.given { guessed(backend, None) } else { first.clone() };
     let complaint = first.complaint.clone();
-    let Some(guess) = found.guess else {
+    let Some(guess) = guess(backend, first) else {
         let reason = "generated inputs do not run, so nothing shows that rows are independent".to_owned();
         return Outcome { complaint, independent_rows: Err(reason), guess: None };
     };
@@ -172,7 +176,8 @@ fn compare(
     Ok(())
 }
 
-fn run_all(backend: &dyn Backend, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
+/// Runs the model for all its outputs.
+pub(crate) fn run_all(backend: &dyn Backend, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
     let outputs: Vec<usize> = (0..backend.signature().outputs.len()).collect();
     backend.run(&inputs.iter().collect::<Vec<_>>(), &outputs, None).map_err(|error| error.to_string())
 }
@@ -242,7 +247,13 @@ fn guesses(signature: &Signature) -> Vec<Guess> {
 }
 
 impl Guess {
-    fn request(self, signature: &Signature, rows: usize, trial: u64) -> Result<Vec<Tensor>, String> {
+    /// The same, but for the size of free dimensions other than the rows.
+    pub(crate) const fn with_length(self, free: usize) -> Self {
+        Self { free, ..self }
+    }
+
+    /// Makes the inputs of one request.
+    pub(crate) fn request(self, signature: &Signature, rows: usize, trial: u64) -> Result<Vec<Tensor>, String> {
         let tensors = (0..signature.inputs.len()).map(|index| self.generate(signature, index, rows, trial));
         tensors.collect::<Result<_, _>>().map_err(|error| error.to_string())
     }
@@ -354,8 +365,15 @@ fn floats(tensor: &Tensor) -> Option<(Vec<f64>, f64)> {
     })
 }
 
-fn is_finite(tensor: &Tensor) -> bool {
+/// Whether all numbers in a tensor are finite.
+pub(crate) fn is_finite(tensor: &Tensor) -> bool {
     floats(tensor).is_none_or(|(all, _)| all.iter().all(|x| x.is_finite()))
+}
+
+/// Makes one element of an input's type.
+pub(crate) fn element(spec: &TensorSpec, value: &toml::Value) -> Result<Tensor, String> {
+    let given = WarmUp { shape: vec![1], values: WarmUpValues::One(value.clone()) };
+    read(&given, &TensorSpec { dims: None, ..spec.clone() })
 }
 
 /// Makes a tensor of what `model.toml` says.

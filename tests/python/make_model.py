@@ -264,6 +264,46 @@ def slow(out, _):
     save(graph_model(nodes, {"x": ROWS}, {"y": ROWS}, weights), out)
 
 
+def patient(out, _):
+    """y = x, after as many rounds of a loop as the first element of x says: with 1e12 it never ends by itself."""
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go"], ["go_on"]),
+            helper.make_node("Tanh", ["state"], ["next_state"]),
+        ],
+        "round",
+        [
+            helper.make_tensor_value_info("round", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("state", TensorProto.FLOAT, ["batch", 4]),
+        ],
+        [
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next_state", TensorProto.FLOAT, ["batch", 4]),
+        ],
+    )
+    nodes = [
+        helper.make_node("ReduceMax", ["x"], ["largest"], keepdims=0),
+        helper.make_node("Cast", ["largest"], ["rounds"], to=TensorProto.INT64),
+        helper.make_node("Loop", ["rounds", "", "x"], ["end"], name="loop", body=body),
+        helper.make_node("Mul", ["end", "zero"], ["nothing"]),
+        helper.make_node("Add", ["x", "nothing"], ["y"]),
+    ]
+    save(graph_model(nodes, {"x": ROWS}, {"y": ROWS}, {"zero": np.float32(0)}), out)
+
+
+def rowwise(out, _):
+    """y = tanh(x) and sum, the sum of each row of y * x: rows of any width, which zeros at the end do not change."""
+    wide = (TensorProto.FLOAT, ["batch", "width"])
+    nodes = [
+        helper.make_node("Tanh", ["x"], ["y"]),
+        helper.make_node("Mul", ["x", "y"], ["product"]),
+        helper.make_node("ReduceSum", ["product", "axes"], ["sum"], keepdims=0),
+    ]
+    sums = (TensorProto.FLOAT, ["batch"])
+    save(graph_model(nodes, {"x": wide}, {"y": wide, "sum": sums}, {"axes": np.array([1], np.int64)}), out)
+
+
 def nan_out(out, _):
     """y = x / 0: infinities, and NaN for 0."""
     node = helper.make_node("Div", ["x", "zero"], ["y"], name="divide")
@@ -308,6 +348,8 @@ KINDS = {
         mean_over_batch,
         nonzero,
         slow,
+        patient,
+        rowwise,
         nan_out,
         string_nul,
         scalar,

@@ -12,7 +12,8 @@ use super::{Load, Version};
 use crate::backend::Backend;
 use crate::backend::onnx::{ModelFacts, Runtime, SessionOptions};
 use crate::cache::{GraphCache, Key};
-use crate::model::{Judged, LoadStages, Parts, Slots, Status, Tuning};
+use crate::model::{Judged, LoadStages, Padding, Parts, Slots, Status, Tuning};
+use crate::padding::prove;
 use crate::preflight::{self, Inspection, Limits};
 use crate::runtime::unreleased_opsets_allowed;
 use crate::settings::{Profile, Settings};
@@ -74,8 +75,11 @@ impl Load for OnnxLoader {
         let mut signature = backend.signature().clone();
         add_labels(&mut signature, settings, version.folder)?;
         let each_size = matches!(placement.device, Device::Cuda(_));
+        let guess = if settings.batching.padding.is_some() { warm_up::guess(&backend, &first) } else { None };
         let trials = Trials { settings: settings.clone(), first, verdict, note: self.note(key), each_size };
-        let (judged, later) = if self.patient || each_size || trials.are_short() {
+        // What the owner declares of padding is checked before anybody relies on it.
+        let padded = settings.batching.padding.is_some();
+        let (judged, later) = if self.patient || each_size || padded || trials.are_short() {
             (trials.make(&backend), None)
         } else if let Some(certain) = trials.certain(&signature) {
             (certain, None)
@@ -86,12 +90,21 @@ impl Load for OnnxLoader {
         signature.batch_axis = judged.batch_axis;
         let max_batch_rows = if judged.batch_axis { most_rows(settings) } else { 0 };
         let elastic = settings.instances.is_none() && settings.profile == Profile::Throughput;
+        let padding = padding(settings, &backend, guess, judged.batch_axis)?;
+        let padding_reason = match (&settings.batching.padding, &padding) {
+            (Some(_), None) => Some("unused, since requests do not share runs".into()),
+            (Some(padding), Some(_)) => {
+                Some(format!("along axis {}: padded answers were the same at load", padding.axis))
+            }
+            (None, _) => None,
+        };
         let tuning = Tuning {
             inline: settings.inline,
             fixed: settings.batching.max_rows.is_some(),
             trusted: settings.batching.enabled == Some(true),
             elastic: elastic && !matches!(placement.device, Device::Cuda(_)),
             objective: settings.batching.objective_p99_ms.map(|ms| Duration::from_millis(ms.get().into())),
+            padding,
             row_elements: judged.row_elements,
             trials: judged.trials,
         };
@@ -114,7 +127,7 @@ impl Load for OnnxLoader {
             threads: options.threads,
             max_batch_rows,
             batching_reason: judged.reason,
-            padding: None,
+            padding: padding_reason,
             load_time: started.elapsed(),
             stages,
             graph,
@@ -180,6 +193,20 @@ impl OnnxLoader {
         };
         settings.instances.map_or(default, usize::from).max(1)
     }
+}
+
+/// The padding of the settings, tried out.
+fn padding(
+    settings: &Settings,
+    backend: &dyn Backend,
+    guess: Option<warm_up::Guess>,
+    batch_axis: bool,
+) -> Result<Option<Padding>, String> {
+    let Some(wanted) = settings.batching.padding.as_ref().filter(|_| batch_axis) else { return Ok(None) };
+    let padding = Padding::new(wanted, backend.signature(), warm_up::element)?;
+    let guess = guess.ok_or("batching.padding cannot be checked: the model does not run on generated inputs")?;
+    prove(&padding, backend, guess)?;
+    Ok(Some(padding))
 }
 
 /// Reads the labels files that the settings name.

@@ -17,6 +17,7 @@ use super::ticket::Place;
 use super::tuner::{Tuner, class};
 use crate::backend::Backend;
 use crate::metrics::ModelMetrics;
+use crate::padding::Padding;
 use crate::statistics::{Stages, Statistics};
 use crate::{Error, ModelId, Request, Response, Signature, Timings};
 
@@ -40,6 +41,7 @@ pub(crate) struct Shared {
     /// Whether short runs are done on the caller's thread; `None`: where the tuner finds them short.
     pub(crate) inline: Option<bool>,
     pub(crate) objective: Option<Duration>,
+    pub(crate) padding: Option<Padding>,
     /// Threads that one run uses.
     pub(crate) threads: usize,
     /// Whether a run's work is all done by the thread that calls.
@@ -164,7 +166,11 @@ impl Shared {
     }
 
     fn lane(&self, request: &Request) -> Lane {
-        if self.signature().batch_axis { Lane::of(request, |_, size| size) } else { Lane::only() }
+        match &self.padding {
+            _ if !self.signature().batch_axis => Lane::only(),
+            Some(padding) => Lane::of(request, |axis, size| padding.measure(request, axis, size)),
+            None => Lane::of(request, |_, size| size),
+        }
     }
 
     fn is_short(&self, request: &Request) -> bool {

@@ -7,7 +7,7 @@ use prometheus::Registry;
 
 use crate::backend::{Backend, RunError, Stop};
 use crate::metrics::Metrics;
-use crate::model::{Parts, Slots, Status, Tuning};
+use crate::model::{Padding, Parts, Slots, Status, Tuning};
 use crate::{DataType, Dim, Error, Kind, ModelId, ModelName, Request, Response, Signature, Tensor, TensorSpec};
 
 /// An element that makes the fake backend fail, whoever shares the run.
@@ -85,6 +85,12 @@ pub(super) fn parts(instances: usize, max_batch_rows: usize, queue_capacity: usi
 /// A backend that calls `during` in each run.
 pub(super) fn fake(mixes_rows: bool, during: During) -> Arc<dyn Backend> {
     Arc::new(Fake { signature: signature(), mixes_rows, during })
+}
+
+/// Zeros change no sum; `twice` is cut back.
+pub(super) fn padding() -> Padding {
+    let settings = toml::from_str("axis = 1\ninputs = { x = 0 }\noutputs = [\"twice\"]").unwrap();
+    Padding::new(&settings, &signature(), crate::warm_up::element).unwrap()
 }
 
 /// Says nothing of panics that are part of a test.

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::fake::{Call, fake, given, metrics, parts, quiet};
+use super::config;
+use super::fake::{Call, fake, given, metrics, padding, parts, quiet};
 use crate::metrics::Metrics;
 use crate::model::Tuning;
 use crate::scheduler::Shared;
@@ -14,7 +15,10 @@ use crate::scheduler::job::Ticket;
 use crate::{Error, Kind, Response};
 
 /// How many orders of steps are tried: many where time is no matter.
-const SEQUENCES: u64 = if option_env!("CI").is_some() { 1_000_000 } else { 10_000 };
+fn sequences() -> u64 {
+    if config::ci() { 1_000_000 } else { 10_000 }
+}
+
 /// So many of them use one model one after the other.
 const PER_MODEL: u64 = 100;
 /// The most calls in one sequence.
@@ -41,7 +45,7 @@ impl Dice {
         let fate = self.roll(24);
         Call {
             rows: self.below(4),
-            width: 1 + self.below(3),
+            width: 1 + self.below(12),
             first: i64::try_from(self.roll(2000)).unwrap() - 1000,
             outputs: outputs[self.below(4)].to_vec(),
             poison: fate == 0,
@@ -75,7 +79,8 @@ impl Scene {
         let leaving = Arc::<Mutex<Vec<Ticket>>>::default();
         let own = Arc::clone(&leaving);
         let (instances, max_rows, capacity) = (1 + dice.below(3), 1 + dice.below(9), 2 + dice.below(12));
-        let tuning = Tuning { fixed: true, trusted: dice.roll(4) > 0, ..Tuning::default() };
+        let padding = (dice.roll(2) == 0).then(padding);
+        let tuning = Tuning { trusted: dice.roll(4) > 0, padding, ..Tuning::default() };
         let mut parts = parts(instances, max_rows, capacity, tuning);
         parts.backend = fake(false, Box::new(move || drop(std::mem::take(&mut *own.lock().unwrap()))));
         Self { shared: Arc::new(parts.share(None, metrics)), leaving, capacity }
@@ -152,7 +157,7 @@ fn any_order_of_steps_gives_the_answers_of_one_by_one() {
         for thread in 0..threads {
             scope.spawn(move || {
                 let metrics = metrics();
-                for first in (thread * PER_MODEL..SEQUENCES).step_by(usize::try_from(threads * PER_MODEL).unwrap()) {
+                for first in (thread * PER_MODEL..sequences()).step_by(usize::try_from(threads * PER_MODEL).unwrap()) {
                     let scene = Scene::new(&mut Dice(first), &metrics);
                     for seed in first..first + PER_MODEL {
                         let played =
