@@ -54,6 +54,11 @@ impl Backlog {
         self.waiting
     }
 
+    /// How many runs are under way.
+    pub(super) const fn running(&self) -> usize {
+        self.running.len()
+    }
+
     /// Whether a run could begin at once.
     pub(super) fn is_free(&self, parallel: usize) -> bool {
         self.waiting == 0 && self.running.len() < parallel

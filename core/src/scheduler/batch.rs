@@ -37,7 +37,9 @@ pub(crate) struct Former<'a> {
     /// What runs take, for rows of a class.
     pub(crate) forecast: &'a dyn Fn(u32) -> Forecast,
     /// Runs that could begin beside this one, as far as threads go.
-    pub(crate) idle: usize,
+    pub(crate) threads_for: usize,
+    /// The model's instances.
+    pub(crate) instances: usize,
 }
 
 impl Former<'_> {
@@ -74,7 +76,9 @@ impl Former<'_> {
 
     /// Takes jobs from one lane.
     fn fill(&self, state: &mut State, lane: &Lane, batch: &mut Batch, now: Instant) {
-        let idle = self.idle.saturating_sub(state.lanes.len() - 1);
+        // This one is not under way yet; other lanes have their own.
+        let idle = self.instances.saturating_sub(state.backlog.running() + 1).min(self.threads_for);
+        let idle = idle.saturating_sub(state.lanes.len() - 1);
         let Some(jobs) = state.lanes.get_mut(lane) else { return };
         let Some(forecast) = jobs.values().next().map(|job| (self.forecast)(job.class)) else { return };
         let run = |rows| forecast.run(rows).unwrap_or(0.0) * SLACK;

@@ -1,5 +1,6 @@
 //! One loaded model: what its callers and its instances share, and the two roads of a request.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -46,7 +47,7 @@ pub(crate) struct Shared {
     pub(crate) threads: usize,
     /// Whether a run's work is all done by the thread that calls.
     pub(crate) works_alone: bool,
-    pub(crate) instances: std::sync::atomic::AtomicUsize,
+    pub(crate) instances: AtomicUsize,
     pub(crate) share: Share,
     pub(crate) statistics: Statistics,
     pub(crate) metrics: ModelMetrics,
@@ -70,8 +71,9 @@ impl Shared {
     pub(crate) fn run_next(&self) {
         // Threads first, so that who waits for them can still be joined, leave or expire.
         let _threads = self.share.take(self.threads);
-        let idle = self.share.slots().free() / self.threads;
-        let batch = self.queue.take(&Former { forecast: &|class| self.forecast(class), idle });
+        let threads_for = self.share.slots().free() / self.threads;
+        let instances = self.instances.load(Ordering::Relaxed);
+        let batch = self.queue.take(&Former { forecast: &|class| self.forecast(class), threads_for, instances });
         self.metrics.queue_depth(self.queue.len());
         for job in batch.left {
             self.forget(&job);
@@ -147,7 +149,7 @@ impl Shared {
 
     /// How many runs can be under way at once.
     pub(crate) fn parallel(&self) -> usize {
-        let instances = self.instances.load(std::sync::atomic::Ordering::Relaxed);
+        let instances = self.instances.load(Ordering::Relaxed);
         instances.min(self.share.slots().all() / self.threads).max(1)
     }
 

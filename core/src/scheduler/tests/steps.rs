@@ -1,6 +1,7 @@
 //! Single steps of the queue, without threads and clocks.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -16,9 +17,15 @@ use crate::{Error, Response};
 type Answer = oneshot::Receiver<Result<Response, Error>>;
 
 fn shared(max_rows: usize, capacity: usize, tuning: Tuning) -> Arc<Shared> {
-    let mut parts = parts(1, max_rows, capacity, Tuning { trusted: true, ..tuning });
-    parts.slots = Arc::new(Slots::new(1));
-    Arc::new(parts.share(None, &metrics()))
+    with_instances(1, 1, max_rows, capacity, tuning)
+}
+
+fn with_instances(instances: usize, threads: usize, max_rows: usize, capacity: usize, tuning: Tuning) -> Arc<Shared> {
+    let mut parts = parts(instances, max_rows, capacity, Tuning { trusted: true, ..tuning });
+    parts.slots = Arc::new(Slots::new(threads));
+    let shared = parts.share(None, &metrics());
+    shared.instances.store(instances, Ordering::Relaxed);
+    Arc::new(shared)
 }
 
 fn ask(shared: &Arc<Shared>, width: usize) -> Result<(Ticket, Answer), Error> {
@@ -37,11 +44,15 @@ fn batches(asked: &mut [(Ticket, Answer)]) -> Vec<usize> {
 fn slow(max_rows: usize, objective: u64) -> Arc<Shared> {
     let tuning = Tuning { objective: Some(Duration::from_secs(objective)), ..Tuning::default() };
     let shared = shared(max_rows, 100, tuning);
+    teach(&shared);
+    shared
+}
+
+fn teach(shared: &Shared) {
     for power in 0..4 {
         let took = Took { wall: Duration::from_secs(1 << power), work: None };
         shared.tuner.observe(class(2), 1 << power, took);
     }
-    shared
 }
 
 #[test]
@@ -97,4 +108,15 @@ fn runs_are_kept_so_small_that_they_meet_the_objective() {
     let mut asked: Vec<_> = (0..8).map(|_| ask(&tight, 2).unwrap()).collect();
     tight.run_next();
     assert_eq!(batches(&mut asked), [8; 8]);
+}
+
+#[test]
+fn rows_are_left_for_instances_that_are_idle_and_have_threads() {
+    for (instances, threads, rows) in [(1, 1, 8), (1, 4, 8), (4, 1, 8), (2, 2, 4), (4, 4, 2)] {
+        let shared = with_instances(instances, threads, 8, 100, Tuning::default());
+        teach(&shared);
+        let mut asked: Vec<_> = (0..8).map(|_| ask(&shared, 2).unwrap()).collect();
+        shared.run_next();
+        assert_eq!(batches(&mut asked)[0], rows, "{instances} instances, {threads} threads");
+    }
 }
