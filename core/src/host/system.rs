@@ -30,6 +30,13 @@ pub(crate) fn effective_user() -> u32 {
     unsafe { libc::geteuid() }
 }
 
+/// Keeps up to `bytes` of free memory at the end of each arena, so that it need not be mapped anew for the next block.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub(super) fn keep_free(bytes: libc::c_int) {
+    // SAFETY: as above.
+    unsafe { libc::mallopt(libc::M_TRIM_THRESHOLD, bytes) };
+}
+
 /// Whether the C library can construct the locale `name`.
 #[cfg(unix)]
 pub(super) fn locale_exists(name: &std::ffi::CStr) -> bool {
