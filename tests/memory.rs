@@ -4,9 +4,9 @@ use crate::binary::Server;
 use crate::config;
 use crate::models::Models;
 
-/// Every cycle loads and runs 100 MB of weights, so all 300 run where the long forms do: in CI.
+/// Every cycle loads and runs 100 MB of weights, so all 1,000 run where the long forms do: in CI.
 fn cycles() -> usize {
-    if config::full() { 300 } else { 30 }
+    if config::full() { 1000 } else { 30 }
 }
 
 #[test]
