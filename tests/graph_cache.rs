@@ -24,7 +24,7 @@ fn scored(models: &Models, cache: &str) -> (String, String) {
     let server = Server::start(models.path(), &["--graph-cache", cache]);
     let pixels: Vec<_> = (0..2 * 3 * 16 * 16).map(|pixel| f64::from(pixel % 97) / 97.0).collect();
     let image = json!({ "name": "image", "datatype": "FP32", "shape": [2, 3, 16, 16], "data": pixels });
-    let answer = server.client().post(PATH, &json!({ "inputs": [image] }).to_string()).expect(200).json();
+    let answer = server.client().post(PATH, json!({ "inputs": [image] }).to_string()).expect(200).json();
     let ended = server.stop();
     assert!(ended.status.success(), "{}", ended.log);
     (answer["outputs"].to_string(), ended.log)
