@@ -10,7 +10,7 @@ fn cycles() -> usize {
 }
 
 #[test]
-fn memory_after_many_loads_of_a_100_mb_model_is_within_a_tenth_of_that_after_the_first() {
+fn memory_after_many_loads_of_a_100_mb_model_is_within_a_twentieth_of_that_after_the_first() {
     let models = Models::empty();
     let file = models.make_as("large", "cnn", &["--mb", "100"]);
     assert!(file.metadata().unwrap().len() > 95_000_000);
@@ -31,6 +31,6 @@ fn memory_after_many_loads_of_a_100_mb_model_is_within_a_tenth_of_that_after_the
         last = cycle();
     }
     println!("kB resident: idle {idle}, loaded {loaded}, after the first {first}, after {} {}", cycles(), last.1);
-    assert!(last.1 * 10 <= first * 11, "after {} cycles {} kB, after the first {first} kB", cycles(), last.1);
-    assert!(last.0 * 10 <= loaded * 11, "loaded for the last time {} kB, for the first {loaded} kB", last.0);
+    assert!(last.1 * 20 <= first * 21, "after {} cycles {} kB, after the first {first} kB", cycles(), last.1);
+    assert!(last.0 * 20 <= loaded * 21, "loaded for the last time {} kB, for the first {loaded} kB", last.0);
 }
