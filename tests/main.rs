@@ -19,9 +19,11 @@ mod wait;
 
 mod azure;
 mod broken;
+mod budget;
 mod clients;
 mod command;
 mod golden;
+mod graph_cache;
 mod limits;
 mod memory;
 mod metrics;

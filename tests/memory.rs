@@ -4,13 +4,13 @@ use crate::binary::Server;
 use crate::config;
 use crate::models::Models;
 
-/// Every cycle loads and runs 100 MB of weights, so all 300 run where the long forms do: in CI.
+/// Every cycle loads and runs 100 MB of weights, so all 1,000 run where the long forms do: in CI.
 fn cycles() -> usize {
-    if config::full() { 300 } else { 30 }
+    if config::full() { 1000 } else { 30 }
 }
 
 #[test]
-fn memory_after_many_loads_of_a_100_mb_model_is_within_a_tenth_of_that_after_the_first() {
+fn memory_after_many_loads_of_a_100_mb_model_is_within_a_twentieth_of_that_after_the_first() {
     let models = Models::empty();
     let file = models.make_as("large", "cnn", &["--mb", "100"]);
     assert!(file.metadata().unwrap().len() > 95_000_000);
@@ -31,6 +31,6 @@ fn memory_after_many_loads_of_a_100_mb_model_is_within_a_tenth_of_that_after_the
         last = cycle();
     }
     println!("kB resident: idle {idle}, loaded {loaded}, after the first {first}, after {} {}", cycles(), last.1);
-    assert!(last.1 * 10 <= first * 11, "after {} cycles {} kB, after the first {first} kB", cycles(), last.1);
-    assert!(last.0 * 10 <= loaded * 11, "loaded for the last time {} kB, for the first {loaded} kB", last.0);
+    assert!(last.1 * 20 <= first * 21, "after {} cycles {} kB, after the first {first} kB", cycles(), last.1);
+    assert!(last.0 * 20 <= loaded * 21, "loaded for the last time {} kB, for the first {loaded} kB", last.0);
 }

@@ -167,8 +167,8 @@ impl Metrics {
                         "hedef_model_memory_bytes",
                         "Memory of the loaded model version. kind=mapped: the size of its file in the graph cache, \
                          whose pages are shared and can be given up. kind=private: the growth of this process's own \
-                         memory over the load and the first run; where other models were loaded at the same time, \
-                         the bytes of its weights that are not mapped.",
+                         memory while it was loaded, at least the bytes of its weights that are not mapped; where \
+                         other models were loaded at the same time, those alone.",
                     ),
                     &["model", "version", "kind"],
                 )?,

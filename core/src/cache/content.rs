@@ -130,7 +130,8 @@ fn has_come_to_rest(facts: &Metadata) -> bool {
     facts.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok()).is_some_and(|age| age > RACY)
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
 

@@ -121,7 +121,8 @@ fn private(_: &Metadata) -> Result<(), String> {
     Err("cannot be checked for who may write it on this system".into())
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::os::unix::fs::{PermissionsExt, chown, symlink};
 

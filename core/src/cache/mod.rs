@@ -12,7 +12,8 @@ mod folder;
 mod key;
 mod manifest;
 mod map;
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests;
 
 use std::fs::{self, File};

@@ -61,17 +61,21 @@ impl Repository {
     pub(super) fn admit(&self, version: &Version<'_>) -> Result<Option<Room<'_>>, Error> {
         let Some(budget) = self.budget else { return Ok(None) };
         let (id, needed) = (&version.id, self.loader.estimate(version));
-        self.fit(id, needed, budget)?;
+        if self.fit(id, needed, budget)? {
+            // What made room gives its memory back first, or both would be there at once.
+            self.settle();
+        }
         Ok(Some(Room { reserved: &self.reserved, id: id.clone() }))
     }
 
     /// Makes room for what a model turned out to take; to be called while the room it was admitted to is held.
     pub(super) fn accommodate(&self, model: &Model) -> Result<(), Error> {
         let Some(budget) = self.budget else { return Ok(()) };
-        self.fit(model.id(), model.status().memory.total(), budget)
+        self.fit(model.id(), model.status().memory.total(), budget).map(drop)
     }
 
-    fn fit(&self, id: &ModelId, needed: u64, budget: Budget) -> Result<(), Error> {
+    /// Reserves room, and says whether somebody had to make some.
+    fn fit(&self, id: &ModelId, needed: u64, budget: Budget) -> Result<bool, Error> {
         let refused = |taken: u64| {
             let mib = |bytes: u64| bytes.div_ceil(1 << 20);
             let reason = format!(
@@ -84,6 +88,7 @@ impl Repository {
         };
         // Held to the end, so that two loads do not count on the same room.
         let mut reserved = hold(&self.reserved);
+        let mut made = false;
         loop {
             let taken = self.taken(id, &reserved);
             if taken.saturating_add(needed) <= budget.bytes {
@@ -99,9 +104,10 @@ impl Repository {
             tracing::info!(model = %oldest.id(), makes_room_for = %id, "model is unloaded to stay within the memory budget");
             self.put_to_sleep(oldest.id());
             self.metrics.evicted(oldest.id());
+            made = true;
         }
         reserved.insert(id.clone(), needed);
-        Ok(())
+        Ok(made)
     }
 
     /// The bytes that all models but `id` take, or are expected to.

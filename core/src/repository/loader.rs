@@ -108,7 +108,9 @@ impl Load for OnnxLoader {
             row_elements: judged.row_elements,
             trials: judged.trials,
         };
-        let private = growth.bytes().unwrap_or(if mapped > 0 { 0 } else { inspection.weight_bytes });
+        let own_weights = if mapped > 0 { 0 } else { inspection.weight_bytes };
+        // Memory that others gave back meanwhile hides some of the growth.
+        let private = growth.bytes().unwrap_or(0).max(own_weights);
         let stages = LoadStages {
             inspect: inspected - started,
             look_up: looked_up,

@@ -10,8 +10,8 @@ pub struct ModelMemory {
     /// The bytes of its file in the graph cache, which is mapped: shared with other processes that map it, and given
     /// up by the system when memory is short.
     pub mapped: u64,
-    /// The bytes by which this process's own memory grew while the model was loaded and run for the first time. Where
-    /// other models were loaded at the same time: the bytes of its weights, if they are not mapped.
+    /// The bytes by which this process's own memory grew while the model was loaded, and run if it was; at least the
+    /// bytes of its weights that are not mapped. Where other models were loaded at the same time: those alone.
     pub private: u64,
 }
 

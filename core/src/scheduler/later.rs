@@ -93,3 +93,76 @@ impl fmt::Debug for Later {
         f.debug_struct("Later").field("max_batch_rows", &self.max_batch_rows).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, mpsc};
+
+    use prometheus::Registry;
+
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::model::{Parts, Slots, Tuning};
+    use crate::{DataType, Dim, Model, ModelId, ModelName, TensorSpec};
+
+    #[derive(Debug)]
+    struct Echo(Signature);
+
+    impl Backend for Echo {
+        fn signature(&self) -> &Signature {
+            &self.0
+        }
+
+        fn run(&self, inputs: &[&Tensor], _: &[usize], _: Option<&Stop>) -> Result<Vec<Tensor>, RunError> {
+            Ok(inputs.iter().map(|tensor| (*tensor).clone()).collect())
+        }
+    }
+
+    #[test]
+    fn a_model_serves_while_it_is_tried_out_and_is_unloaded_in_the_middle_of_it() {
+        let spec = TensorSpec::new("x", DataType::Int64, Some(vec![Dim::Free]));
+        let signature = Signature { inputs: vec![spec.clone()], outputs: vec![spec], batch_axis: false };
+        let (go, wait) = mpsc::channel::<()>();
+        let (ended, end) = mpsc::channel();
+        let start = |trials| {
+            let parts = Parts {
+                id: ModelId { name: ModelName::new("m").unwrap(), version: 1 },
+                signature: signature.clone(),
+                backend: Arc::new(Echo(signature.clone())),
+                status: Status { batching_reason: "not tried yet".into(), instances: 1, ..Status::default() },
+                queue_capacity: 8,
+                tuning: Tuning::default(),
+                slots: Arc::new(Slots::new(1)),
+                later: Some(Later { max_batch_rows: 16, trials }),
+            };
+            let retired = Arc::default();
+            (Model::start(parts, &Metrics::new(&Registry::new()).unwrap(), &retired).unwrap(), retired)
+        };
+        let independent = Judged { batch_axis: true, reason: "tried".into(), ..Judged::default() };
+        let (model, retired) = start(Box::new(move |_| {
+            wait.recv().unwrap();
+            independent
+        }));
+        let found = (model.signature().batch_axis, model.status().max_batch_rows, &*model.status().batching_reason);
+        assert_eq!(found, (false, 0, "not tried yet"));
+        go.send(()).unwrap();
+        while model.status().max_batch_rows == 0 {
+            std::thread::yield_now();
+        }
+        assert!(model.signature().batch_axis && model.status().batching_reason == "tried");
+        drop(model);
+        assert!(retired.join(Duration::from_secs(60)));
+
+        let (go, wait) = mpsc::channel::<()>();
+        let (model, retired) = start(Box::new(move |trial: &Trial<'_>| {
+            wait.recv().unwrap();
+            let row = Tensor::from_elements([1], vec![1_i64]).unwrap();
+            ended.send((trial.is_over(), trial.run(&[&row], &[0], None).is_err())).unwrap();
+            Judged::default()
+        }));
+        drop(model);
+        go.send(()).unwrap();
+        assert_eq!(end.recv().unwrap(), (true, true), "it is over, and refuses to run");
+        assert!(retired.join(Duration::from_secs(60)));
+    }
+}
