@@ -109,7 +109,8 @@ impl Sweep {
             let (rows, time) = (table::rate(measured.rows_per_second()), table::time(measured.quantile(0.5)));
             let Layout { instances, threads, batch, own_sessions, .. } = layout;
             let sessions = if *own_sessions { *instances } else { 1 };
-            let _ = writeln!(text, "{instances:>9}  {threads:>7}  {sessions:>8}  {batch:>4}  {rows:>10}  {time:>12}{mark}");
+            let _ =
+                writeln!(text, "{instances:>9}  {threads:>7}  {sessions:>8}  {batch:>4}  {rows:>10}  {time:>12}{mark}");
         }
         text
     }
