@@ -21,6 +21,8 @@ pub(crate) fn hedef(arguments: &[impl AsRef<OsStr>]) -> Command {
     for name in ["HEDEF_LOG", "HEDEF_ROOTS", "HEDEF_LISTEN", "SERVICE_PATH_PREFIX", "AML_CORS_ORIGINS"] {
         command.env_remove(name);
     }
+    // Not the user's own.
+    command.env("HEDEF_GRAPH_CACHE", config::target().join("tmp").join("graphs"));
     command
 }
 

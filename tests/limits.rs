@@ -23,14 +23,32 @@ fn send(server: &Server, path: &str, body: &str) -> Wire {
     wire
 }
 
-/// Waits until a gauge or a counter of the model has a value that is `right`.
+/// Waits until a gauge or a counter of the slow model has a value that is `right`.
 fn until_metric(server: &Server, name: &str, right: impl Fn(u64) -> bool) {
-    let series = format!("{name}{{model=\"slow\",version=\"1\"}} ");
+    until_metric_of(server, "slow", name, right);
+}
+
+fn until_metric_of(server: &Server, model: &str, name: &str, right: impl Fn(u64) -> bool) {
+    let series = format!("{name}{{model=\"{model}\",version=\"1\"}} ");
     until(name, || {
         let text = server.client().get("/metrics").text();
         let value = text.lines().find_map(|line| line.strip_prefix(&series)?.parse().ok());
         value.is_some_and(&right).then_some(())
     });
+}
+
+/// A request whose run never ends by itself, and one whose run is short.
+const ENDLESS: &str = r#"{"inputs":[{"name":"x","shape":[1,4],"datatype":"FP32","data":[1e12,0,0,0]}]}"#;
+const SHORT: &str = r#"{"inputs":[{"name":"x","shape":[1,4],"datatype":"FP32","data":[1,0,0,0]}]}"#;
+const PATIENT: &str = "/v2/models/patient/infer";
+
+/// A model whose runs take as long as the request says.
+fn patient() -> (Models, Server) {
+    let models = Models::empty();
+    models.make("patient");
+    models.settings("patient", "instances = 1\nthreads = 1\ninline = false\n");
+    let server = Server::start(models.path(), &[]);
+    (models, server)
 }
 
 #[test]
@@ -45,7 +63,8 @@ fn a_full_queue_refuses_at_once_and_those_in_it_are_answered() {
         assert!((1..=5).contains(&answered), "{answered} of ten fit one run and a queue of two");
         for refused in answers.iter().filter(|answer| answer.status != 200) {
             let message = refused.json()[key].as_str().unwrap().to_string();
-            assert_eq!((refused.status, refused.header("retry-after")), (refusal, Some("1")), "{message}");
+            assert_eq!(refused.status, refusal, "{message}");
+            assert!(refused.header("retry-after").unwrap().parse::<u32>().unwrap() >= 1);
             assert!(message.contains("queue of model `slow/1` is full"), "{message}");
         }
     }
@@ -85,4 +104,47 @@ fn requests_of_clients_that_left_are_not_run() {
     server.client().post(PATH, BODY).expect(200);
     until_metric(&server, "hedef_cancelled_requests_total", |left| left >= 1);
     until_metric(&server, "hedef_queue_depth", |waiting| waiting == 0);
+}
+
+#[test]
+fn a_run_whose_client_leaves_is_ended() {
+    let (_models, server) = patient();
+    for left in 1..=3 {
+        let wire = send(&server, PATIENT, ENDLESS);
+        until_metric_of(&server, "patient", "hedef_instances_busy", |busy| busy == 1);
+        drop(wire);
+        until_metric_of(&server, "patient", "hedef_stopped_runs_total", |stopped| stopped == left);
+    }
+    server.client().post(PATIENT, SHORT).expect(200);
+}
+
+#[test]
+fn a_run_whose_time_is_over_is_ended_whoever_limited_it() {
+    let (_models, server) = patient();
+    let parameter = ENDLESS.replace(r#"{"inputs""#, r#"{"parameters":{"timeout":200000},"inputs""#);
+    let json = ("content-type", "application/json");
+    for (headers, body, left) in [(vec![json, ("grpc-timeout", "200m")], ENDLESS, 1), (vec![json], &parameter, 2)] {
+        let refused = server.client().post_with(PATIENT, &headers, body).expect(504).json();
+        assert_eq!(refused["error"], "the request did not finish within 200 ms");
+        until_metric_of(&server, "patient", "hedef_stopped_runs_total", |stopped| stopped == left);
+    }
+    server.client().post(PATIENT, SHORT).expect(200);
+    let wrong = server.client().post_with(PATIENT, &[json, ("grpc-timeout", "soon")], SHORT).expect(400).json();
+    assert!(wrong["error"].as_str().unwrap().contains("such as `500m`, got `soon`"), "{wrong}");
+}
+
+#[test]
+fn a_request_without_hope_is_refused_at_once_and_told_when_to_come_again() {
+    let (_models, server) = slow("", &[]);
+    server.client().post(PATH, BODY).expect(200);
+    let mut waiting: Vec<_> = (0..8).map(|_| send(&server, PATH, BODY)).collect();
+    until_metric(&server, "hedef_queue_depth", |waiting| waiting >= 6);
+    let headers = [("content-type", "application/json"), ("grpc-timeout", "50m")];
+    let refused = server.client().post_with(PATH, &headers, BODY).expect(503);
+    assert!(refused.header("retry-after").unwrap().parse::<u32>().unwrap() >= 1);
+    let message = refused.json()["error"].as_str().unwrap().to_string();
+    assert!(message.contains("too busy to answer in time"), "{message}");
+    for wire in &mut waiting {
+        assert_eq!(wire.answer().unwrap().status, 200);
+    }
 }

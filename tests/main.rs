@@ -25,6 +25,8 @@ mod golden;
 mod limits;
 mod memory;
 mod metrics;
+mod mixing;
+mod openvino;
 mod readme;
 mod reload;
 mod shutdown;

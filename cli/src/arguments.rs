@@ -27,6 +27,12 @@ pub(crate) struct Engine {
     /// ONNX Runtime's shared library, or its folder. Default: beside this program, then the user's cache, then fetched.
     #[arg(long, global = true, value_name = "PATH", env = "ORT_DYLIB_PATH")]
     pub(crate) onnxruntime: Option<PathBuf>,
+    /// Where optimised graphs are kept between starts, or `off`. Default: `hedef/graphs` in the user's cache.
+    #[arg(long, global = true, value_name = "FOLDER", env = "HEDEF_GRAPH_CACHE")]
+    pub(crate) graph_cache: Option<PathBuf>,
+    /// The most bytes of optimised graphs that are kept, in MiB; those not wanted for the longest time go first.
+    #[arg(long, global = true, value_name = "MIB", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..), env = "HEDEF_GRAPH_CACHE_MIB")]
+    pub(crate) graph_cache_mib: u32,
 }
 
 /// What the program says while it works.
@@ -95,6 +101,12 @@ pub(crate) struct Serve {
     /// Whether models can be loaded and unloaded over HTTP; `auto`: only when listening on this machine alone.
     #[arg(long, value_enum, default_value = "auto", env = "HEDEF_ADMIN")]
     pub(crate) admin: Admin,
+    /// The memory that loaded models may take, in MiB. Default: no limit.
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..), env = "HEDEF_MEMORY_BUDGET_MIB")]
+    pub(crate) memory_budget: Option<u32>,
+    /// What happens to a model that does not fit into the memory budget.
+    #[arg(long, value_enum, default_value = "evict", env = "HEDEF_OVER_BUDGET")]
+    pub(crate) over_budget: OverBudget,
     /// The model behind `/score`. Default: the only one there is.
     #[arg(long, value_name = "NAME", env = "HEDEF_SCORE_MODEL")]
     pub(crate) score_model: Option<String>,
@@ -104,9 +116,13 @@ pub(crate) struct Serve {
     /// The origins whose pages may call `/score`, or `*`.
     #[arg(long, value_name = "ORIGIN", env = "AML_CORS_ORIGINS", value_delimiter = ',')]
     pub(crate) cors_origin: Vec<String>,
-    /// The most bytes in a request's body, decompressed, in MiB.
+    /// The most bytes in a request's body, decompressed, in MiB. A model whose signature is fixed takes what its
+    /// tensors need instead, and one with larger rows at least one row.
     #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..), env = "HEDEF_BODY_LIMIT_MIB")]
     pub(crate) body_limit_mib: u32,
+    /// The most that a model's signature can raise the body limit to, in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..), env = "HEDEF_BODY_LIMIT_CAP_MIB")]
+    pub(crate) body_limit_cap_mib: u32,
     /// The time a scoring request may take, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(1..), env = "HEDEF_REQUEST_TIMEOUT_MS")]
     pub(crate) request_timeout_ms: u64,
@@ -125,6 +141,15 @@ pub(crate) enum ModelControl {
     All,
     /// Those of `--load-model`; others when they are asked for over HTTP.
     Explicit,
+}
+
+/// What happens to a model that does not fit into the memory budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OverBudget {
+    /// Those not asked for the longest time make room, and are loaded again when they are asked.
+    Evict,
+    /// It is not loaded.
+    Refuse,
 }
 
 /// Whether models can be loaded and unloaded over HTTP.
@@ -183,10 +208,23 @@ pub(crate) enum CsvHeader {
     Absent,
 }
 
+/// What can be fetched besides ONNX Runtime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum With {
+    /// The plug-in that runs models in OpenVINO.
+    Openvino,
+    /// CUDA.
+    Cuda,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Runtime {
     /// Fetches the pinned ONNX Runtime through pip, checked against its hash.
     Fetch {
+        /// What to fetch besides: `openvino`, the plug-in for models with device = "openvino" (52 MB); `cuda`, the
+        /// ONNX Runtime that has CUDA, in place of the other (256 MB). May be given again.
+        #[arg(long, value_enum, value_delimiter = ',')]
+        with: Vec<With>,
         /// The machine to fetch for, as a Rust target. Default: this one.
         #[arg(long, value_name = "TRIPLE")]
         target: Option<String>,

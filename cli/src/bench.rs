@@ -25,7 +25,7 @@ pub(crate) fn run(bench: &Bench, engine: &Engine) -> anyhow::Result<()> {
     let progress = Progress::on_terminal();
     let (table, json, errors) = match &bench.in_process {
         Some(path) if bench.layout.sweep => {
-            let (loader, load) = (loader(engine)?, &bench.load);
+            let (loader, load) = (loader(engine, true)?.0, &bench.load);
             let duration = load.duration.unwrap_or(SWEEP);
             let length = Length { duration, requests: load.requests, warm_up: load.warm_up.min(duration / 4) };
             let trial = (bench.layout.arena, length);
@@ -89,7 +89,7 @@ fn server(bench: &Bench) -> anyhow::Result<HttpSubject> {
 }
 
 fn bare(bench: &Bench, path: &Path, engine: &Engine) -> anyhow::Result<BareSubject> {
-    let loader = loader(engine)?;
+    let loader = loader(engine, true)?.0;
     let layout = Layout {
         instances: bench.layout.instances.map_or(cpus(&loader).get(), size),
         threads: size(bench.layout.threads),

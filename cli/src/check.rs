@@ -10,7 +10,7 @@ use crate::logging::print;
 
 /// Loads the model, runs it once, and prints what it is.
 pub(crate) fn run(check: &Check, engine: &Engine) -> anyhow::Result<()> {
-    let (repository, name) = one_model(engine, &check.model)?;
+    let (repository, name) = one_model(engine, &check.model, true)?;
     for version in repository.versions(&name)? {
         let model = repository.model(&name, Some(&version.to_string()))?;
         print(&verdict(&model));
@@ -59,6 +59,10 @@ fn verdict(model: &Model) -> String {
         report.capacity
     );
     let _ = writeln!(text, "  device  {}: {}", status.device, status.device_reason);
+    let _ = writeln!(text, "  graph   {}", status.graph);
+    let mib = |bytes: u64| bytes >> 20;
+    let (mapped, private) = (mib(status.memory.mapped), mib(status.memory.private));
+    let _ = writeln!(text, "  memory  {mapped} MiB mapped, {private} MiB of its own");
     let _ = writeln!(text, "  loaded and run once in {} ms", status.load_time.as_millis());
     text
 }

@@ -14,7 +14,7 @@ use crate::logging::print;
 /// Scores the input and prints the answer as JSON.
 pub(crate) fn run(score: &Score, engine: &Engine) -> anyhow::Result<()> {
     let bytes = read(&score.input)?;
-    let (repository, name) = one_model(engine, &score.model)?;
+    let (repository, name) = one_model(engine, &score.model, false)?;
     let model = repository.model(&name, None)?;
     let request = match format(score) {
         InputFormat::Json => rows::decode(&bytes, model.signature()),

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use hedef_core::Model;
 use hedef_core::metrics::Metrics;
-use hedef_core::repository::{Overrides, QuotaWatcher, Repository, View, Watcher};
+use hedef_core::repository::{self, Budget, Overrides, QuotaWatcher, Repository, View, Watcher};
 use hedef_server::{AzureSettings, Config, Drain, Server, Settings};
 use prometheus::Registry;
 
-use crate::arguments::{Admin, Engine, ModelControl, Serve};
-use crate::engine::loader;
+use crate::arguments::{Admin, Engine, ModelControl, OverBudget, Serve};
+use crate::engine::{Started, loader};
 use crate::logging::print;
 
 /// How often the processors that this process may use are counted again.
@@ -21,7 +21,7 @@ const QUOTA_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Serves until SIGTERM or Ctrl-C, then finishes what is under way.
 pub(crate) fn run(serve: Serve, engine: &Engine) -> anyhow::Result<()> {
-    let started = Instant::now();
+    let began = Instant::now();
     let config = Config::new(settings(&serve))?;
     let grace = Duration::from_millis(serve.grace_ms);
     if let Some(root) = serve.roots.iter().find(|root| !root.exists()) {
@@ -29,14 +29,16 @@ pub(crate) fn run(serve: Serve, engine: &Engine) -> anyhow::Result<()> {
     }
     let registry = Registry::new();
     let metrics = Metrics::new(&registry).context("metrics")?;
-    let loader = loader(engine)?;
+    let (loader, engine) = loader(engine, false)?;
     let slots = Arc::clone(&loader.slots);
-    let repository = Arc::new(Repository::new(serve.roots.clone(), Box::new(loader), metrics));
+    let repository = Repository::new(serve.roots.clone(), Box::new(loader), metrics).with_budget(budget(&serve));
+    let repository = Arc::new(repository);
     let quota = QuotaWatcher::start(Arc::clone(&repository), slots, "/".into(), QUOTA_INTERVAL);
     let quota = quota.context("cannot follow the processors' quota")?;
     let network = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("hedef-network").build()?;
     let server = network.block_on(Server::bind(config, Arc::clone(&repository), registry))?;
     let address = server.address();
+    let start = Start { began, engine, listening: began.elapsed() };
 
     // The server answers while models load: live at once, ready when they are.
     let view = View::before_loading(&repository, serve.model_control == ModelControl::Explicit);
@@ -44,7 +46,7 @@ pub(crate) fn run(serve: Serve, engine: &Engine) -> anyhow::Result<()> {
         let repository = Arc::clone(&repository);
         std::thread::Builder::new()
             .name("hedef-start".into())
-            .spawn(move || load(&repository, &serve, view, address, started))?
+            .spawn(move || load(&repository, &serve, view, address, start))?
     };
     let stopping = async {
         stop_signal().await;
@@ -60,10 +62,19 @@ pub(crate) fn run(serve: Serve, engine: &Engine) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn budget(serve: &Serve) -> Option<Budget> {
+    let over = match serve.over_budget {
+        OverBudget::Evict => repository::OverBudget::Evict,
+        OverBudget::Refuse => repository::OverBudget::Refuse,
+    };
+    serve.memory_budget.map(|mib| Budget { bytes: u64::from(mib) << 20, over })
+}
+
 fn settings(serve: &Serve) -> Settings {
     Settings {
         listen: serve.listen,
-        body_limit: usize::try_from(serve.body_limit_mib).unwrap_or(usize::MAX).saturating_mul(1 << 20),
+        body_limit: mib(serve.body_limit_mib),
+        body_limit_cap: mib(serve.body_limit_cap_mib),
         request_timeout: Duration::from_millis(serve.request_timeout_ms),
         admin: match serve.admin {
             Admin::Auto => hedef_server::Admin::Auto,
@@ -84,13 +95,49 @@ fn settings(serve: &Serve) -> Settings {
     }
 }
 
+/// The start of the server so far.
+struct Start {
+    began: Instant,
+    engine: Started,
+    /// From the beginning to where requests are accepted.
+    listening: Duration,
+}
+
+impl Start {
+    /// Says where the time went, once the models have been loaded.
+    fn log(&self, models: &[Arc<Model>]) {
+        let ready = self.began.elapsed();
+        let each: Vec<_> = models.iter().map(|model| format!("{}: {}", model.id(), model.status().stages)).collect();
+        tracing::info!(
+            start.find_us = self.engine.found.as_micros(),
+            start.runtime_us = self.engine.runtime.as_micros(),
+            start.listen_us = self.listening.as_micros(),
+            start.models_us = (ready - self.listening).as_micros(),
+            start.ready_us = ready.as_micros(),
+            "ready after {:.1} ms, of which ONNX Runtime {:.1}, models {:.1}; {}",
+            milliseconds(ready),
+            milliseconds(self.engine.runtime),
+            milliseconds(ready - self.listening),
+            each.join("; ")
+        );
+    }
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+fn mib(mebibytes: u32) -> usize {
+    usize::try_from(mebibytes).unwrap_or(usize::MAX).saturating_mul(1 << 20)
+}
+
 /// Loads what is to be there from the start, says so, and follows the roots if told to.
 fn load(
     repository: &Arc<Repository>,
     serve: &Serve,
     view: View,
     address: SocketAddr,
-    started: Instant,
+    start: Start,
 ) -> anyhow::Result<Option<Watcher>> {
     match serve.model_control {
         ModelControl::All => repository.load_all(),
@@ -104,7 +151,8 @@ fn load(
             repository.finish_start();
         }
     }
-    print(&welcome(&repository.models(), address, started.elapsed()));
+    start.log(&repository.models());
+    print(&welcome(&repository.models(), address, start.began.elapsed()));
     let interval = Duration::from_millis(serve.watch_interval_ms);
     let watcher = serve.watch.then(|| Watcher::start(Arc::clone(repository), view, interval)).transpose();
     watcher.context("cannot follow the roots")

@@ -11,6 +11,8 @@ pub enum Device {
     Cpu,
     /// The CUDA device of that number, and nothing else.
     Cuda(i32),
+    /// The CPU, through OpenVINO's plug-in.
+    OpenVino,
 }
 
 impl FromStr for Device {
@@ -21,12 +23,13 @@ impl FromStr for Device {
             "auto" => Ok(Self::Auto),
             "cpu" => Ok(Self::Cpu),
             "cuda" => Ok(Self::Cuda(0)),
+            "openvino" => Ok(Self::OpenVino),
             _ => text
                 .strip_prefix("cuda:")
                 .and_then(|number| number.parse().ok())
                 .filter(|number| *number >= 0)
                 .map(Self::Cuda)
-                .ok_or_else(|| format!("device: expected `auto`, `cpu` or `cuda:0`, got `{text}`")),
+                .ok_or_else(|| format!("device: expected `auto`, `cpu`, `openvino` or `cuda:0`, got `{text}`")),
         }
     }
 }
@@ -37,6 +40,7 @@ impl fmt::Display for Device {
             Self::Auto => f.write_str("auto"),
             Self::Cpu => f.write_str("cpu"),
             Self::Cuda(number) => write!(f, "cuda:{number}"),
+            Self::OpenVino => f.write_str("openvino"),
         }
     }
 }

@@ -87,6 +87,8 @@ pub enum Error {
     UnknownVersion { name: ModelName, version: String, available: String },
     #[error("model `{model}` is not ready: {reason}")]
     NotReady { model: String, reason: String },
+    #[error("model `{model}` was unloaded to stay within the memory budget; the next request loads it")]
+    Evicted { model: ModelId },
     #[error("the queue of model `{model}` is full: {waiting} requests are waiting")]
     Overloaded { model: ModelId, waiting: usize, wait: Duration },
     #[error("model `{model}` is too busy to answer in time: the answer would take about {} ms", .wait.as_millis())]
@@ -116,7 +118,7 @@ impl Error {
                 Kind::InvalidArgument
             }
             Self::UnknownModel { .. } | Self::UnknownVersion { .. } => Kind::NotFound,
-            Self::NotReady { .. } | Self::Unloading { .. } => Kind::Unavailable,
+            Self::NotReady { .. } | Self::Evicted { .. } | Self::Unloading { .. } => Kind::Unavailable,
             Self::Overloaded { .. } | Self::TooBusy { .. } => Kind::ResourceExhausted,
             Self::DeadlineExceeded { .. } => Kind::DeadlineExceeded,
             Self::Unsupported(_) => Kind::Unsupported,

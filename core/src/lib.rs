@@ -5,6 +5,7 @@
 //! or JSON.
 
 pub mod backend;
+pub mod cache;
 mod data_type;
 mod device;
 pub mod error;
@@ -12,6 +13,7 @@ pub mod host;
 pub mod metrics;
 pub mod model;
 mod name;
+mod padding;
 pub mod preflight;
 pub mod repository;
 mod request;
@@ -21,6 +23,7 @@ pub mod settings;
 mod signature;
 pub mod statistics;
 mod tensor;
+mod verdict;
 mod warm_up;
 
 pub use data_type::DataType;

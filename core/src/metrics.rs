@@ -7,6 +7,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry,
 };
 
+use crate::repository::ModelMemory;
 use crate::{Kind, ModelId};
 
 /// Upper bounds in seconds for everything that takes time: from a tiny model's run to a stuck one's.
@@ -41,6 +42,9 @@ pub struct Metrics {
     ready: IntGaugeVec,
     load_seconds: GaugeVec,
     loads: IntCounterVec,
+    memory: IntGaugeVec,
+    evictions: IntCounterVec,
+    on_demand_loads: IntCounterVec,
 }
 
 impl Metrics {
@@ -156,6 +160,33 @@ impl Metrics {
                     &MODEL_OUTCOME,
                 )?,
             )?,
+            memory: add(
+                registry,
+                IntGaugeVec::new(
+                    Opts::new(
+                        "hedef_model_memory_bytes",
+                        "Memory of the loaded model version. kind=mapped: the size of its file in the graph cache, \
+                         whose pages are shared and can be given up. kind=private: the growth of this process's own \
+                         memory over the load and the first run; where other models were loaded at the same time, \
+                         the bytes of its weights that are not mapped.",
+                    ),
+                    &["model", "version", "kind"],
+                )?,
+            )?,
+            evictions: add(
+                registry,
+                IntCounterVec::new(
+                    Opts::new("hedef_model_evictions_total", "Times the model version made room for another."),
+                    &MODEL,
+                )?,
+            )?,
+            on_demand_loads: add(
+                registry,
+                IntCounterVec::new(
+                    Opts::new("hedef_model_on_demand_loads_total", "Loads that a request for the model version began."),
+                    &MODEL,
+                )?,
+            )?,
         })
     }
 
@@ -189,6 +220,25 @@ impl Metrics {
         let version = id.version.to_string();
         self.loads.with_label_values(&[id.name.as_str(), &version, outcome]).inc();
         self.load_seconds.with_label_values(&[id.name.as_str(), &version]).set(took.as_secs_f64());
+    }
+
+    /// Says how much memory a model version takes.
+    pub(crate) fn memory(&self, id: &ModelId, memory: ModelMemory) {
+        let version = id.version.to_string();
+        for (kind, bytes) in [("mapped", memory.mapped), ("private", memory.private)] {
+            let gauge = self.memory.with_label_values(&[id.name.as_str(), version.as_str(), kind]);
+            gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Counts a model version that made room for another.
+    pub(crate) fn evicted(&self, id: &ModelId) {
+        self.evictions.with_label_values(&[id.name.as_str(), &id.version.to_string()]).inc();
+    }
+
+    /// Counts a load that a request began.
+    pub(crate) fn woken(&self, id: &ModelId) {
+        self.on_demand_loads.with_label_values(&[id.name.as_str(), &id.version.to_string()]).inc();
     }
 
     /// Says whether a model version can score.

@@ -2,17 +2,19 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::backend::Backend;
 use crate::metrics::Metrics;
+pub use crate::padding::Padding;
+pub use crate::repository::ModelMemory;
 pub use crate::scheduler::Slots;
 use crate::scheduler::{Doubt, Queue, Refusal, Share, Shared, Tuner};
-pub use crate::scheduler::{Learned, Report, Tuning};
+pub use crate::scheduler::{Judged, Later, Learned, Report, Trial, Tuning};
 use crate::settings::Profile;
-use crate::statistics::Statistics;
+use crate::statistics::{Statistics, now_ns};
 use crate::{Error, ModelId, Request, Response, Signature};
 
 /// How a model was loaded and how it runs, for people.
@@ -20,9 +22,9 @@ use crate::{Error, ModelId, Request, Response, Signature};
 pub struct Status {
     /// What the model does, in its owner's words.
     pub description: Option<String>,
-    /// Where it runs: `cpu` or `cuda:0`.
+    /// Where it runs: `cpu`, `cuda:0` or `openvino`.
     pub device: String,
-    /// Why there.
+    /// Why there, what it computes in where that is not told by the model, and how many nodes run elsewhere.
     pub device_reason: String,
     /// What its threads are for.
     pub profile: Profile,
@@ -38,6 +40,42 @@ pub struct Status {
     pub padding: Option<String>,
     /// The time from the start of loading to the end of the warm-up.
     pub load_time: Duration,
+    /// What that time went into.
+    pub stages: LoadStages,
+    /// Where its optimised graph came from, or why it is not in the graph cache.
+    pub graph: String,
+    /// The memory it takes.
+    pub memory: ModelMemory,
+}
+
+/// The stages of loading a model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoadStages {
+    /// Reading what the file declares.
+    pub inspect: Duration,
+    /// Looking for its graph in the cache.
+    pub look_up: Duration,
+    /// Opening the session.
+    pub session: Duration,
+    /// The first run.
+    pub first_run: Duration,
+    /// Trial runs that could not wait, and measuring the memory.
+    pub trials: Duration,
+}
+
+impl std::fmt::Display for LoadStages {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ms = |stage: Duration| stage.as_secs_f64() * 1e3;
+        write!(
+            f,
+            "inspect {:.1}, cache {:.1}, session {:.1}, first run {:.1}, trials {:.1} ms",
+            ms(self.inspect),
+            ms(self.look_up),
+            ms(self.session),
+            ms(self.first_run),
+            ms(self.trials)
+        )
+    }
 }
 
 /// One loaded version of a model. Dropping the last handle drains its queue and unloads it.
@@ -47,6 +85,9 @@ pub struct Model {
     status: Status,
     elastic: bool,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Tries a model out that serves already.
+    trials: Option<JoinHandle<()>>,
+    loaded_ns: u64,
     retired: Arc<Retired>,
 }
 
@@ -66,20 +107,25 @@ pub struct Parts {
     pub tuning: Tuning,
     /// The threads that all models together may keep busy.
     pub slots: Arc<Slots>,
+    /// What is left to be tried while the model serves.
+    pub later: Option<Later>,
 }
 
 impl Parts {
     /// What callers and instances share.
-    pub(crate) fn share(self, metrics: &Metrics) -> Shared {
+    pub(crate) fn share(self, later: Option<&Later>, metrics: &Metrics) -> Shared {
+        let max_batch_rows = later.map_or(self.status.max_batch_rows, |later| later.max_batch_rows);
         Shared {
             metrics: metrics.model(&self.id),
             id: self.id,
             signature: self.signature,
+            settled: OnceLock::new(),
             queue: Queue::new(self.queue_capacity),
             doubt: Doubt::new(self.tuning.trusted),
-            tuner: Tuner::new(self.status.max_batch_rows, &self.tuning),
+            tuner: Tuner::new(max_batch_rows, &self.tuning),
             inline: self.tuning.inline,
             objective: self.tuning.objective,
+            padding: self.tuning.padding,
             threads: self.status.threads.max(1),
             works_alone: self.status.threads == 1 && self.status.device == "cpu",
             instances: AtomicUsize::new(0),
@@ -94,9 +140,18 @@ impl Model {
     /// Starts the instances.
     pub fn start(parts: Parts, metrics: &Metrics, retired: &Arc<Retired>) -> Result<Self, Error> {
         let (status, elastic) = (parts.status.clone(), parts.tuning.elastic);
-        let shared = Arc::new(parts.share(metrics));
-        let model = Self { shared, status, elastic, threads: Mutex::default(), retired: Arc::clone(retired) };
+        let mut parts = parts;
+        let later = parts.later.take();
+        let shared = Arc::new(parts.share(later.as_ref(), metrics));
+        let threads = Mutex::default();
+        let (loaded_ns, retired) = (now_ns(), Arc::clone(retired));
+        let mut model = Self { shared, status, elastic, threads, trials: None, loaded_ns, retired };
         model.grow(model.status.instances.max(1))?;
+        if let Some(later) = later {
+            model.shared.doubt.leave_open();
+            let (own, status) = (Arc::clone(&model.shared), model.status.clone());
+            model.trials = Some(model.spawn("hedef-trials", move || own.try_out(later, &status))?);
+        }
         Ok(model)
     }
 
@@ -105,16 +160,19 @@ impl Model {
         let mut threads = self.threads();
         while threads.len() < instances {
             let own = Arc::clone(&self.shared);
-            let spawned = thread::Builder::new().name("hedef-instance".into()).spawn(move || own.work());
-            let failed = |error| {
-                let reason = format!("cannot start a thread: {error}");
-                Error::Load { model: self.shared.id.to_string(), reason }
-            };
-            threads.push(spawned.map_err(failed)?);
+            threads.push(self.spawn("hedef-instance", move || own.work())?);
             self.shared.instances.store(threads.len(), Ordering::Relaxed);
             self.shared.metrics.instances(1);
         }
         Ok(())
+    }
+
+    fn spawn(&self, name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {
+        let failed = |error| {
+            let reason = format!("cannot start a thread: {error}");
+            Error::Load { model: self.shared.id.to_string(), reason }
+        };
+        thread::Builder::new().name(name.into()).spawn(work).map_err(failed)
     }
 
     /// Lets so many instances run where the model's owner left the number to the machine, whose processors have become
@@ -136,13 +194,18 @@ impl Model {
     /// What it takes and gives.
     #[must_use]
     pub fn signature(&self) -> &Signature {
-        &self.shared.signature
+        self.shared.signature()
     }
 
     /// What it has done since it was loaded.
     #[must_use]
     pub fn statistics(&self) -> &Statistics {
         &self.shared.statistics
+    }
+
+    /// When it last answered somebody, or was loaded, in nanoseconds since 1970.
+    pub(crate) fn last_used_ns(&self) -> u64 {
+        self.statistics().snapshot().last_inference_ns.max(self.loaded_ns)
     }
 
     /// How it runs now.
@@ -154,7 +217,7 @@ impl Model {
     /// How it was loaded and how it runs.
     #[must_use]
     pub fn status(&self) -> &Status {
-        &self.status
+        self.shared.settled.get().map_or(&self.status, |settled| &settled.status)
     }
 
     /// Runs `request` at once where its run is short, else queues it and waits for its answer. Dropping the future
@@ -185,7 +248,7 @@ impl Drop for Model {
         self.shared.queue.close();
         let threads = std::mem::take(&mut *self.threads());
         self.shared.metrics.instances(-i64::try_from(threads.len()).unwrap_or(i64::MAX));
-        self.retired.take(threads);
+        self.retired.take(threads.into_iter().chain(self.trials.take()).collect());
     }
 }
 

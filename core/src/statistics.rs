@@ -54,8 +54,8 @@ impl StageTallies {
 /// Everything counted, at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// When the last run ended, in milliseconds since 1970; 0 before the first.
-    pub last_inference_ms: u64,
+    /// When the last run ended, in nanoseconds since 1970; 0 before the first.
+    pub last_inference_ns: u64,
     /// Rows answered.
     pub rows: u64,
     /// Runs.
@@ -86,7 +86,7 @@ impl Statistics {
     /// Counts one run that answered requests which had waited for `queued`.
     pub(crate) fn ran(&self, rows: usize, queued: &[Duration], stages: Stages) {
         let mut all = self.lock();
-        all.last_inference_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, milliseconds);
+        all.last_inference_ns = now_ns();
         let rows = u64::try_from(rows).unwrap_or(u64::MAX);
         all.rows = all.rows.saturating_add(rows);
         all.executions = all.executions.saturating_add(1);
@@ -109,8 +109,9 @@ impl Statistics {
     }
 }
 
-fn milliseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+/// The time since 1970 in nanoseconds.
+pub(crate) fn now_ns() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, nanoseconds)
 }
 
 fn nanoseconds(time: Duration) -> u64 {

@@ -132,6 +132,16 @@ macro_rules! data {
                 }
             }
 
+            /// Repeats the first element; there are none where there was none.
+            #[must_use]
+            pub fn repeat_first(&self, count: usize) -> Self {
+                match self {
+                    $(Self::$variant(elements) => {
+                        Self::$variant(elements.first().map(|first| vec![first.clone(); count]).unwrap_or_default())
+                    })*
+                }
+            }
+
             /// Appends the elements of `other`, and says whether the types agreed; if not, nothing changes.
             pub fn append(&mut self, other: &Self) -> bool {
                 match (self, other) {
@@ -242,6 +252,27 @@ impl Tensor {
         Self { shape: self.shape.with_rows(count), data: self.data.slice(first * row..(first + count) * row) }
     }
 
+    /// Makes `axis` as long as `length`: cut off at its end, or filled up with the first element of `filler`. `None`
+    /// when there is no such axis, or when the filler is of another type.
+    #[must_use]
+    pub fn with_length(&self, axis: usize, length: usize, filler: &Data) -> Option<Self> {
+        let (outer, rest) = self.shape.dims().split_at_checked(axis)?;
+        let (old, inner) = rest.split_first()?;
+        let (outer, inner) = (outer.iter().product::<usize>(), inner.iter().product::<usize>());
+        let mut dims = self.shape.dims().to_vec();
+        *dims.get_mut(axis)? = length;
+        let shape = Shape(dims);
+        let more = filler.repeat_first(length.saturating_sub(*old).checked_mul(inner)?);
+        let mut data = Data::with_capacity(self.data_type(), shape.elements()?);
+        for first in (0..outer).map(|row| row * old * inner) {
+            data.append(&self.data.slice(first..first + length.min(*old) * inner));
+            if more.len() > 0 && !data.append(&more) {
+                return None;
+            }
+        }
+        Self::new(shape, data).ok()
+    }
+
     /// Joins tensors along axis 0. `None` when there is none, or when types or row dimensions differ.
     #[must_use]
     pub fn concat(parts: &[&Self]) -> Option<Self> {
@@ -297,6 +328,17 @@ mod tests {
         let float = Tensor::from_elements([1, 2], vec![1_f32, 2.0]).unwrap();
         assert_eq!(Tensor::concat(&[&a, &wide]), None);
         assert_eq!(Tensor::concat(&[&a, &float]), None);
+    }
+
+    #[test]
+    fn an_axis_is_filled_up_and_cut_back() {
+        let short = Tensor::from_elements([2, 2, 1], vec![1_i32, 2, 3, 4]).unwrap();
+        let filler = Data::Int32(vec![9]);
+        let long = short.with_length(1, 3, &filler).unwrap();
+        assert_eq!(long, Tensor::from_elements([2, 3, 1], vec![1_i32, 2, 9, 3, 4, 9]).unwrap());
+        assert_eq!(long.with_length(1, 2, &filler).unwrap(), short);
+        assert_eq!(short.with_length(3, 1, &filler), None);
+        assert_eq!(short.with_length(1, 3, &Data::Fp32(vec![0.0])), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use half::{bf16, f16};
+use serde::{Deserialize, Serialize};
 
 use crate::backend::Backend;
 use crate::settings::{WarmUp, WarmUpValues};
@@ -20,6 +21,9 @@ const FLOORS: [u8; 2] = [1, 0];
 /// How long timing runs may hold up the start of a model.
 const TRIALS: Duration = Duration::from_millis(10);
 
+/// Why rows of most models that cannot batch cannot.
+pub(crate) const NOT_FREE: &str = "axis 0 is not free in every input and output";
+
 /// The magnitudes of floats that the rows are compared for.
 const SCALES: [f32; 2] = [0.0, 30.0];
 
@@ -34,10 +38,35 @@ pub(crate) struct Outcome {
     pub(crate) guess: Option<Guess>,
 }
 
-/// Runs the model on the inputs given in its settings, or on generated ones, and tries whether its rows are independent.
+/// What the run before a model is ready showed.
+#[derive(Clone, Debug)]
+pub(crate) struct First {
+    /// Why generated inputs did not run, if they did not.
+    pub(crate) complaint: Option<String>,
+    /// The generated inputs that ran; with inputs from the settings none were tried.
+    guess: Option<Guess>,
+    /// Whether the settings gave inputs.
+    given: bool,
+    /// How long the last run took.
+    pub(crate) took: Duration,
+}
+
+impl First {
+    /// What the same graph showed in an earlier process.
+    pub(crate) fn earlier(guess: Guess) -> Self {
+        Self { complaint: None, guess: Some(guess), given: false, took: Duration::ZERO }
+    }
+}
+
+/// Runs the model once, on the inputs given in its settings or on generated ones.
 ///
 /// Inputs that the settings give must work. Generated ones may fail: the model may want values that nobody can guess.
-pub(crate) fn run(backend: &dyn Backend, given: &BTreeMap<String, WarmUp>) -> Result<Outcome, String> {
+/// `known` are generated inputs that ran in an earlier process.
+pub(crate) fn first(
+    backend: &dyn Backend,
+    given: &BTreeMap<String, WarmUp>,
+    known: Option<Guess>,
+) -> Result<First, String> {
     let signature = backend.signature().clone();
     if let Some(name) = given.keys().find(|name| signature.input(name).is_none()) {
         return Err(format!("warm_up.{name}: the model has no such input"));
@@ -50,20 +79,44 @@ pub(crate) fn run(backend: &dyn Backend, given: &BTreeMap<String, WarmUp>) -> Re
                 .map_err(|error| error.to_string()),
         });
         let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
+        let started = Instant::now();
         run_all(backend, &inputs).map_err(|error| format!("warm-up with the inputs of model.toml: {error}"))?;
+        return Ok(First { complaint: None, guess: None, given: true, took: started.elapsed() });
     }
+    Ok(guessed(backend, known))
+}
+
+/// Looks for generated inputs that run.
+fn guessed(backend: &dyn Backend, known: Option<Guess>) -> First {
+    let signature = backend.signature().clone();
     let mut complaint = None;
-    for guess in guesses(&signature) {
+    let mut took = Duration::ZERO;
+    for guess in known.into_iter().chain(guesses(&signature)) {
+        let started = Instant::now();
         match guess.request(&signature, 1, 0).and_then(|inputs| run_all(backend, &inputs)) {
             Ok(_) => {
-                let independent_rows = prove(backend, &signature, guess);
-                return Ok(Outcome { complaint: None, independent_rows, guess: Some(guess) });
+                return First { complaint: None, guess: Some(guess), given: false, took: started.elapsed() };
             }
             Err(error) => complaint = complaint.or(Some(error)),
         }
+        took = started.elapsed();
     }
-    let reason = "generated inputs do not run, so nothing shows that rows are independent".to_owned();
-    Ok(Outcome { complaint: complaint.filter(|_| given.is_empty()), independent_rows: Err(reason), guess: None })
+    First { complaint, guess: None, given: false, took }
+}
+
+/// The generated inputs that a model which has run takes, if any.
+pub(crate) fn guess(backend: &dyn Backend, first: &First) -> Option<Guess> {
+    if first.given { guessed(backend, None).guess } else { first.guess }
+}
+
+/// Tries whether the rows of a model that has run are independent.
+pub(crate) fn judge(backend: &dyn Backend, first: &First) -> Outcome {
+    let complaint = first.complaint.clone();
+    let Some(guess) = guess(backend, first) else {
+        let reason = "generated inputs do not run, so nothing shows that rows are independent".to_owned();
+        return Outcome { complaint, independent_rows: Err(reason), guess: None };
+    };
+    Outcome { complaint, independent_rows: prove(backend, backend.signature(), guess), guess: Some(guess) }
 }
 
 /// Tries whether rows influence one another.
@@ -74,7 +127,7 @@ pub(crate) fn run(backend: &dyn Backend, given: &BTreeMap<String, WarmUp>) -> Re
 /// output counts only where it is finite and differs from row to row: constants agree whatever the model does.
 fn prove(backend: &dyn Backend, signature: &Signature, guess: Guess) -> Result<(), String> {
     if !signature.could_batch() {
-        return Err("axis 0 is not free in every input and output".into());
+        return Err(NOT_FREE.into());
     }
     let mut shown = vec![false; signature.outputs.len()];
     for (step, scale) in SCALES.into_iter().enumerate() {
@@ -123,9 +176,23 @@ fn compare(
     Ok(())
 }
 
-fn run_all(backend: &dyn Backend, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
+/// Runs the model for all its outputs.
+pub(crate) fn run_all(backend: &dyn Backend, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
     let outputs: Vec<usize> = (0..backend.signature().outputs.len()).collect();
     backend.run(&inputs.iter().collect::<Vec<_>>(), &outputs, None).map_err(|error| error.to_string())
+}
+
+/// Runs 1, 2, 4, … rows once, up to `most_rows`: on a CUDA device the first run of each shape is slow, since memory is
+/// found and kernels are chosen in it. Ends where a size does not run.
+pub(crate) fn run_each_size(backend: &dyn Backend, guess: Guess, most_rows: usize) {
+    let signature = backend.signature().clone();
+    for rows in (0..).map(|power| 1_usize << power).take_while(|rows| *rows <= most_rows.max(1)) {
+        let ran = guess.request(&signature, rows, 1).and_then(|inputs| run_all(backend, &inputs));
+        if let Err(reason) = ran {
+            tracing::warn!(rows, reason, "the warm-up ends here: runs of so many rows fail");
+            break;
+        }
+    }
 }
 
 /// Times runs of 1, 2, 4, … rows, up to `most_rows` and for at most about [`TRIALS`] in all: the first measure of
@@ -158,7 +225,7 @@ pub(crate) fn time_runs(backend: &dyn Backend, guess: Guess, most_rows: usize) -
 }
 
 /// What generated inputs are made with.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub(crate) struct Guess {
     /// The size of free dimensions other than the rows.
     free: usize,
@@ -180,7 +247,13 @@ fn guesses(signature: &Signature) -> Vec<Guess> {
 }
 
 impl Guess {
-    fn request(self, signature: &Signature, rows: usize, trial: u64) -> Result<Vec<Tensor>, String> {
+    /// The same, but for the size of free dimensions other than the rows.
+    pub(crate) const fn with_length(self, free: usize) -> Self {
+        Self { free, ..self }
+    }
+
+    /// Makes the inputs of one request.
+    pub(crate) fn request(self, signature: &Signature, rows: usize, trial: u64) -> Result<Vec<Tensor>, String> {
         let tensors = (0..signature.inputs.len()).map(|index| self.generate(signature, index, rows, trial));
         tensors.collect::<Result<_, _>>().map_err(|error| error.to_string())
     }
@@ -292,8 +365,15 @@ fn floats(tensor: &Tensor) -> Option<(Vec<f64>, f64)> {
     })
 }
 
-fn is_finite(tensor: &Tensor) -> bool {
+/// Whether all numbers in a tensor are finite.
+pub(crate) fn is_finite(tensor: &Tensor) -> bool {
     floats(tensor).is_none_or(|(all, _)| all.iter().all(|x| x.is_finite()))
+}
+
+/// Makes one element of an input's type.
+pub(crate) fn element(spec: &TensorSpec, value: &toml::Value) -> Result<Tensor, String> {
+    let given = WarmUp { shape: vec![1], values: WarmUpValues::One(value.clone()) };
+    read(&given, &TensorSpec { dims: None, ..spec.clone() })
 }
 
 /// Makes a tensor of what `model.toml` says.
@@ -383,6 +463,10 @@ mod tests {
         Fake { signature: Signature { inputs: vec![spec.clone()], outputs: vec![spec], batch_axis: false }, model }
     }
 
+    fn run(backend: &Fake, given: &BTreeMap<String, WarmUp>) -> Result<Outcome, String> {
+        Ok(judge(backend, &first(backend, given, None)?))
+    }
+
     fn independent(backend: Fake) -> Result<(), String> {
         run(&backend, &BTreeMap::new()).unwrap().independent_rows
     }
@@ -407,6 +491,39 @@ mod tests {
         assert!(refusal(|x, all| (x + all.iter().sum::<f32>()) * 1e-9).contains("depend"));
         assert!(refusal(|_, _| 7.0).contains("shows nothing"));
         assert!(refusal(|_, _| f32::NAN).contains("shows nothing"));
+    }
+
+    /// Notes how many rows each run has, and fails above some.
+    #[derive(Debug)]
+    struct Counting {
+        signature: Signature,
+        most_rows: usize,
+        seen: std::sync::Mutex<Vec<usize>>,
+    }
+
+    impl Backend for Counting {
+        fn signature(&self) -> &Signature {
+            &self.signature
+        }
+
+        fn run(&self, inputs: &[&Tensor], _: &[usize], _: Option<&Stop>) -> Result<Vec<Tensor>, RunError> {
+            let rows = inputs[0].shape().rows().unwrap();
+            self.seen.lock().unwrap().push(rows);
+            if rows > self.most_rows { Err(RunError::Runtime("no memory".into())) } else { Ok(vec![inputs[0].clone()]) }
+        }
+    }
+
+    #[test]
+    fn each_size_runs_once_up_to_the_cap_or_to_the_first_that_fails() {
+        let sizes = |cap, most_rows| {
+            let signature = fake(Dim::Free, DOUBLING).signature;
+            let backend = Counting { signature, most_rows, seen: std::sync::Mutex::default() };
+            run_each_size(&backend, Guess { free: 8, floor: 1, scale: 0.0 }, cap);
+            backend.seen.into_inner().unwrap()
+        };
+        assert_eq!(sizes(20, 99), [1, 2, 4, 8, 16]);
+        assert_eq!(sizes(20, 3), [1, 2, 4]);
+        assert_eq!(sizes(0, 99), [1]);
     }
 
     #[test]

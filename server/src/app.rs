@@ -2,18 +2,22 @@
 
 use std::collections::BTreeSet;
 use std::ops::Deref;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::{Body, Bytes};
 use hedef_core::repository::{IndexEntry, Repository};
-use hedef_core::{Model, ModelVersion, Request, Response};
+use hedef_core::{Error, Model, ModelVersion, Request, Response};
 use tokio::time::timeout_at;
 
 use crate::call::Call;
 use crate::config::Config;
 use crate::error::ApiError;
 use crate::lifecycle::Lifecycle;
+use crate::limit::{binary_body_limit, body_limit};
 use crate::metrics::Metrics;
+use crate::payload::{self, Limit};
 use crate::target::Target;
 
 /// Decoding more bytes than this takes longer than asking whether there is hope for the request.
@@ -33,8 +37,9 @@ pub(crate) struct Parts {
 
 impl App {
     /// Looks up the model of a scoring request and notes it for the log and the metrics.
-    pub(crate) fn model(&self, call: &Call, target: &Target) -> Result<Arc<Model>, ApiError> {
-        let model = self.repository.model(&target.model, target.version.as_deref())?;
+    pub(crate) async fn model(&self, call: &Call, target: &Target) -> Result<Arc<Model>, ApiError> {
+        call.checked()?;
+        let model = self.loaded(call, target).await?;
         call.found(model.id());
         Ok(model)
     }
@@ -43,6 +48,34 @@ impl App {
     pub(crate) fn admits(&self, call: &Call, model: &Model, bytes: usize) -> Result<(), ApiError> {
         // Small ones are decoded before the question is answered.
         if bytes < WORTH_ASKING { Ok(()) } else { Ok(model.admits(Some(call.deadline()))?) }
+    }
+
+    /// Reads the body of a request to `model`, of which `json` bytes are JSON if the client says so.
+    pub(crate) fn body<'a>(
+        &'a self,
+        call: &'a Call,
+        model: &'a Model,
+        request: http::Request<Body>,
+        json: Option<usize>,
+    ) -> impl Future<Output = Result<Bytes, ApiError>> + Send + use<'a> {
+        let (signature, limits) = (model.signature(), self.config.body_limits);
+        let bytes = match json {
+            Some(json) => binary_body_limit(signature, limits, json),
+            None => body_limit(signature, limits),
+        };
+        payload::read(self, call, request, Limit { bytes, model: Some(model.id()) })
+    }
+
+    /// Looks up a model, and waits for its load if it made room for others; the load goes on if the call's time is up.
+    pub(crate) async fn loaded(&self, call: &Call, target: &Target) -> Result<Arc<Model>, ApiError> {
+        let version = target.version.as_deref();
+        match self.repository.model(&target.model, version) {
+            Err(Error::Evicted { .. }) => {
+                let awake = timeout_at(call.deadline().into(), self.repository.awake(&target.model, version)).await;
+                Ok(awake.map_err(|_| ApiError::Timeout(call.allowed().as_millis()))??)
+            }
+            found => Ok(found?),
+        }
     }
 
     /// Scores `request` within the time that the call has, of which the request itself may ask for less:
@@ -58,8 +91,8 @@ impl App {
             call.shorten(Duration::from_micros(limit));
         }
         let due = call.deadline();
-        let answer = timeout_at(due.into(), model.infer(request.with_deadline(Some(due)))).await;
-        Ok(answer.map_err(|_| ApiError::Timeout(call.allowed().as_millis()))??)
+        let answer = call.in_time(pin!(model.infer(request.with_deadline(Some(due))))).await;
+        Ok(answer.ok_or_else(|| ApiError::Timeout(call.allowed().as_millis()))??)
     }
 
     /// The names of all models that can score, each once.

@@ -1,17 +1,23 @@
 //! What is known of one HTTP request while it is answered.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use axum::body::Body;
 use axum::extract::FromRequestParts;
 use hedef_core::ModelId;
-use http::HeaderValue;
 use http::request::Parts;
+use http::{Extensions, HeaderValue};
+use tokio::time::timeout_at;
 
 use crate::error::ApiError;
+use crate::metrics::Protocol;
 
-/// One request, known to the middleware around a handler and to the handler alike.
+/// One request, known to what stands around a handler and to the handler alike.
 #[derive(Clone, Debug)]
 pub(crate) struct Call(Arc<Inner>);
 
@@ -19,21 +25,48 @@ pub(crate) struct Call(Arc<Inner>);
 struct Inner {
     id: HeaderValue,
     received: Instant,
-    /// In microseconds.
+    /// How long the answer may take in all, in microseconds.
     allowed: AtomicU64,
+    /// What is wrong with the time that the client allows.
+    misread: Option<ApiError>,
+    protocol: OnceLock<Protocol>,
     model: OnceLock<ModelId>,
+    unread: Mutex<Option<Body>>,
 }
 
 impl Call {
-    /// Begins with the request's id and the time that its answer may take.
-    pub(crate) fn new(id: HeaderValue, allowed: Duration) -> Self {
-        let allowed = AtomicU64::new(microseconds(allowed));
-        Self(Arc::new(Inner { id, received: Instant::now(), allowed, model: OnceLock::new() }))
+    /// Begins with the request's id and the time that its answer may take: what the server allows, and no more than
+    /// the client `asked` for.
+    pub(crate) fn new(id: HeaderValue, allowed: Duration, asked: Result<Option<Duration>, ApiError>) -> Self {
+        let (asked, misread) = match asked {
+            Ok(asked) => (asked, None),
+            Err(error) => (None, Some(error)),
+        };
+        Self(Arc::new(Inner {
+            id,
+            received: Instant::now(),
+            allowed: AtomicU64::new(microseconds(asked.map_or(allowed, |asked| asked.min(allowed)))),
+            misread,
+            protocol: OnceLock::new(),
+            model: OnceLock::new(),
+            unread: Mutex::new(None),
+        }))
+    }
+
+    /// The call that a request is part of.
+    pub(crate) fn of(extensions: &Extensions) -> Result<Self, ApiError> {
+        let call = extensions.get::<Self>().cloned();
+        call.ok_or_else(|| ApiError::Fault("the route stands outside the middleware".into()))
     }
 
     /// The id that the client gave, or a new one.
     pub(crate) fn id(&self) -> &HeaderValue {
         &self.0.id
+    }
+
+    /// The id as text.
+    pub(crate) fn id_text(&self) -> &str {
+        self.0.id.to_str().unwrap_or_default()
     }
 
     /// When the head of the request was read.
@@ -56,6 +89,31 @@ impl Call {
         self.0.received + self.allowed()
     }
 
+    /// Waits for `work` until the answer is due; `None` when it is not done by then.
+    pub(crate) async fn in_time<T>(&self, mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+        // Most work is done when it is first looked at: no timer is made for it.
+        if let Poll::Ready(done) = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {
+            return Some(done);
+        }
+        Box::pin(timeout_at(self.deadline().into(), work)).await.ok()
+    }
+
+    /// Notes that the request is for scoring, so that it is observed whatever becomes of it.
+    pub(crate) fn scores(&self, protocol: Protocol) {
+        // A request has one route: a second note would say the same.
+        let _ = self.0.protocol.set(protocol);
+    }
+
+    /// The protocol of a scoring request; `None` for any other.
+    pub(crate) fn protocol(&self) -> Option<Protocol> {
+        self.0.protocol.get().copied()
+    }
+
+    /// Fails where the client said in no words that are known how long it will wait.
+    pub(crate) fn checked(&self) -> Result<(), ApiError> {
+        self.0.misread.clone().map_or(Ok(()), Err)
+    }
+
     /// Notes which model the request turned out to be for.
     pub(crate) fn found(&self, model: &ModelId) {
         // A request is for one model: a second note would say the same.
@@ -65,6 +123,16 @@ impl Call {
     /// The model the request is for, once it is known.
     pub(crate) fn model(&self) -> Option<&ModelId> {
         self.0.model.get()
+    }
+
+    /// Keeps what a handler did not read of the body.
+    pub(crate) fn leave(&self, body: Body) {
+        *self.0.unread.lock().unwrap_or_else(PoisonError::into_inner) = Some(body);
+    }
+
+    /// Takes what a handler did not read of the body; `None` when it was read to its end.
+    pub(crate) fn unread(&self) -> Option<Body> {
+        self.0.unread.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -76,7 +144,6 @@ impl<S: Sync> FromRequestParts<S> for Call {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        let call = parts.extensions.get::<Self>().cloned();
-        call.ok_or_else(|| ApiError::Fault("the route stands outside the middleware".into()))
+        Self::of(&parts.extensions)
     }
 }

@@ -11,8 +11,10 @@ use http::HeaderValue;
 pub struct Settings {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// The most bytes a request's body may have once decompressed.
+    /// The most bytes a request's body may have once decompressed, where the model's signature does not tell.
     pub body_limit: usize,
+    /// The most bytes that a model whose rows are large may have instead.
+    pub body_limit_cap: usize,
     /// The time a scoring request may take from its head to its answer.
     pub request_timeout: Duration,
     /// Whether models can be loaded and unloaded over HTTP.
@@ -28,6 +30,7 @@ impl Default for Settings {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             body_limit: 64 << 20,
+            body_limit_cap: 1 << 30,
             request_timeout: Duration::from_secs(60),
             admin: Admin::Auto,
             azure: AzureSettings::default(),
@@ -88,11 +91,20 @@ impl Default for Drain {
 #[derive(Clone, Debug)]
 pub struct Config {
     pub(crate) listen: SocketAddr,
-    pub(crate) body_limit: usize,
+    pub(crate) body_limits: BodyLimits,
     pub(crate) request_timeout: Duration,
     pub(crate) admin_open: bool,
     pub(crate) azure: Azure,
     pub(crate) drain: Drain,
+}
+
+/// The most bytes a request's body may have once decompressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BodyLimits {
+    /// Where no signature says otherwise.
+    pub(crate) usual: usize,
+    /// What no signature can raise it beyond.
+    pub(crate) cap: usize,
 }
 
 /// The checked settings of the Azure Machine Learning routes.
@@ -134,6 +146,7 @@ impl Config {
     /// Checks settings. Fails on the first that cannot be, naming it.
     pub fn new(settings: Settings) -> Result<Self, InvalidConfig> {
         positive("body limit", settings.body_limit > 0)?;
+        positive("cap on body limits", settings.body_limit_cap > 0)?;
         positive("request timeout", !settings.request_timeout.is_zero())?;
         positive("grace period", !settings.drain.grace.is_zero())?;
         let admin_open = match settings.admin {
@@ -143,7 +156,7 @@ impl Config {
         };
         Ok(Self {
             listen: settings.listen,
-            body_limit: settings.body_limit,
+            body_limits: BodyLimits { usual: settings.body_limit, cap: settings.body_limit_cap },
             request_timeout: settings.request_timeout,
             admin_open,
             azure: Azure::new(settings.azure)?,

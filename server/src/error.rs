@@ -2,10 +2,11 @@
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use hedef_core::Kind;
-use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
+use hedef_core::{Kind, ModelId};
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
+use crate::call::Call;
 use crate::family::Family;
 
 /// Why a request gets no answer of its own.
@@ -30,8 +31,12 @@ pub(crate) enum ApiError {
     NoDocument(String),
     #[error("`{0}` is not allowed here: the Allow header lists the methods that are")]
     NoMethod(http::Method),
-    #[error("the body is too large: at most {limit} bytes are allowed, counted after decompression")]
-    BodyTooLarge { limit: usize },
+    #[error(
+        "the body is too large{}: at most {limit} bytes are allowed, counted after decompression, and it has {}",
+        .model.as_ref().map(|model| format!(" for model `{model}`")).unwrap_or_default(),
+        .found.map_or_else(|| "more".to_string(), |found| found.to_string())
+    )]
+    BodyTooLarge { limit: usize, model: Option<ModelId>, found: Option<usize> },
     #[error("content encoding `{0}` is not supported: expected gzip, deflate or identity")]
     ContentEncoding(String),
     #[error("content type `{found}` is not supported: expected {expected}")]
@@ -149,18 +154,16 @@ impl IntoResponse for ApiError {
 }
 
 /// Gives an error its status, its body and its line in the log. Headers that stand already, such as `Allow`, stay.
-pub(crate) fn render(response: Response, family: Family) -> Response {
-    let (mut parts, body) = response.into_parts();
-    let Some(error) = parts.extensions.get::<ApiError>() else { return Response::from_parts(parts, body) };
+pub(crate) fn render(error: &ApiError, mut response: Response, family: Family, call: &Call) -> Response {
     if error.kind() == Kind::Internal {
-        tracing::error!(error.detail = %error, "a request failed: {error}");
+        tracing::error!(request.id = call.id_text(), error.detail = %error, "a request failed: {error}");
     }
-    parts.status = error.status(family);
-    parts.headers.extend(error.headers());
-    parts.headers.remove(http::header::CONTENT_LENGTH);
-    parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let body = family.error_body(&error.told());
-    Response::from_parts(parts, Body::from(body))
+    *response.status_mut() = error.status(family);
+    response.headers_mut().extend(error.headers());
+    response.headers_mut().remove(CONTENT_LENGTH);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    *response.body_mut() = Body::from(family.error_body(&error.told()));
+    response
 }
 
 #[cfg(test)]
@@ -183,7 +186,8 @@ mod tests {
     #[test]
     fn an_overload_says_when_to_come_again() {
         let error = ApiError::Core(Error::NotReady { model: "iris".into(), reason: "it is loading".into() });
-        let response = render(error.into_response(), Family::Inference);
+        let call = Call::new(HeaderValue::from_static("id"), Duration::from_secs(1), Ok(None));
+        let response = render(&error, Response::default(), Family::Inference, &call);
         assert_eq!((response.status().as_u16(), response.headers()[RETRY_AFTER].as_bytes()), (503, &b"1"[..]));
     }
 

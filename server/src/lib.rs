@@ -13,6 +13,7 @@ mod encoding;
 mod error;
 mod family;
 mod lifecycle;
+mod limit;
 mod listen;
 mod metrics;
 mod middleware;
@@ -95,9 +96,9 @@ impl Server {
         let stopping = async {
             stop.await;
             tracing::info!("stopping: not ready any more, finishing what is under way");
-            lifecycle.stopping.cancel();
+            lifecycle.stopping.raise();
             sleep(drain.lame_duck).await;
-            lifecycle.draining.cancel();
+            lifecycle.draining.raise();
         };
         let serving = self.port.serve(router::new(self.app), &lifecycle, drain);
         let ((), abandoned) = tokio::join!(stopping, serving);

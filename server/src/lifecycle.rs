@@ -1,14 +1,20 @@
 //! Where the server is between its start and its end, shared by every part that has to know.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+
 use tokio_util::sync::CancellationToken;
 
 /// The three signals of a stop. Each follows the one before it and is never taken back.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lifecycle {
     /// Readiness is off; every answer asks the client to leave.
-    pub(crate) stopping: CancellationToken,
+    pub(crate) stopping: Signal,
     /// No new connection is accepted; those that are open end after their request.
-    pub(crate) draining: CancellationToken,
+    pub(crate) draining: Signal,
     /// The grace period is over; what is left is given up.
     pub(crate) expired: CancellationToken,
 }
@@ -16,6 +22,41 @@ pub(crate) struct Lifecycle {
 impl Lifecycle {
     /// Whether a stop has begun.
     pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.is_cancelled()
+        self.stopping.is_raised()
+    }
+}
+
+/// A signal that every request looks at, so that looking takes no lock, and that is raised once.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Signal {
+    raised: Arc<AtomicBool>,
+    token: CancellationToken,
+}
+
+impl Signal {
+    /// Raises the signal.
+    pub(crate) fn raise(&self) {
+        self.raised.store(true, Ordering::Release);
+        self.token.cancel();
+    }
+
+    /// Whether it is raised.
+    pub(crate) fn is_raised(&self) -> bool {
+        self.raised.load(Ordering::Acquire)
+    }
+
+    /// Waits for the signal. The future belongs into one task for good: its first poll tells the signal whom to wake,
+    /// those that the task's other work causes only look.
+    pub(crate) async fn raised(&self) {
+        let mut waiting = pin!(self.token.cancelled());
+        let mut is_waiting = false;
+        poll_fn(|context| {
+            if is_waiting && !self.is_raised() {
+                return Poll::Pending;
+            }
+            is_waiting = true;
+            waiting.as_mut().poll(context)
+        })
+        .await;
     }
 }

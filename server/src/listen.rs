@@ -1,23 +1,26 @@
 //! The port: accepts connections, speaks HTTP/1.1 and cleartext HTTP/2 on them, and ends them without losing a request.
 
+mod silence;
+
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use hyper::body::Incoming;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt;
 
 use crate::config::Drain;
 use crate::lifecycle::Lifecycle;
+use crate::middleware::Site;
+use silence::Silence;
 
 /// How long a connection may stay silent before or between requests. Longer than the 60 seconds after which
 /// common load balancers let go, so that it is they who close first.
@@ -49,15 +52,15 @@ impl Port {
 
     /// Serves until `lifecycle` drains, then finishes what is under way and returns how many connections
     /// had to be given up.
-    pub(crate) async fn serve(self, router: Router, lifecycle: &Lifecycle, drain: Drain) -> usize {
-        let connections = Connections { router, lifecycle: lifecycle.clone(), linger: drain.linger, tasks: self.tasks };
+    pub(crate) async fn serve(self, site: Site, lifecycle: &Lifecycle, drain: Drain) -> usize {
+        let connections = Connections { site, lifecycle: lifecycle.clone(), linger: drain.linger, tasks: self.tasks };
         connections.accept_until_draining(self.listener).await;
         connections.finish(drain.grace).await
     }
 }
 
 struct Connections {
-    router: Router,
+    site: Site,
     lifecycle: Lifecycle,
     linger: Duration,
     /// Owns the tasks of all connections and of all HTTP/2 streams.
@@ -75,7 +78,7 @@ impl Connections {
                         sleep(ACCEPT_PAUSE).await;
                     }
                 },
-                () = self.lifecycle.draining.cancelled() => break,
+                () = self.lifecycle.draining.raised() => break,
             }
         }
         if let Err(error) = self.accept_backlog(listener) {
@@ -103,21 +106,25 @@ impl Connections {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(error.detail = %error, "TCP_NODELAY could not be set");
         }
-        let service = self.router.clone().map_request(|request: http::Request<Incoming>| request.map(Body::new));
-        let service = TowerToHyperService::new(service);
+        let site = self.site.clone();
+        let service = service_fn(move |request: http::Request<Incoming>| {
+            let answering = site.clone().answer(request.map(Body::new));
+            async { Ok::<_, Infallible>(answering.await) }
+        });
         let executor = Executor { tasks: self.tasks.clone(), lifecycle: self.lifecycle.clone() };
         let (lifecycle, linger) = (self.lifecycle.clone(), self.linger);
         self.tasks.spawn(async move {
             let mut builder = auto::Builder::new(executor);
-            builder.http1().timer(TokioTimer::new()).header_read_timeout(SILENCE);
+            builder.http1().timer(Silence::default()).header_read_timeout(SILENCE);
             builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(SILENCE)).adaptive_window(true);
             let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
             // A request may be on its way on an open connection: it gets `linger` to arrive.
             let draining = async {
-                lifecycle.draining.cancelled().await;
+                lifecycle.draining.raised().await;
                 sleep(linger).await;
             };
             let ended = tokio::select! {
+                biased;
                 ended = connection.as_mut() => ended,
                 () = draining => {
                     connection.as_mut().graceful_shutdown();

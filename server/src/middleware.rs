@@ -1,33 +1,86 @@
-//! Everything that happens around a handler, in order: [`wrap`] is the table of contents.
+//! Everything that happens around a handler, in order: [`Site::answer`] is the table of contents.
 
 mod answer;
 mod drain;
 mod observe;
-mod scoring;
 
 use axum::Router;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::extract::Request;
+use axum::response::Response;
+use http::header::{CONNECTION, EXPECT};
+use http::{HeaderValue, Version};
+use hyper::body::Body as _;
+use tower::ServiceExt;
+use tracing::Instrument;
 
 use crate::app::App;
+use crate::call::Call;
+use crate::deadline;
+use crate::encoding::Coding;
+use crate::error::{self, ApiError};
+use crate::family::Family;
 pub(crate) use observe::REQUEST_ID;
-pub(crate) use scoring::scoring;
+use observe::Watch;
 
-/// Puts the whole stack around `routes`. A request walks it from the first line down, its answer back up.
-pub(crate) fn wrap(routes: Router<App>, app: &App) -> Router<App> {
-    let stack = tower::ServiceBuilder::new()
-        // Takes or makes the request id, opens the span; writes the line in the log and echoes the trace headers.
-        .layer(from_fn_with_state(app.clone(), observe::observe))
-        // While stopping, asks HTTP/1.1 clients to close the connection.
-        .layer(from_fn_with_state(app.clone(), answer::say_goodbye))
-        // Reads what a refusal left of the body, so that the connection can go on.
-        .layer(from_fn(drain::drain))
-        // Gives errors their status and body.
-        .layer(from_fn_with_state(app.clone(), answer::render_errors))
-        // Compresses the answer for a client that asked for it.
-        .layer(from_fn(answer::compress))
+/// All routes, and what happens around each of them. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Site {
+    app: App,
+    routes: Router,
+}
+
+impl Site {
+    /// Puts everything that happens around a handler around `routes`.
+    pub(crate) fn new(routes: Router<App>, app: App) -> Self {
+        Self { routes: routes.with_state(app.clone()), app }
+    }
+
+    /// Answers one request. It is one future rather than a stack of layers, each of which would copy the layers below
+    /// it and allocate a future of its own for every request.
+    pub(crate) async fn answer(self, mut request: Request) -> Response {
+        let Self { app, routes } = self;
+        let asked = deadline::asked(request.headers());
+        let call = Call::new(observe::request_id(request.headers()), app.config.request_timeout, asked);
+        let mut watch = Watch::begin(&app, &call, &request);
+        let trace = observe::trace(request.headers());
+        let wanted = Coding::for_response(request.headers());
+        let http1 = request.version() <= Version::HTTP_11;
+        // One that waits for `100 Continue` has sent nothing, and asking it to would be a lie.
+        let waits = request.headers().contains_key(EXPECT);
+        request.extensions_mut().insert(call.clone());
+
+        let span = tracing::debug_span!("request", request.id = call.id_text());
+        let handling = async {
+            match routes.oneshot(drain::lend(request, &call)).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            }
+        };
         // Turns a panic into an answer to the one request that caused it.
-        .layer(from_fn(answer::catch_panic));
-    routes.layer(stack)
+        let response = answer::catch_panic(handling).instrument(span).await;
+        let response = answer::compress(response, wanted).await;
+
+        // Gives errors their status and body in the words of the path's protocols.
+        let failure = response.extensions().get::<ApiError>().cloned();
+        let mut response = match &failure {
+            Some(error) => error::render(error, response, Family::of(watch.path(), &app.config.azure), &call),
+            None => response,
+        };
+        let mut last = http1 && app.lifecycle.is_stopping();
+        if http1 && let Some(body) = call.unread() {
+            // In a box, as it is seldom there and every request's future would hold its place.
+            let reading = Box::pin(drain::read_on(body, app.config.body_limits.usual, call.deadline()));
+            last |= waits || !reading.await;
+        }
+        if last {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response.headers_mut().insert(REQUEST_ID, call.id().clone());
+        response.headers_mut().extend(trace);
+        app.metrics.response_bytes.inc_by(response.body().size_hint().lower());
+        watch.answered(response.status(), failure.as_ref());
+        response
+    }
 }
 
 #[cfg(test)]
@@ -36,7 +89,6 @@ mod tests {
     use axum::response::Response;
     use axum::routing::{get, post};
     use http::Request;
-    use tower::ServiceExt;
 
     use super::*;
     use crate::encoding::Coding;
@@ -55,7 +107,7 @@ mod tests {
                 }),
             )
             .route("/echo", post(|Payload(body): Payload| async { Response::new(Body::from(body)) }));
-        Answer::read(wrap(routes, &house.app).with_state(house.app.clone()).oneshot(request).await.unwrap()).await
+        Answer::read(Site::new(routes, house.app.clone()).answer(request).await).await
     }
 
     fn echo(body: impl Into<Body>, headers: &[(&str, &str)]) -> Request<Body> {
@@ -134,7 +186,7 @@ mod tests {
     async fn a_server_that_stops_asks_its_clients_to_leave() {
         let house = house(|_| {});
         assert_eq!(send(&house, echo("", &[])).await.header("connection"), None);
-        house.app.lifecycle.stopping.cancel();
+        house.app.lifecycle.stopping.raise();
         assert_eq!(send(&house, echo("", &[])).await.header("connection"), Some("close"));
     }
 }

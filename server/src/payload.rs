@@ -1,15 +1,17 @@
 //! The body of a request: read whole, unpacked, and never larger than allowed.
 
+use std::pin::pin;
+
 use axum::body::Body;
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::extract::{FromRequest, Request};
 use bytes::{Bytes, BytesMut};
+use hedef_core::ModelId;
 use hedef_protocols::v2;
-use http::header::{CONTENT_TYPE, EXPECT};
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, request};
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use tokio::task::spawn_blocking;
-use tokio::time::timeout_at;
 
 use crate::app::App;
 use crate::call::Call;
@@ -23,7 +25,7 @@ pub(crate) const IN_PLACE: usize = 16 << 10;
 const MEDIA_TYPES: [&str; 4] =
     ["application/json", "application/x-www-form-urlencoded", "application/octet-stream", "text/plain"];
 
-/// The bytes of a request's body.
+/// The bytes of a request's body, of a route that is not about one model.
 #[derive(Debug)]
 pub(crate) struct Payload(pub(crate) Bytes);
 
@@ -31,38 +33,59 @@ impl FromRequest<App> for Payload {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
-        let (mut parts, body) = request.into_parts();
-        let call = Call::from_request_parts(&mut parts, app).await?;
-        let limit = app.config.body_limit;
-        let reading = async {
-            match announced(&parts, &body, limit) {
-                Ok(coding) => Ok((coding, read(body, limit).await?)),
-                Err(error) => {
-                    skip(&parts, body, limit).await;
-                    Err(error)
-                }
-            }
-        };
-        let (coding, bytes) =
-            timeout_at(call.deadline().into(), reading).await.map_err(|_| ApiError::BodyTimeout)??;
+        let call = Call::of(request.extensions())?;
+        let limit = Limit { bytes: app.config.body_limits.usual, model: None };
+        read(app, &call, request, limit).await.map(Self)
+    }
+}
+
+/// The most bytes that a body may have once decompressed, and the model that this is for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limit<'a> {
+    pub(crate) bytes: usize,
+    pub(crate) model: Option<&'a ModelId>,
+}
+
+impl Limit<'_> {
+    fn exceeded(self, found: Option<usize>) -> ApiError {
+        ApiError::BodyTooLarge { limit: self.bytes, model: self.model.cloned(), found }
+    }
+}
+
+/// Reads the body of `request` whole and unpacks it.
+pub(crate) fn read<'a>(
+    app: &'a App,
+    call: &'a Call,
+    request: Request,
+    limit: Limit<'a>,
+) -> impl Future<Output = Result<Bytes, ApiError>> + Send + use<'a> {
+    // The head is done with before there is a future, which is smaller without it.
+    let (parts, body) = request.into_parts();
+    let announced = announced(&parts, &body, limit);
+    async move {
+        let coding = announced?;
+        let bytes = call.in_time(pin!(whole(body, limit))).await.ok_or(ApiError::BodyTimeout)??;
         app.metrics.request_bytes.inc_by(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
         match coding {
-            Some(coding) => unpack(coding, bytes, limit).await.map(Self),
-            None => Ok(Self(bytes)),
+            Some(coding) => Box::pin(unpack(coding, bytes, limit)).await,
+            None => Ok(bytes),
         }
     }
 }
 
 /// Checks what the head says of the body.
-fn announced(parts: &request::Parts, body: &Body, limit: usize) -> Result<Option<Coding>, ApiError> {
+fn announced(parts: &request::Parts, body: &Body, limit: Limit<'_>) -> Result<Option<Coding>, ApiError> {
     media_type(&parts.headers)?;
     let coding = Coding::of_request(&parts.headers)?;
     let least = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    if least > limit { Err(ApiError::BodyTooLarge { limit }) } else { Ok(coding) }
+    if least > limit.bytes { Err(limit.exceeded(Some(least))) } else { Ok(coding) }
 }
 
 fn media_type(headers: &HeaderMap) -> Result<(), ApiError> {
     let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(()) };
+    if value == MEDIA_TYPES[0] {
+        return Ok(());
+    }
     let found = String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase();
     let essence = found.split(';').next().unwrap_or_default().trim();
     if essence.is_empty() || MEDIA_TYPES.contains(&essence) || essence.ends_with("+json") {
@@ -71,36 +94,24 @@ fn media_type(headers: &HeaderMap) -> Result<(), ApiError> {
     Err(ApiError::ContentType { found: essence.into(), expected: "application/json or application/octet-stream" })
 }
 
-async fn read(mut body: Body, limit: usize) -> Result<Bytes, ApiError> {
+async fn whole(mut body: Body, limit: Limit<'_>) -> Result<Bytes, ApiError> {
     let Some(first) = next(&mut body).await? else { return Ok(Bytes::new()) };
-    if body.is_end_stream() && first.len() <= limit {
+    if body.is_end_stream() && first.len() <= limit.bytes {
         return Ok(first);
     }
     // What is left of the announced length, which is within the limit. Pages that no byte reaches cost nothing.
     let rest = usize::try_from(body.size_hint().lower()).unwrap_or(0);
     let mut all = BytesMut::with_capacity(first.len().saturating_add(rest));
     all.extend_from_slice(&first);
-    while all.len() <= limit {
+    while all.len() <= limit.bytes {
         let Some(more) = next(&mut body).await? else { return Ok(all.freeze()) };
         all.extend_from_slice(&more);
     }
-    Err(ApiError::BodyTooLarge { limit })
+    Err(limit.exceeded(None))
 }
 
-/// Reads what a client sends although it is refused, up to `limit`: a client that is still sending would
-/// otherwise find the connection reset and not read the refusal. One that waits for `100 Continue` sends nothing.
-async fn skip(parts: &request::Parts, mut body: Body, limit: usize) {
-    if parts.headers.contains_key(EXPECT) {
-        return;
-    }
-    let mut skipped = 0_usize;
-    while skipped <= limit {
-        let Ok(Some(more)) = next(&mut body).await else { return };
-        skipped = skipped.saturating_add(more.len());
-    }
-}
-
-async fn next(body: &mut Body) -> Result<Option<Bytes>, ApiError> {
+/// The next bytes of a body; `None` at its end.
+pub(crate) async fn next(body: &mut Body) -> Result<Option<Bytes>, ApiError> {
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| ApiError::BodyBroken(error.to_string()))?;
         if let Ok(data) = frame.into_data() {
@@ -110,32 +121,26 @@ async fn next(body: &mut Body) -> Result<Option<Bytes>, ApiError> {
     Ok(None)
 }
 
-async fn unpack(coding: Coding, packed: Bytes, limit: usize) -> Result<Bytes, ApiError> {
+async fn unpack(coding: Coding, packed: Bytes, limit: Limit<'_>) -> Result<Bytes, ApiError> {
+    let most = limit.bytes;
     let unpacked = if packed.len() <= IN_PLACE {
-        coding.decompress(&packed, limit)
+        coding.decompress(&packed, most)
     } else {
-        let unpacking = spawn_blocking(move || coding.decompress(&packed, limit)).await;
+        let unpacking = spawn_blocking(move || coding.decompress(&packed, most)).await;
         unpacking.map_err(|error| ApiError::Fault(format!("unpacking a body: {error}")))?
     };
     let plain = unpacked.map_err(|error| ApiError::BodyBroken(format!("{coding:?}: {error}")))?;
-    plain.map(Bytes::from).ok_or(ApiError::BodyTooLarge { limit })
+    plain.map(Bytes::from).ok_or_else(|| limit.exceeded(None))
 }
 
-/// How many bytes of the body are JSON, where the client says so; tensors follow them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct JsonLength(pub(crate) Option<usize>);
-
-/// The header that tells it.
+/// The header that tells how many bytes of the body are JSON; tensors follow them.
 pub(crate) const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
 
-impl<S: Sync> FromRequestParts<S> for JsonLength {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut request::Parts, _: &S) -> Result<Self, ApiError> {
-        let text = |name: &HeaderName| parts.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
-        let (length, media_type) = (text(&JSON_LENGTH), text(&CONTENT_TYPE));
-        Ok(Self(v2::json_length(length.as_deref(), media_type.as_deref())?))
-    }
+/// How many bytes of the body are JSON, where the client says so.
+pub(crate) fn json_length(headers: &HeaderMap) -> Result<Option<usize>, ApiError> {
+    let text = |name: &HeaderName| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let (length, media_type) = (text(&JSON_LENGTH), text(&CONTENT_TYPE));
+    Ok(v2::json_length(length.as_deref(), media_type.as_deref())?)
 }
 
 #[cfg(test)]
@@ -162,8 +167,9 @@ mod tests {
     #[tokio::test]
     async fn a_body_is_read_up_to_its_limit() {
         let body = || Body::from(vec![0; 100]);
-        assert_eq!(read(body(), 100).await.unwrap().len(), 100);
-        assert!(matches!(read(body(), 99).await, Err(ApiError::BodyTooLarge { limit: 99 })));
-        assert!(read(Body::empty(), 1).await.unwrap().is_empty());
+        let limit = |bytes| Limit { bytes, model: None };
+        assert_eq!(whole(body(), limit(100)).await.unwrap().len(), 100);
+        assert!(matches!(whole(body(), limit(99)).await, Err(ApiError::BodyTooLarge { limit: 99, .. })));
+        assert!(whole(Body::empty(), limit(1)).await.unwrap().is_empty());
     }
 }

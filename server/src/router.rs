@@ -5,22 +5,22 @@ use axum::extract::Request;
 
 use crate::app::App;
 use crate::error::ApiError;
-use crate::middleware;
+use crate::middleware::Site;
 use crate::routes::{azure, health, metrics, model_info, repository, v1, v2};
 
 /// All routes with everything around them.
-pub(crate) fn new(app: App) -> Router {
+pub(crate) fn new(app: App) -> Site {
     let routes = Router::new()
         .merge(health::routes())
         .merge(metrics::routes())
-        .merge(v2::routes(&app))
+        .merge(v2::routes())
         .merge(model_info::routes())
         .merge(repository::routes())
-        .merge(v1::routes(&app))
+        .merge(v1::routes())
         .merge(azure::routes(&app))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method);
-    middleware::wrap(routes, &app).with_state(app)
+    Site::new(routes, app)
 }
 
 async fn no_route(request: Request) -> ApiError {

@@ -3,7 +3,6 @@
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use hedef_core::backend::{Backend, RunError, Stop};
@@ -14,12 +13,12 @@ use hedef_core::{DataType, Dim, Signature, Tensor, TensorSpec};
 use http::Request;
 use http_body_util::BodyExt;
 use prometheus::Registry;
-use tower::ServiceExt;
 
 use crate::app::{App, Parts};
 use crate::config::{Config, Drain, Settings};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
+use crate::middleware::Site;
 use crate::router;
 
 /// Opens once; runs of the model `gated` wait for it.
@@ -93,13 +92,13 @@ pub(crate) fn house_of(models: &[&str], change: impl FnOnce(&mut Settings)) -> H
 }
 
 impl House {
-    pub(crate) fn router(&self) -> Router {
+    pub(crate) fn site(&self) -> Site {
         router::new(self.app.clone())
     }
 
     /// Sends one request through the whole stack.
     pub(crate) async fn send(&self, request: Request<impl Into<Body>>) -> Answer {
-        Answer::read(self.router().oneshot(request.map(Into::into)).await.unwrap()).await
+        Answer::read(self.site().answer(request.map(Into::into)).await).await
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -160,6 +159,7 @@ impl Load for Fakes {
             queue_capacity,
             tuning: Tuning { fixed: true, ..Tuning::default() },
             slots: Arc::new(Slots::new(4)),
+            later: None,
         })
     }
 }

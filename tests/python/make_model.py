@@ -264,6 +264,59 @@ def slow(out, _):
     save(graph_model(nodes, {"x": ROWS}, {"y": ROWS}, weights), out)
 
 
+def patient(out, _):
+    """y = x, after as many rounds of a loop as the first element of x says: with 1e12 it never ends by itself."""
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go"], ["go_on"]),
+            helper.make_node("Tanh", ["state"], ["next_state"]),
+        ],
+        "round",
+        [
+            helper.make_tensor_value_info("round", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("state", TensorProto.FLOAT, ["batch", 4]),
+        ],
+        [
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next_state", TensorProto.FLOAT, ["batch", 4]),
+        ],
+    )
+    nodes = [
+        helper.make_node("ReduceMax", ["x"], ["largest"], keepdims=0),
+        helper.make_node("Cast", ["largest"], ["rounds"], to=TensorProto.INT64),
+        helper.make_node("Loop", ["rounds", "", "x"], ["end"], name="loop", body=body),
+        helper.make_node("Mul", ["end", "zero"], ["nothing"]),
+        helper.make_node("Add", ["x", "nothing"], ["y"]),
+    ]
+    save(graph_model(nodes, {"x": ROWS}, {"y": ROWS}, {"zero": np.float32(0)}), out)
+
+
+def rowwise(out, _):
+    """y = tanh(x) and sum, the sum of each row of y * x: rows of any width, which zeros at the end do not change.
+
+    A matrix product of about a millisecond, whatever the batch, lets requests pile up meanwhile.
+    """
+    wide = (TensorProto.FLOAT, ["batch", "width"])
+    weight = np.random.default_rng(SEED).standard_normal((256, 256)).astype(np.float32)
+    nodes = [
+        # From x, or the optimizer would work it out once, at load.
+        helper.make_node("ReduceMean", ["x"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
+        helper.make_node("Add", ["weight", "nothing"], ["start"]),
+        helper.make_node("MatMul", ["start", "weight"], ["product"]),
+        helper.make_node("ReduceMean", ["product"], ["product_mean"], keepdims=0),
+        helper.make_node("Mul", ["product_mean", "zero"], ["still_nothing"]),
+        helper.make_node("Tanh", ["x"], ["tanh"]),
+        helper.make_node("Add", ["tanh", "still_nothing"], ["y"]),
+        helper.make_node("Mul", ["x", "tanh"], ["parts"]),
+        helper.make_node("ReduceSum", ["parts", "axes"], ["sum"], keepdims=0),
+    ]
+    sums = (TensorProto.FLOAT, ["batch"])
+    weights = {"axes": np.array([1], np.int64), "weight": weight, "zero": np.float32(0)}
+    save(graph_model(nodes, {"x": wide}, {"y": wide, "sum": sums}, weights), out)
+
+
 def nan_out(out, _):
     """y = x / 0: infinities, and NaN for 0."""
     node = helper.make_node("Div", ["x", "zero"], ["y"], name="divide")
@@ -308,6 +361,8 @@ KINDS = {
         mean_over_batch,
         nonzero,
         slow,
+        patient,
+        rowwise,
         nan_out,
         string_nul,
         scalar,

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use hedef_core::backend::onnx::{ModelFacts, OnnxBackend, Runtime, SessionOptions};
 use hedef_core::backend::{Backend, RunError};
 use hedef_core::host::Denormals;
-use hedef_core::preflight::{DeclaredType, Inspection, Labels, explain, inspect};
+use hedef_core::preflight::{explain, inspect};
 use hedef_core::repository::scan;
-use hedef_core::{Device, Signature, Tensor};
+use hedef_core::{Device, Signature, Tensor, settings};
 
 use super::Layout;
 use crate::Error;
@@ -33,7 +33,7 @@ impl Sessions {
         };
         let file = model_file(path)?;
         let inspection = inspect(&file).map_err(|error| failed(error.to_string()))?;
-        let facts = facts(&inspection);
+        let facts = ModelFacts::of(&inspection);
         let options = SessionOptions {
             device: Device::Cpu,
             threads: layout.threads,
@@ -42,6 +42,9 @@ impl Sessions {
             // Threads of one run that wait for one another spinning are the quicker ones.
             spin: layout.threads > 1,
             denormals: Denormals::default(),
+            instances: layout.instances.max(1),
+            cuda: settings::Cuda::default(),
+            openvino: settings::OpenVino::default(),
         };
         let open = |_| {
             let opened = OnnxBackend::open(runtime, &file, &options, &facts);
@@ -83,16 +86,4 @@ fn model_file(path: &Path) -> Result<PathBuf, Error> {
     };
     let wrong = "expected one model: a folder with model.onnx or 1/model.onnx, or an .onnx file";
     file.ok_or_else(|| Error::Settings(format!("{}: {wrong}", path.display())))
-}
-
-/// What ONNX Runtime does not tell of the model.
-fn facts(inspection: &Inspection) -> ModelFacts {
-    let texts = |labels: &Labels| match labels {
-        Labels::Int64(numbers) => numbers.iter().map(ToString::to_string).collect(),
-        Labels::Strings(texts) => texts.clone(),
-    };
-    let zipmaps = inspection.zipmaps.iter().map(|zipmap| (zipmap.output.clone(), texts(&zipmap.labels)));
-    let all = inspection.inputs.iter().chain(&inspection.outputs);
-    let unranked = all.filter(|value| !matches!(value.r#type, DeclaredType::Tensor { shape: Some(_), .. }));
-    ModelFacts { zipmap_labels: zipmaps.collect(), unranked: unranked.map(|value| value.name.clone()).collect() }
 }

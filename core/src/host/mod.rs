@@ -6,6 +6,7 @@ mod cpus;
 mod denormals;
 mod locale;
 mod memory;
+mod processor;
 #[cfg(unix)]
 mod system;
 mod telemetry;
@@ -16,5 +17,8 @@ pub(crate) use clock::thread_time;
 pub use cpus::Cpus;
 pub use denormals::Denormals;
 pub use locale::locale_available;
-pub use memory::{configure_malloc, memory_limit, release_free_memory, resident_bytes};
+pub use memory::{configure_malloc, memory_limit, own_bytes, release_free_memory, resident_bytes};
+pub use processor::processor;
+#[cfg(unix)]
+pub(crate) use system::effective_user;
 pub(crate) use telemetry::switch_off_telemetry;

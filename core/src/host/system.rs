@@ -1,5 +1,5 @@
 //! The few calls of the C library that the standard library does not offer.
-#![expect(unsafe_code, reason = "malloc_trim, mallopt, newlocale and clock_gettime exist only as C functions")]
+#![expect(unsafe_code, reason = "malloc_trim, mallopt, newlocale, clock_gettime and geteuid exist only as C functions")]
 
 /// Gives free heap pages back to the system.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -21,6 +21,20 @@ pub(super) fn bound_arenas(arenas: libc::c_int) {
 pub(super) fn map_large_blocks(bytes: libc::c_int) {
     // SAFETY: as above.
     unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, bytes) };
+}
+
+/// The user whom this process acts as.
+#[cfg(unix)]
+pub(crate) fn effective_user() -> u32 {
+    // SAFETY: geteuid takes nothing, changes nothing and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
+/// Keeps up to `bytes` of free memory at the end of each arena, so that it need not be mapped anew for the next block.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub(super) fn keep_free(bytes: libc::c_int) {
+    // SAFETY: as above.
+    unsafe { libc::mallopt(libc::M_TRIM_THRESHOLD, bytes) };
 }
 
 /// Whether the C library can construct the locale `name`.

@@ -99,13 +99,13 @@ fn library_missing(fact: &str) -> Option<String> {
     let (before, _) = fact.split_once(": cannot open shared object file")?;
     let library = before.rsplit([' ', ':', '/']).next().unwrap_or(before);
     Some(format!(
-        "ONNX Runtime needs the library `{library}`, which this system lacks: install the CUDA and cuDNN that it was built for, or set device = \"cpu\""
+        "ONNX Runtime needs the library `{library}`, which this system lacks: install the CUDA and cuDNN that it was built for, or put their wheels' folder `nvidia` beside ONNX Runtime's library, or set device = \"cpu\""
     ))
 }
 
 fn no_cuda(fact: &str) -> Option<String> {
     fact.contains("CUDA execution provider is not enabled in this build").then(|| {
-        "this ONNX Runtime library is built without CUDA: give the one of the onnxruntime-gpu wheel with --onnxruntime PATH, or set device = \"cpu\"".to_owned()
+        "this ONNX Runtime library is built without CUDA: `hedef runtime fetch --with cuda` fetches one that has it, or set device = \"cpu\"".to_owned()
     })
 }
 

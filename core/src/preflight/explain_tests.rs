@@ -49,7 +49,7 @@ fn known_refusals_keep_the_fact_and_say_what_helps() {
                 "check_model",
             ],
         ),
-        ("CUDA execution provider is not enabled in this build. ", &["without CUDA", "onnxruntime-gpu"]),
+        ("CUDA execution provider is not enabled in this build. ", &["without CUDA", "runtime fetch --with cuda"]),
         (
             "Failed to load library /opt/x/libonnxruntime_providers_cuda.so with error: libcublasLt.so.13: cannot open shared object file: No such file or directory",
             &["`libcublasLt.so.13`", "device = \"cpu\""],

@@ -5,17 +5,23 @@ use std::path::{Component, Path};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::memory::{Loads, ModelMemory};
+use super::opening::{Opened, Opening};
+use super::trials::{Trials, most_rows};
 use super::{Load, Version};
 use crate::backend::Backend;
-use crate::backend::onnx::{ModelFacts, OnnxBackend, Placement, Runtime, SessionOptions};
-use crate::model::{Parts, Slots, Status, Tuning};
-use crate::preflight::{self, DeclaredType, Inspection, Labels, Limits};
+use crate::backend::onnx::{ModelFacts, Runtime, SessionOptions};
+use crate::cache::{GraphCache, Key};
+use crate::model::{Judged, LoadStages, Padding, Parts, Slots, Status, Tuning};
+use crate::padding::prove;
+use crate::preflight::{self, Inspection, Limits};
 use crate::runtime::unreleased_opsets_allowed;
 use crate::settings::{Profile, Settings};
+use crate::verdict::Verdict;
+use crate::warm_up::First;
 use crate::{Device, Signature, warm_up};
 
 const DEFAULT_QUEUE_CAPACITY: usize = 1024;
-const DEFAULT_MAX_ROWS: usize = 64;
 /// Models of so many bytes of weights keep memory between runs: fetching it anew for each took up to half of a
 /// convolutional network's time. The runs of smaller ones are over before one could wait for another's lock.
 const LARGE: u64 = 1 << 20;
@@ -29,39 +35,89 @@ pub struct OnnxLoader {
     pub slots: Arc<Slots>,
     /// The memory this process may use, in bytes.
     pub memory_limit: Option<u64>,
+    /// What the processor can do.
+    pub processor: String,
+    /// Optimised graphs from earlier starts.
+    pub graphs: Option<Arc<GraphCache>>,
+    /// The loads under way.
+    pub loads: Loads,
+    /// Whether a model is loaded only when all is known of it. Otherwise trials of one whose runs take long go on
+    /// while it serves.
+    pub patient: bool,
 }
 
 impl Load for OnnxLoader {
     fn load(&self, version: &Version<'_>) -> Result<Parts, String> {
         let started = Instant::now();
+        let growth = self.loads.begin();
         let settings = version.settings;
         let inspection = preflight::check(version.file, &self.limits()).map_err(|error| error.to_string())?;
-        let facts = facts(&inspection);
+        let facts = ModelFacts::of(&inspection);
         let options = self.options(settings, &inspection);
-        let opened = OnnxBackend::open(&self.runtime, version.file, &options, &facts);
-        let (backend, placement) = opened.map_err(|error| preflight::explain(&error))?;
-        let warmed = warm_up::run(&backend, &settings.warm_up)?;
-        if let Some(complaint) = &warmed.complaint {
+        let inspected = Instant::now();
+        let opening = Opening { version, inspection: &inspection, options: &options, facts: &facts };
+        let Opened { backend, placement, graph, key, verdict, looked_up } =
+            self.open(&opening).map_err(|error| preflight::explain(&error))?;
+        let mapped = backend.mapped_bytes();
+        let opened = Instant::now();
+        let first = match &verdict {
+            // A graph that has run on this ONNX Runtime and this kind of processor will run again.
+            Some(verdict) if verdict.is_of_slow_runs() && settings.warm_up.is_empty() => {
+                First::earlier(verdict.guess())
+            }
+            known => warm_up::first(&backend, &settings.warm_up, known.as_ref().map(Verdict::guess))?,
+        };
+        if let Some(complaint) = &first.complaint {
             let complaint = preflight::explain(complaint);
             tracing::warn!(model = %version.id, complaint, "the model does not run on generated inputs; give some in model.toml under [warm_up]");
         }
-        let (batch_axis, batching_reason) = batching(settings, backend.signature(), warmed.independent_rows.clone());
+        let ran = Instant::now();
         let mut signature = backend.signature().clone();
-        signature.batch_axis = batch_axis;
         add_labels(&mut signature, settings, version.folder)?;
-
-        let max_rows = if batch_axis { settings.batching.max_rows.map_or(DEFAULT_MAX_ROWS, wide) } else { 0 };
-        let timed = warmed.guess.map(|guess| warm_up::time_runs(&backend, guess, max_rows));
-        let (row_elements, trials) = timed.unwrap_or_default();
-        let fixed = settings.batching.max_rows.is_some();
-        let trusted = settings.batching.enabled == Some(true);
+        let each_size = matches!(placement.device, Device::Cuda(_));
+        let guess = if settings.batching.padding.is_some() { warm_up::guess(&backend, &first) } else { None };
+        let trials = Trials { settings: settings.clone(), first, verdict, note: self.note(key), each_size };
+        // What the owner declares of padding is checked before anybody relies on it.
+        let padded = settings.batching.padding.is_some();
+        let (judged, later) = if self.patient || each_size || padded || trials.are_short() {
+            (trials.make(&backend), None)
+        } else if let Some(certain) = trials.certain(&signature) {
+            (certain, None)
+        } else {
+            let reason = "not tried yet: until then requests run one by one".into();
+            (Judged { reason, ..Judged::default() }, Some(trials.later()))
+        };
+        signature.batch_axis = judged.batch_axis;
+        let max_batch_rows = if judged.batch_axis { most_rows(settings) } else { 0 };
         let elastic = settings.instances.is_none() && settings.profile == Profile::Throughput;
-        let elastic = elastic && !matches!(placement.device, Device::Cuda(_));
-        let objective = settings.batching.objective_p99_ms.map(|ms| Duration::from_millis(ms.get().into()));
-        let inline = settings.inline;
-        let tuning = Tuning { inline, fixed, trusted, elastic, objective, row_elements, trials };
+        let padding = padding(settings, &backend, guess, judged.batch_axis)?;
+        let padding_reason = match (&settings.batching.padding, &padding) {
+            (Some(_), None) => Some("unused, since requests do not share runs".into()),
+            (Some(padding), Some(_)) => {
+                Some(format!("along axis {}: padded answers were the same at load", padding.axis))
+            }
+            (None, _) => None,
+        };
+        let tuning = Tuning {
+            inline: settings.inline,
+            fixed: settings.batching.max_rows.is_some(),
+            trusted: settings.batching.enabled == Some(true),
+            elastic: elastic && !matches!(placement.device, Device::Cuda(_)),
+            objective: settings.batching.objective_p99_ms.map(|ms| Duration::from_millis(ms.get().into())),
+            padding,
+            row_elements: judged.row_elements,
+            trials: judged.trials,
+        };
+        let private = growth.bytes().unwrap_or(if mapped > 0 { 0 } else { inspection.weight_bytes });
+        let stages = LoadStages {
+            inspect: inspected - started,
+            look_up: looked_up,
+            session: (opened - inspected).saturating_sub(looked_up),
+            first_run: ran - opened,
+            trials: ran.elapsed(),
+        };
 
-        let instances = self.instances(settings, &placement);
+        let instances = self.instances(settings, placement.device);
         let status = Status {
             description: settings.description.clone(),
             device: placement.device.to_string(),
@@ -69,10 +125,13 @@ impl Load for OnnxLoader {
             profile: settings.profile,
             instances,
             threads: options.threads,
-            max_batch_rows: max_rows,
-            batching_reason,
-            padding: None,
+            max_batch_rows,
+            batching_reason: judged.reason,
+            padding: padding_reason,
             load_time: started.elapsed(),
+            stages,
+            graph,
+            memory: ModelMemory { mapped, private },
         };
         let queue_capacity = settings.queue_capacity.map_or(DEFAULT_QUEUE_CAPACITY, wide);
         Ok(Parts {
@@ -83,11 +142,22 @@ impl Load for OnnxLoader {
             queue_capacity,
             tuning,
             slots: Arc::clone(&self.slots),
+            later,
         })
+    }
+
+    fn estimate(&self, version: &Version<'_>) -> u64 {
+        // What is wrong with a model is told when it is loaded.
+        preflight::inspect(version.file).map_or(0, |inspection| inspection.weight_bytes)
     }
 }
 
 impl OnnxLoader {
+    /// Keeps a verdict on the graph under `key`, if it has a place in the cache.
+    fn note(&self, key: Option<Key>) -> Option<(Arc<GraphCache>, Key)> {
+        self.graphs.clone().zip(key)
+    }
+
     fn limits(&self) -> Limits {
         let limits = Limits::of_runtime(self.runtime.minor_version(), self.memory_limit);
         if unreleased_opsets_allowed() { Limits { opset: None, ml_opset: None, ..limits } } else { limits }
@@ -109,39 +179,34 @@ impl OnnxLoader {
             memory_pattern: settings.memory.pattern.unwrap_or(large),
             spin: settings.profile == Profile::Latency,
             denormals: settings.denormals,
+            instances: self.instances(settings, settings.device),
+            cuda: settings.cuda,
+            openvino: settings.openvino,
         }
     }
 
-    fn instances(&self, settings: &Settings, placement: &Placement) -> usize {
-        let default = match (placement.device, settings.profile) {
+    fn instances(&self, settings: &Settings, device: Device) -> usize {
+        let default = match (device, settings.profile) {
             // A session runs serially on its device's stream.
             (Device::Cuda(_), _) | (_, Profile::Latency) => 1,
-            (Device::Cpu | Device::Auto, Profile::Throughput) => self.slots.all(),
+            (Device::Cpu | Device::OpenVino | Device::Auto, Profile::Throughput) => self.slots.all(),
         };
         settings.instances.map_or(default, usize::from).max(1)
     }
 }
 
-/// What ONNX Runtime does not tell of the model, from its file.
-fn facts(inspection: &Inspection) -> ModelFacts {
-    let texts = |labels: &Labels| match labels {
-        Labels::Int64(numbers) => numbers.iter().map(ToString::to_string).collect(),
-        Labels::Strings(texts) => texts.clone(),
-    };
-    let zipmaps = inspection.zipmaps.iter().map(|zipmap| (zipmap.output.clone(), texts(&zipmap.labels)));
-    let all = inspection.inputs.iter().chain(&inspection.outputs);
-    let unranked = all.filter(|value| !matches!(value.r#type, DeclaredType::Tensor { shape: Some(_), .. }));
-    ModelFacts { zipmap_labels: zipmaps.collect(), unranked: unranked.map(|value| value.name.clone()).collect() }
-}
-
-/// Whether axis 0 is the batch axis, and why.
-fn batching(settings: &Settings, signature: &Signature, independent_rows: Result<(), String>) -> (bool, String) {
-    match (settings.batching.enabled, independent_rows) {
-        (Some(false), _) => (false, "off in model.toml".into()),
-        (Some(true), _) if signature.could_batch() => (true, "on in model.toml".into()),
-        (_, Ok(())) => (true, "a trial showed that rows do not influence one another".into()),
-        (_, Err(reason)) => (false, reason),
-    }
+/// The padding of the settings, tried out.
+fn padding(
+    settings: &Settings,
+    backend: &dyn Backend,
+    guess: Option<warm_up::Guess>,
+    batch_axis: bool,
+) -> Result<Option<Padding>, String> {
+    let Some(wanted) = settings.batching.padding.as_ref().filter(|_| batch_axis) else { return Ok(None) };
+    let padding = Padding::new(wanted, backend.signature(), warm_up::element)?;
+    let guess = guess.ok_or("batching.padding cannot be checked: the model does not run on generated inputs")?;
+    prove(&padding, backend, guess)?;
+    Ok(Some(padding))
 }
 
 /// Reads the labels files that the settings name.
@@ -166,6 +231,6 @@ fn add_labels(signature: &mut Signature, settings: &Settings, folder: &Path) -> 
 }
 
 /// Settings are small numbers; memory sizes are not smaller.
-fn wide(number: u32) -> usize {
+pub(super) fn wide(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }

@@ -1,10 +1,17 @@
 //! The models on disk and their loaded state.
 
+mod budget;
+#[cfg(test)]
+mod budget_tests;
 mod layout;
 mod loader;
+mod memory;
+mod opening;
 mod quota;
 #[cfg(test)]
 mod tests;
+mod trials;
+mod wake;
 mod watch;
 
 use std::collections::{BTreeMap, HashMap};
@@ -17,11 +24,15 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
+pub use budget::{Budget, OverBudget};
 pub use layout::{Found, Package, scan};
 pub use loader::OnnxLoader;
+pub use memory::{Loads, ModelMemory};
 pub use quota::QuotaWatcher;
 pub use watch::{View, Watcher};
 
+use self::budget::{EVICTED, Reserved};
+use self::wake::Waking;
 use crate::host::release_free_memory;
 use crate::metrics::Metrics;
 use crate::model::{Parts, Retired};
@@ -54,6 +65,11 @@ pub struct Version<'a> {
 pub trait Load: Send + Sync {
     /// Loads one version and runs it once. An error is a plain sentence without paths of this machine.
     fn load(&self, version: &Version<'_>) -> Result<Parts, String>;
+
+    /// The bytes of memory that it is likely to take, before it is loaded.
+    fn estimate(&self, version: &Version<'_>) -> u64 {
+        version.file.metadata().map_or(0, |facts| facts.len())
+    }
 }
 
 /// Changes to a model for one load.
@@ -105,6 +121,8 @@ struct Entry {
     slots: BTreeMap<ModelVersion, Slot>,
     /// The folder of files that came with a load; removed with the last entry that names it.
     uploaded: Option<Arc<tempfile::TempDir>>,
+    /// What else came with a load; it holds until the next.
+    overrides: Arc<Overrides>,
 }
 
 type Snapshot = HashMap<ModelName, Entry>;
@@ -114,6 +132,9 @@ pub struct Repository {
     roots: Vec<PathBuf>,
     loader: Box<dyn Load>,
     metrics: Metrics,
+    budget: Option<Budget>,
+    reserved: Reserved,
+    waking: Waking,
     snapshot: ArcSwap<Snapshot>,
     /// One lock for each model, so that a slow load holds up no other model.
     changing: Mutex<HashMap<ModelName, Arc<Mutex<()>>>>,
@@ -130,6 +151,9 @@ impl Repository {
             roots,
             loader,
             metrics,
+            budget: None,
+            reserved: Reserved::default(),
+            waking: Waking::default(),
             snapshot: ArcSwap::default(),
             changing: Mutex::default(),
             retired: Arc::default(),
@@ -138,6 +162,12 @@ impl Repository {
         };
         repository.refresh();
         repository
+    }
+
+    /// Keeps the models within a memory budget.
+    #[must_use]
+    pub fn with_budget(self, budget: Option<Budget>) -> Self {
+        Self { budget, ..self }
     }
 
     /// Looks on disk again, so that new models are in the index. Blocks.
@@ -167,7 +197,7 @@ impl Repository {
                 scope.spawn(|| {
                     while let Some(name) = next() {
                         // The reason is in the log, the index and the metrics already.
-                        let _ = self.load(name.as_str(), Overrides::default());
+                        let _ = self.load_with(name.as_str(), Overrides::default(), true);
                     }
                 });
             }
@@ -191,29 +221,35 @@ impl Repository {
         let snapshot = self.snapshot.load();
         let wanted = |slot: &&Slot| slot.reason != UNLOADED;
         let mut slots = snapshot.values().flat_map(|entry| entry.slots.values()).filter(wanted).peekable();
-        self.started.load(Ordering::Acquire) && (slots.peek().is_none() || slots.any(|slot| slot.model.is_some()))
+        self.started.load(Ordering::Acquire) && (slots.peek().is_none() || slots.any(Slot::can_be_asked))
     }
 
-    /// The model of that name: the version asked for, or the highest that is ready.
+    /// The model of that name: the version asked for, or the highest that is ready. One that was unloaded to stay
+    /// within the memory budget is an error of its own: [`Repository::awake`] loads it.
     pub fn model(&self, name: &str, version: Option<&str>) -> Result<Arc<Model>, Error> {
         let snapshot = self.snapshot.load();
         let entry = snapshot.get(name).ok_or_else(|| Error::UnknownModel { name: name.chars().take(128).collect() })?;
         let not_ready = |reason: &str| Error::NotReady { model: name.into(), reason: reason.into() };
         let Some(version) = version else {
-            let mut ready = entry.slots.values().rev().filter_map(|slot| slot.model.clone());
+            let mut ready = entry.slots.iter().rev().filter(|(_, slot)| slot.can_be_asked());
             let reason = || entry.slots.values().next_back().map_or("it is not loaded", Slot::reason);
-            return ready.next().ok_or_else(|| not_ready(reason()));
+            let (version, slot) = ready.next().ok_or_else(|| not_ready(reason()))?;
+            return slot.model.clone().ok_or_else(|| evicted(name, *version));
         };
         let slot = version.parse().ok().and_then(|version: ModelVersion| entry.slots.get(&version));
         let slot = slot.ok_or_else(|| unknown_version(name, version, entry))?;
-        slot.model.clone().ok_or_else(|| not_ready(slot.reason()))
+        let missing = || match version.parse() {
+            Ok(version) if slot.can_be_asked() => evicted(name, version),
+            _ => not_ready(slot.reason()),
+        };
+        slot.model.clone().ok_or_else(missing)
     }
 
     /// The versions of a model that are ready, in ascending order.
     pub fn versions(&self, name: &str) -> Result<Vec<ModelVersion>, Error> {
         let snapshot = self.snapshot.load();
         let entry = snapshot.get(name).ok_or_else(|| Error::UnknownModel { name: name.chars().take(128).collect() })?;
-        Ok(entry.slots.iter().filter(|(_, slot)| slot.model.is_some()).map(|(version, _)| *version).collect())
+        Ok(entry.slots.iter().filter(|(_, slot)| slot.can_be_asked()).map(|(version, _)| *version).collect())
     }
 
     /// Every model that is ready, by name and version.
@@ -249,15 +285,20 @@ impl Repository {
     ///
     /// Blocks. If a version cannot be loaded, the old one goes on and the first reason is returned.
     pub fn load(&self, name: &str, with: Overrides) -> Result<(), Error> {
+        self.load_with(name, with, false)
+    }
+
+    /// The same; with `postpone`, versions that would push others out are left to their first request.
+    fn load_with(&self, name: &str, with: Overrides, postpone: bool) -> Result<(), Error> {
         let name = ModelName::new(name)?;
         let lock = self.lock_of(&name);
         let _changing = hold(&lock);
-        let result = self.load_locked(&name, with);
+        let result = self.load_locked(&name, with, postpone);
         self.settle();
         result
     }
 
-    fn load_locked(&self, name: &ModelName, with: Overrides) -> Result<(), Error> {
+    fn load_locked(&self, name: &ModelName, mut with: Overrides, postpone: bool) -> Result<(), Error> {
         let refuse = |reason: String| {
             tracing::error!(model = %name, reason, "cannot load the model");
             self.note(name, &reason);
@@ -268,6 +309,8 @@ impl Repository {
             Some(file) => Settings::read(file).map_err(refuse)?,
             None => Settings::default(),
         };
+        with.files.clear();
+        let overrides = Arc::new(with.clone());
         apply(&mut settings, with);
         let available: Vec<_> = package.versions.keys().copied().collect();
         let wanted = settings.versions.pick(&available);
@@ -279,7 +322,9 @@ impl Repository {
             let Some(file) = package.versions.get(version) else { continue };
             let id = ModelId { name: name.clone(), version: *version };
             let version = Version { id, file, folder: &package.folder, settings: &settings };
-            if let Err(error) = self.load_version(&version) {
+            if postpone && self.is_crowded(&version) {
+                self.postpone(&version.id);
+            } else if let Err(error) = self.load_version(&version) {
                 failure = failure.or(Some(error));
             }
         }
@@ -289,11 +334,13 @@ impl Repository {
             let kept = |slot: &Slot| failure.is_some() && slot.model.is_some();
             entry.slots.retain(|version, slot| wanted.contains(version) || kept(slot));
             entry.uploaded.clone_from(&uploaded);
+            entry.overrides = Arc::clone(&overrides);
         });
-        for version in
-            before.slots.keys().filter(|version| self.model(name.as_str(), Some(&version.to_string())).is_err())
-        {
-            self.metrics.ready(&ModelId { name: name.clone(), version: *version }, false);
+        let now = self.snapshot.load().get(name).cloned().unwrap_or_default();
+        for version in before.slots.keys().filter(|version| !now.slots.get(version).is_some_and(Slot::can_be_asked)) {
+            let id = ModelId { name: name.clone(), version: *version };
+            self.metrics.ready(&id, false);
+            self.metrics.memory(&id, ModelMemory::default());
         }
         failure.map_or(Ok(()), Err)
     }
@@ -306,19 +353,27 @@ impl Repository {
         });
         let started = Instant::now();
         // A model that makes the loader panic is one more model that cannot be loaded.
-        let parts = catch_unwind(AssertUnwindSafe(|| self.loader.load(version)))
-            .unwrap_or_else(|_| Err("loading it panicked".into()))
-            .map_err(|reason| Error::Load { model: id.to_string(), reason });
-        let loaded = parts.and_then(|parts| Model::start(parts, &self.metrics, &self.retired));
+        let load = || {
+            let room = self.admit(version)?;
+            let parts = catch_unwind(AssertUnwindSafe(|| self.loader.load(version)))
+                .unwrap_or_else(|_| Err("loading it panicked".into()))
+                .map_err(|reason| Error::Load { model: id.to_string(), reason })?;
+            let model = Model::start(parts, &self.metrics, &self.retired)?;
+            self.accommodate(&model)?;
+            Ok((model, room))
+        };
+        let loaded: Result<_, Error> = load();
         let took = started.elapsed();
         match loaded {
-            Ok(model) => {
+            Ok((model, _room)) => {
                 let status = model.status();
                 tracing::info!(
                     model = %id, device = status.device, device.reason = status.device_reason, instances = status.instances,
                     threads = status.threads, batch.rows = status.max_batch_rows, batch.reason = status.batching_reason,
-                    milliseconds = took.as_millis(), "model is ready"
+                    graph = status.graph, memory.mapped = status.memory.mapped, memory.private = status.memory.private,
+                    milliseconds = took.as_millis(), stages = %status.stages, "model is ready"
                 );
+                self.metrics.memory(id, status.memory);
                 let slot = Slot { state: State::Ready, reason: String::new(), model: Some(Arc::new(model)) };
                 self.change(&id.name, |entry| {
                     entry.slots.insert(id.version, slot.clone());
@@ -376,7 +431,9 @@ impl Repository {
             entry.uploaded = None;
         });
         for (version, _) in self.snapshot.load().get(&name).iter().flat_map(|entry| &entry.slots) {
-            self.metrics.ready(&ModelId { name: name.clone(), version: *version }, false);
+            let id = ModelId { name: name.clone(), version: *version };
+            self.metrics.ready(&id, false);
+            self.metrics.memory(&id, ModelMemory::default());
         }
         tracing::info!(model = %name, "model is unloaded");
         self.settle();
@@ -396,6 +453,8 @@ impl Repository {
 
     /// Unloads everything: waits, at most for `limit`, until queued requests are answered. Blocks.
     pub fn close(&self, limit: Duration) -> bool {
+        self.snapshot.store(Arc::default());
+        self.waking.join();
         self.snapshot.store(Arc::default());
         self.retired.join(limit)
     }
@@ -436,6 +495,11 @@ impl Repository {
 }
 
 impl Slot {
+    /// Whether it can score, if need be after a load.
+    fn can_be_asked(&self) -> bool {
+        self.model.is_some() || self.reason == EVICTED
+    }
+
     fn reason(&self) -> &str {
         if self.reason.is_empty() { "it is not loaded" } else { &self.reason }
     }
@@ -458,6 +522,13 @@ fn apply(settings: &mut Settings, with: Overrides) {
     settings.instances = with.instances.or(settings.instances);
     if let Some(versions) = with.versions {
         settings.versions = versions;
+    }
+}
+
+fn evicted(name: &str, version: ModelVersion) -> Error {
+    match ModelName::new(name) {
+        Ok(name) => Error::Evicted { model: ModelId { name, version } },
+        Err(error) => error.into(),
     }
 }
 

@@ -49,6 +49,7 @@ impl Load for TextLoader {
             queue_capacity: 8,
             tuning: Tuning { elastic: version.settings.instances.is_none(), ..Tuning::default() },
             slots: Arc::new(Slots::new(2)),
+            later: None,
         })
     }
 }

@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
 use super::{Overrides, Package, Repository};
-use crate::ModelName;
+use crate::{Error, ModelName};
 
 /// Files of one model beyond this many are not followed.
 const MOST_FILES: usize = 4096;
@@ -87,7 +87,7 @@ impl View {
         let Some(before) = self.look(repository) else { return };
         for (name, now) in &self.seen {
             let rests = before.get(name) == Some(now) && self.loaded.get(name) != Some(now);
-            if rests && (!self.only_loaded || repository.model(name.as_str(), None).is_ok()) {
+            if rests && (!self.only_loaded || is_loaded(repository, name)) {
                 tracing::info!(model = %name, "the model's files changed");
                 // A failure is in the log and the index; the files have to change again before another try.
                 let _ = repository.load(name.as_str(), Overrides::default());
@@ -103,6 +103,11 @@ impl View {
             let _ = repository.forget(&name);
         }
     }
+}
+
+/// Whether somebody loaded it, be it that it made room for others since.
+fn is_loaded(repository: &Repository, name: &ModelName) -> bool {
+    matches!(repository.model(name.as_str(), None), Ok(_) | Err(Error::Evicted { .. }))
 }
 
 fn fingerprint(package: &Package) -> Fingerprint {

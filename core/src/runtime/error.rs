@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::package::Package;
 use super::pinned::VERSION;
 
 /// Why ONNX Runtime's library is not there.
@@ -20,9 +21,11 @@ pub enum RuntimeError {
     },
     /// No wheel is pinned for the target.
     #[error(
-        "no ONNX Runtime is pinned for the target `{target}` (pinned: {supported}): give your own library, version 1.24 or newer, with --onnxruntime PATH"
+        "no {package} is pinned for the target `{target}` (pinned: {supported}); for ONNX Runtime itself give your own library, version 1.24 or newer, with --onnxruntime PATH"
     )]
     UnsupportedTarget {
+        /// What was to be fetched.
+        package: Package,
         /// The target asked for.
         target: String,
         /// The targets there are, separated by commas.
@@ -30,9 +33,11 @@ pub enum RuntimeError {
     },
     /// None of the Python commands exists.
     #[error(
-        "fetching ONNX Runtime {VERSION} needs Python, and none of {tried} is there: install python3 and pip, or put {library} beside the program, or pass --onnxruntime PATH"
+        "fetching {package} needs Python, and none of {tried} is there: install python3 and pip, or {}", package.way_out(library)
     )]
     NoPython {
+        /// What was to be fetched.
+        package: Package,
         /// The commands that were tried.
         tried: String,
         /// The library's file name.
@@ -40,9 +45,11 @@ pub enum RuntimeError {
     },
     /// A Python is there, and its pip is not.
     #[error(
-        "fetching ONNX Runtime {VERSION} needs pip, and `{python}` has none: install it (Debian: apt install python3-pip), or put {library} beside the program, or pass --onnxruntime PATH"
+        "fetching {package} needs pip, and `{python}` has none: install it (Debian: apt install python3-pip), or {}", package.way_out(library)
     )]
     NoPip {
+        /// What was to be fetched.
+        package: Package,
         /// The command that has no pip.
         python: String,
         /// The library's file name.
@@ -50,9 +57,11 @@ pub enum RuntimeError {
     },
     /// Pip ran and failed.
     #[error(
-        "pip could not fetch ONNX Runtime {VERSION} (check the network, and the package index that `pip config list` shows; or put {library} beside the program, or pass --onnxruntime PATH). It said: {said}"
+        "pip could not fetch {package} (check the network, and the package index that `pip config list` shows; or {}). It said: {said}", package.way_out(library)
     )]
     Pip {
+        /// What was to be fetched.
+        package: Package,
         /// The last lines of pip's errors.
         said: String,
         /// The library's file name.
@@ -60,25 +69,31 @@ pub enum RuntimeError {
     },
     /// Pip sent nothing for a long time.
     #[error(
-        "pip fetched nothing of ONNX Runtime {VERSION} for {seconds} s and was stopped: check the network or the proxy and start again"
+        "pip fetched nothing of {package} for {seconds} s and was stopped: check the network or the proxy and start again"
     )]
     Stalled {
+        /// What was to be fetched.
+        package: Package,
         /// How long nothing came.
         seconds: u64,
     },
     /// The index served other bytes than the pinned ones.
     #[error(
-        "the package index served an ONNX Runtime {VERSION} with a wrong hash (expected sha256 {expected}, got {found}): nothing was installed; find out why this index or mirror differs, or pass --onnxruntime PATH"
+        "the package index served {package} with a wrong hash (expected sha256 {expected}, got {found}): nothing was installed; find out why this index or mirror differs"
     )]
     WrongHash {
+        /// What was to be fetched.
+        package: Package,
         /// The pinned hash.
         expected: String,
         /// The hash found, where it is known.
         found: String,
     },
     /// The fetched wheel lacks a file.
-    #[error("the wheel of ONNX Runtime {VERSION} cannot be unpacked: {detail}")]
+    #[error("the wheel of {package} cannot be unpacked: {detail}")]
     BadWheel {
+        /// What was to be fetched.
+        package: Package,
         /// What is wrong with it.
         detail: String,
     },
@@ -88,7 +103,7 @@ pub enum RuntimeError {
     )]
     NoCache,
     /// The disk is full.
-    #[error("no space is left on the disk of `{}`: fetching ONNX Runtime takes about 80 MB there", path.display())]
+    #[error("no space is left on the disk of `{}`: fetching ONNX Runtime takes about 80 MB there, its OpenVINO plug-in 160 MB, the one with CUDA 600 MB", path.display())]
     NoSpace {
         /// Where the space ran out.
         path: PathBuf,

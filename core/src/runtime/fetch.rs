@@ -90,14 +90,14 @@ fn download(
     python: &Python,
     progress: &mut impl FnMut(Progress),
 ) -> Result<TempDir, RuntimeError> {
-    progress(Progress::Started { target: wheel.target, bytes: wheel.bytes });
+    progress(Progress::Started { package: wheel.package, target: wheel.target, bytes: wheel.bytes });
     let staging = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(near).map_err(RuntimeError::writing(near))?;
     python.download(wheel, staging.path(), || {
         let bytes = bytes_under(staging.path());
         progress(Progress::Downloaded { bytes });
         bytes
     })?;
-    let file = downloaded(staging.path())?;
+    let file = downloaded(wheel, staging.path())?;
     verify(wheel, &file)?;
     let files = staging.path().join("files");
     unpack(wheel, &file, &files)?;
@@ -115,13 +115,16 @@ fn bytes_under(folder: &Path) -> u64 {
 }
 
 /// Finds the one wheel that pip put into `folder`.
-fn downloaded(folder: &Path) -> Result<PathBuf, RuntimeError> {
+fn downloaded(wheel: &PinnedWheel, folder: &Path) -> Result<PathBuf, RuntimeError> {
     let files = fs::read_dir(folder).map_err(RuntimeError::writing(folder))?;
     files
         .flatten()
         .map(|entry| entry.path())
         .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
-        .ok_or_else(|| RuntimeError::BadWheel { detail: "pip reported success and left no file".into() })
+        .ok_or_else(|| RuntimeError::BadWheel {
+            package: wheel.package,
+            detail: "pip reported success and left no file".into(),
+        })
 }
 
 /// Checks the wheel's hash once more: pip's check may be turned off in its settings, this one may not.
@@ -143,13 +146,13 @@ fn verify(wheel: &PinnedWheel, file: &Path) -> Result<(), RuntimeError> {
     if found == wheel.sha256 {
         Ok(())
     } else {
-        Err(RuntimeError::WrongHash { expected: wheel.sha256.to_owned(), found })
+        Err(RuntimeError::WrongHash { package: wheel.package, expected: wheel.sha256.to_owned(), found })
     }
 }
 
 /// Takes the wanted members out of the wheel, each under its own name without folders.
 fn unpack(wheel: &PinnedWheel, file: &Path, into: &Path) -> Result<(), RuntimeError> {
-    let bad = |detail: String| RuntimeError::BadWheel { detail };
+    let bad = |detail: String| RuntimeError::BadWheel { package: wheel.package, detail };
     fs::create_dir(into).map_err(RuntimeError::writing(into))?;
     let reader = File::open(file).map_err(RuntimeError::writing(file))?;
     let mut archive = zip::ZipArchive::new(reader).map_err(|error| bad(error.to_string()))?;

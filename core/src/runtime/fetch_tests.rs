@@ -4,6 +4,7 @@ use std::io::{Cursor, Write as _};
 use std::sync::Barrier;
 
 use super::*;
+use crate::runtime::Package;
 
 /// A folder with a small wheel and the pin that belongs to it.
 struct Shop {
@@ -26,6 +27,7 @@ impl Shop {
         }
         fs::write(root.path().join("served.zip"), &bytes).unwrap();
         let wheel = PinnedWheel {
+            package: Package::OnnxRuntime,
             target: "x86_64-unknown-linux-gnu",
             platform: "manylinux_2_28_x86_64",
             sha256: sha256.leak(),

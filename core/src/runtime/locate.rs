@@ -4,7 +4,11 @@ use std::path::{Path, PathBuf};
 
 use super::config::Dirs;
 use super::error::RuntimeError;
+use super::package::Package;
 use super::pinned::{host_target, library_names, pinned};
+
+/// The folder beside ONNX Runtime's library for the plug-in for OpenVINO, which brings many files.
+pub(super) const OPENVINO_FOLDER: &str = "openvino";
 
 /// A library that is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,10 +63,28 @@ fn library_in(folder: &Path) -> Option<PathBuf> {
     library_names().iter().map(|name| folder.join(name)).find(|path| path.is_file())
 }
 
+/// The one with CUDA comes first: it is there only because somebody asked for it.
 fn in_cache(dirs: &Dirs) -> Option<Located> {
-    let wheel = pinned(host_target()).ok()?;
-    let path = super::cache_folder(dirs, wheel).ok()?.join(wheel.library_name());
-    path.is_file().then_some(Located { path, source: Source::Cache })
+    let path = [Package::Cuda, Package::OnnxRuntime].into_iter().find_map(|package| cached(package, dirs))?;
+    Some(Located { path, source: Source::Cache })
+}
+
+fn cached(package: Package, dirs: &Dirs) -> Option<PathBuf> {
+    let wheel = pinned(package, host_target()).ok()?;
+    Some(super::cache_folder(dirs, wheel).ok()?.join(wheel.library_name())).filter(|path| path.is_file())
+}
+
+/// Looks for the plug-in for OpenVINO: beside ONNX Runtime's library at `runtime`, in the folder `openvino` there, and
+/// in the user's cache.
+#[must_use]
+pub fn locate_openvino(runtime: &Path, dirs: &Dirs) -> Option<PathBuf> {
+    let name = if cfg!(windows) {
+        "onnxruntime_providers_openvino_plugin.dll"
+    } else {
+        "libonnxruntime_providers_openvino_plugin.so"
+    };
+    let beside = [runtime.with_file_name(name), runtime.with_file_name(OPENVINO_FOLDER).join(name)];
+    beside.into_iter().find(|path| path.is_file()).or_else(|| cached(Package::OpenVino, dirs))
 }
 
 #[cfg(test)]
@@ -74,7 +96,7 @@ mod tests {
     fn machine() -> (tempfile::TempDir, Dirs, PathBuf, PathBuf) {
         let root = tempfile::tempdir().unwrap();
         let dirs = Dirs { executable: Some(root.path().join("bin")), cache: Some(root.path().join("cache")) };
-        let wheel = pinned(host_target()).unwrap();
+        let wheel = pinned(Package::OnnxRuntime, host_target()).unwrap();
         let beside = root.path().join("bin").join(wheel.library_name());
         let cached = root.path().join("cache/hedef/onnxruntime").join(wheel.folder_name()).join(wheel.library_name());
         for file in [&beside, &cached] {
@@ -96,6 +118,30 @@ mod tests {
         assert_eq!(found(None), Some(Located { path: cached.clone(), source: Source::Cache }));
         fs::remove_file(&cached).unwrap();
         assert_eq!(found(None), None);
+    }
+
+    #[test]
+    fn the_library_with_cuda_is_taken_before_the_other_one_of_the_cache() {
+        let (root, dirs, beside, _) = machine();
+        fs::remove_file(beside).unwrap();
+        let wheel = pinned(Package::Cuda, host_target()).unwrap();
+        let path = root.path().join("cache/hedef/onnxruntime").join(wheel.folder_name()).join(wheel.library_name());
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "library").unwrap();
+        assert_eq!(locate(None, &dirs).unwrap(), Some(Located { path, source: Source::Cache }));
+    }
+
+    #[test]
+    fn the_plug_in_is_looked_for_beside_the_library_and_in_the_cache() {
+        let (root, dirs, beside, _) = machine();
+        assert_eq!(locate_openvino(&beside, &dirs), None);
+        let wheel = pinned(Package::OpenVino, host_target()).unwrap();
+        let cached = root.path().join("cache/hedef/onnxruntime").join(wheel.folder_name());
+        for folder in [cached, root.path().join("bin/openvino"), root.path().join("bin")] {
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join(wheel.library_name()), "plug-in").unwrap();
+            assert_eq!(locate_openvino(&beside, &dirs), Some(folder.join(wheel.library_name())));
+        }
     }
 
     #[test]

@@ -7,17 +7,21 @@ mod config;
 mod error;
 mod fetch;
 mod locate;
+mod package;
 mod pinned;
 mod progress;
 mod python;
+mod wheels;
 
 use std::path::{Path, PathBuf};
 
 pub use config::{Dirs, unreleased_opsets_allowed};
 pub use error::RuntimeError;
 pub use fetch::fetch;
-pub use locate::{Located, Source, locate};
-pub use pinned::{PinnedWheel, VERSION, host_target, pinned, supported_targets};
+use locate::OPENVINO_FOLDER;
+pub use locate::{Located, Source, locate, locate_openvino};
+pub use package::Package;
+pub use pinned::{PinnedWheel, VERSION, host_target, pinned};
 pub use progress::{FetchProgress, Progress};
 pub use python::Python;
 
@@ -29,26 +33,30 @@ pub fn ensure(explicit: Option<&Path>, dirs: &Dirs, progress: impl FnMut(Progres
     if let Some(located) = locate(explicit, dirs)? {
         return Ok(located);
     }
-    let wheel = pinned(host_target())?;
+    let wheel = pinned(Package::OnnxRuntime, host_target())?;
     let folder = cache_folder(dirs, wheel)?;
     fetch::fetch(wheel, &folder, &Python::search(), progress)?;
     Ok(Located { path: folder.join(wheel.library_name()), source: Source::Fetched })
 }
 
-/// Fetches the library for `target`, a Rust target triple, and returns its path.
+/// Fetches the library of `package` for `target`, a Rust target triple, and returns its path.
 ///
-/// With `folder` its files are put there beside whatever else it holds; otherwise into the user's cache.
+/// With `folder` its files are put there beside whatever else it holds, those of a plug-in into a folder of their own
+/// in it; otherwise into the user's cache.
 ///
 /// # Errors
 /// [`RuntimeError`], each of which says what to do.
 pub fn fetch_for(
+    package: Package,
     target: &str,
     folder: Option<&Path>,
     dirs: &Dirs,
     progress: impl FnMut(Progress),
 ) -> Result<PathBuf, RuntimeError> {
-    let wheel = pinned(target)?;
+    let wheel = pinned(package, target)?;
     if let Some(folder) = folder {
+        let own = folder.join(OPENVINO_FOLDER);
+        let folder = if package == Package::OpenVino { &own } else { folder };
         return fetch::fetch_beside(wheel, folder, &Python::search(), progress);
     }
     let folder = cache_folder(dirs, wheel)?;

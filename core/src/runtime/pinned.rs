@@ -1,6 +1,8 @@
-//! The pinned wheels of ONNX Runtime on PyPI, one for each target.
+//! What a pinned wheel is, and which one belongs to a target.
 
 use super::error::RuntimeError;
+use super::package::Package;
+use super::wheels::WHEELS;
 
 /// The version of ONNX Runtime that is fetched.
 pub const VERSION: &str = "1.31.1";
@@ -8,6 +10,8 @@ pub const VERSION: &str = "1.31.1";
 /// One wheel: which file pip fetches, how it is checked, and what is taken out of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PinnedWheel {
+    /// What it is a wheel of.
+    pub package: Package,
     /// The Rust target triple that the library is for.
     pub target: &'static str,
     /// Pip's platform tag.
@@ -22,59 +26,6 @@ pub struct PinnedWheel {
     pub others: &'static [&'static str],
 }
 
-const LINUX_OTHERS: &[&str] = &[
-    "onnxruntime/capi/libonnxruntime_providers_shared.so",
-    "onnxruntime/LICENSE",
-    "onnxruntime/ThirdPartyNotices.txt",
-];
-const MACOS_OTHERS: &[&str] = &["onnxruntime/LICENSE", "onnxruntime/ThirdPartyNotices.txt"];
-const WINDOWS_OTHERS: &[&str] =
-    &["onnxruntime/capi/onnxruntime_providers_shared.dll", "onnxruntime/LICENSE", "onnxruntime/ThirdPartyNotices.txt"];
-
-/// The wheels are those for CPython 3.12; the library is the same in those of other versions.
-const WHEELS: &[PinnedWheel] = &[
-    PinnedWheel {
-        target: "x86_64-unknown-linux-gnu",
-        platform: "manylinux_2_28_x86_64",
-        sha256: "1f3dea47f2f0e5117c2404cea7d21fd253ae7836a3bf167a501cdfbb2600d536",
-        bytes: 23_760_988,
-        library: "onnxruntime/capi/libonnxruntime.so.1.31.1",
-        others: LINUX_OTHERS,
-    },
-    PinnedWheel {
-        target: "aarch64-unknown-linux-gnu",
-        platform: "manylinux_2_28_aarch64",
-        sha256: "0b9a492176886992e0e875f06bc0367e333f5fff11711a2d642e18b02f3009cc",
-        bytes: 21_420_803,
-        library: "onnxruntime/capi/libonnxruntime.so.1.31.1",
-        others: LINUX_OTHERS,
-    },
-    PinnedWheel {
-        target: "aarch64-apple-darwin",
-        platform: "macosx_14_0_arm64",
-        sha256: "96dd2564b10ea7153ad9c207e7cd8e5917cb3ba521e0e0a62ac03486fdc8d56c",
-        bytes: 20_882_125,
-        library: "onnxruntime/capi/libonnxruntime.1.31.1.dylib",
-        others: MACOS_OTHERS,
-    },
-    PinnedWheel {
-        target: "x86_64-pc-windows-msvc",
-        platform: "win_amd64",
-        sha256: "ae8a9a351efda685cc59a66226cdefaa37a126c1d66872ca23a2de9425326130",
-        bytes: 14_888_466,
-        library: "onnxruntime/capi/onnxruntime.dll",
-        others: WINDOWS_OTHERS,
-    },
-    PinnedWheel {
-        target: "aarch64-pc-windows-msvc",
-        platform: "win_arm64",
-        sha256: "fe8b9ac1ae8e894e12c47ee82e4f6dfc1835768133687257866469fda80d0bf1",
-        bytes: 14_740_724,
-        library: "onnxruntime/capi/onnxruntime.dll",
-        others: WINDOWS_OTHERS,
-    },
-];
-
 impl PinnedWheel {
     /// The library's file name, which stays as the wheel has it.
     #[must_use]
@@ -86,7 +37,8 @@ impl PinnedWheel {
     /// another target's, goes elsewhere.
     #[must_use]
     pub fn folder_name(&self) -> String {
-        format!("{VERSION}-{}", self.sha256.get(..8).unwrap_or(self.sha256))
+        let start = self.sha256.get(..8).unwrap_or(self.sha256);
+        format!("{}{}-{start}", self.package.folder_prefix(), self.package.version())
     }
 
     /// The members to unpack with their file names, the library last: where it is, the others are.
@@ -95,8 +47,8 @@ impl PinnedWheel {
     pub(super) fn members(&self) -> impl Iterator<Item = (&'static str, String)> {
         self.others.iter().copied().chain([self.library]).map(|member| {
             let name = base_name(member);
-            let library = member.contains("/capi/");
-            (member, if library { name.to_owned() } else { format!("onnxruntime-{name}") })
+            let licence = name == "LICENSE" || name.ends_with(".txt");
+            (member, if licence { format!("onnxruntime-{name}") } else { name.to_owned() })
         })
     }
 }
@@ -105,20 +57,17 @@ fn base_name(member: &'static str) -> &'static str {
     member.rsplit_once('/').map_or(member, |(_, name)| name)
 }
 
-/// Finds the wheel for `target`, a Rust target triple.
+/// Finds the wheel of `package` for `target`, a Rust target triple.
 ///
 /// # Errors
 /// [`RuntimeError::UnsupportedTarget`] names the targets there are.
-pub fn pinned(target: &str) -> Result<&'static PinnedWheel, RuntimeError> {
-    WHEELS.iter().find(|wheel| wheel.target == target).ok_or_else(|| RuntimeError::UnsupportedTarget {
+pub fn pinned(package: Package, target: &str) -> Result<&'static PinnedWheel, RuntimeError> {
+    let of_package = || WHEELS.iter().filter(|wheel| wheel.package == package);
+    of_package().find(|wheel| wheel.target == target).ok_or_else(|| RuntimeError::UnsupportedTarget {
+        package,
         target: target.to_owned(),
-        supported: supported_targets().collect::<Vec<_>>().join(", "),
+        supported: of_package().map(|wheel| wheel.target).collect::<Vec<_>>().join(", "),
     })
-}
-
-/// The target triples that a wheel is pinned for.
-pub fn supported_targets() -> impl Iterator<Item = &'static str> {
-    WHEELS.iter().map(|wheel| wheel.target)
 }
 
 /// The target triple of this build where a wheel may be pinned for it, else a plain name of it.
@@ -163,26 +112,40 @@ mod tests {
     fn every_wheel_carries_the_version_and_a_whole_hash() {
         for wheel in WHEELS {
             assert_eq!(wheel.sha256.len(), 64, "{}", wheel.target);
-            assert!(wheel.library.contains(VERSION) || wheel.library.ends_with(".dll"), "{}", wheel.target);
+            let plugin = wheel.package == Package::OpenVino;
+            assert!(wheel.library.contains(VERSION) || wheel.library.ends_with(".dll") || plugin, "{}", wheel.target);
         }
     }
 
     #[test]
     fn the_pinned_library_of_this_machine_is_found_beside_the_executable() {
-        let wheel = pinned(host_target()).unwrap();
+        let wheel = pinned(Package::OnnxRuntime, host_target()).unwrap();
         assert_eq!(library_names().first(), Some(&wheel.library_name()));
     }
 
     #[test]
     fn an_unknown_target_is_told_the_known_ones() {
-        let error = pinned("riscv64gc-unknown-linux-gnu").unwrap_err().to_string();
+        let error = pinned(Package::OnnxRuntime, "riscv64gc-unknown-linux-gnu").unwrap_err().to_string();
         assert!(error.contains("`riscv64gc-unknown-linux-gnu`") && error.contains("aarch64-apple-darwin"), "{error}");
     }
 
     #[test]
     fn the_library_is_unpacked_last() {
-        let wheel = pinned("x86_64-unknown-linux-gnu").unwrap();
+        let wheel = pinned(Package::OnnxRuntime, "x86_64-unknown-linux-gnu").unwrap();
         assert_eq!(wheel.members().last().unwrap().1, "libonnxruntime.so.1.31.1");
         assert_eq!(wheel.folder_name(), "1.31.1-1f3dea47");
+    }
+
+    #[test]
+    fn each_package_has_a_folder_of_its_own() {
+        let folder = |package| pinned(package, "x86_64-unknown-linux-gnu").unwrap().folder_name();
+        assert_eq!(folder(Package::Cuda), "cuda-1.31.1-05d54895");
+        assert_eq!(folder(Package::OpenVino), "openvino-1.8.1-38326431");
+    }
+
+    #[test]
+    fn a_package_that_a_target_lacks_is_named_with_the_targets_that_have_it() {
+        let error = pinned(Package::OpenVino, "aarch64-apple-darwin").unwrap_err().to_string();
+        assert!(error.contains("OpenVINO") && error.contains("x86_64-pc-windows-msvc"), "{error}");
     }
 }

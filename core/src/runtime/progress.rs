@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::pinned::VERSION;
+use super::package::Package;
 
 /// A step of a fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub enum Progress {
     Waiting,
     /// The fetch begins.
     Started {
+        /// What is fetched.
+        package: Package,
         /// The target triple of the library.
         target: &'static str,
         /// The size of the wheel.
@@ -38,8 +40,8 @@ impl FetchProgress {
     /// Shows one step.
     pub fn show(&mut self, progress: Progress) {
         match progress {
-            Progress::Waiting => tracing::info!("waiting for another process that is fetching ONNX Runtime {VERSION}"),
-            Progress::Started { target, bytes } => self.start(target, bytes),
+            Progress::Waiting => tracing::info!("waiting for another process that is fetching ONNX Runtime"),
+            Progress::Started { package, target, bytes } => self.start(package, target, bytes),
             Progress::Downloaded { bytes } => {
                 if let Some(bar) = &self.bar {
                     bar.set_position(bytes.min(bar.length().unwrap_or(bytes)));
@@ -53,8 +55,8 @@ impl FetchProgress {
         }
     }
 
-    fn start(&mut self, target: &str, bytes: u64) {
-        let message = format!("fetching ONNX Runtime {VERSION} for {target}, {} MB, once", bytes.div_ceil(1_000_000));
+    fn start(&mut self, package: Package, target: &str, bytes: u64) {
+        let message = format!("fetching {package} for {target}, {} MB, once", bytes.div_ceil(1_000_000));
         if !std::io::stderr().is_terminal() {
             tracing::info!("{message}");
             return;

@@ -8,7 +8,8 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::error::RuntimeError;
-use super::pinned::{PinnedWheel, VERSION};
+use super::package::Package;
+use super::pinned::PinnedWheel;
 
 /// How often progress is shown.
 const TICK: Duration = Duration::from_millis(100);
@@ -47,11 +48,12 @@ impl Python {
         mut watch: impl FnMut() -> u64,
     ) -> Result<(), RuntimeError> {
         let requirements = folder.join("requirements.txt");
-        std::fs::write(&requirements, format!("onnxruntime=={VERSION} --hash=sha256:{}\n", wheel.sha256))
-            .map_err(RuntimeError::writing(&requirements))?;
+        let (package, library) = (wheel.package, wheel.library_name());
+        let line = format!("{}=={} --hash=sha256:{}\n", package.name(), package.version(), wheel.sha256);
+        std::fs::write(&requirements, line).map_err(RuntimeError::writing(&requirements))?;
         let mut without_pip = None;
         for command in &self.commands {
-            match run(&mut pip(command, wheel, folder), &mut watch)? {
+            match run(&mut pip(command, wheel, folder), &mut watch, package)? {
                 Ran::Absent => {}
                 Ran::Ended(status, _) if status.success() => return Ok(()),
                 Ran::Ended(_, said) if said.contains("No module named pip") => {
@@ -61,8 +63,8 @@ impl Python {
             }
         }
         Err(match without_pip {
-            Some(python) => RuntimeError::NoPip { python, library: wheel.library_name() },
-            None => RuntimeError::NoPython { tried: self.tried(), library: wheel.library_name() },
+            Some(python) => RuntimeError::NoPip { package, python, library },
+            None => RuntimeError::NoPython { package, tried: self.tried(), library },
         })
     }
 
@@ -115,7 +117,7 @@ enum Ran {
 /// The exit code by which Windows says that `python3` is only an offer of its shop.
 const SHOP_OFFER: i32 = 9009;
 
-fn run(command: &mut Command, watch: &mut impl FnMut() -> u64) -> Result<Ran, RuntimeError> {
+fn run(command: &mut Command, watch: &mut impl FnMut() -> u64, package: Package) -> Result<Ran, RuntimeError> {
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
@@ -123,13 +125,13 @@ fn run(command: &mut Command, watch: &mut impl FnMut() -> u64) -> Result<Ran, Ru
         }
         Err(source) => return Err(RuntimeError::Write { path: command.get_program().into(), source }),
     };
-    let said = listen(&mut child, watch)?;
+    let said = listen(&mut child, watch, package)?;
     let status = child.wait().map_err(|source| RuntimeError::Write { path: command.get_program().into(), source })?;
     if status.code() == Some(SHOP_OFFER) { Ok(Ran::Absent) } else { Ok(Ran::Ended(status, said)) }
 }
 
 /// Reads what `child` says until it closes its standard error, and kills it when nothing comes any more.
-fn listen(child: &mut Child, watch: &mut impl FnMut() -> u64) -> Result<String, RuntimeError> {
+fn listen(child: &mut Child, watch: &mut impl FnMut() -> u64, package: Package) -> Result<String, RuntimeError> {
     let Some(mut errors) = child.stderr.take() else { return Ok(String::new()) };
     let (sender, receiver) = mpsc::channel();
     std::thread::scope(|scope| {
@@ -151,7 +153,7 @@ fn listen(child: &mut Child, watch: &mut impl FnMut() -> u64) -> Result<String, 
                 (grown, seen) = (Instant::now(), bytes);
             } else if grown.elapsed() > STALL {
                 let _ = child.kill();
-                return Err(RuntimeError::Stalled { seconds: STALL.as_secs() });
+                return Err(RuntimeError::Stalled { package, seconds: STALL.as_secs() });
             }
         }
     })
@@ -161,7 +163,8 @@ fn listen(child: &mut Child, watch: &mut impl FnMut() -> u64) -> Result<String, 
 fn failure(wheel: &PinnedWheel, folder: &Path, said: &str) -> RuntimeError {
     if said.contains("DO NOT MATCH THE HASHES") {
         let found = said.lines().find_map(|line| line.trim().strip_prefix("Got")).unwrap_or("another");
-        return RuntimeError::WrongHash { expected: wheel.sha256.to_owned(), found: found.trim().to_owned() };
+        let package = wheel.package;
+        return RuntimeError::WrongHash { package, expected: wheel.sha256.to_owned(), found: found.trim().to_owned() };
     }
     if said.contains("No space left on device") {
         return RuntimeError::NoSpace { path: folder.parent().unwrap_or(folder).to_path_buf() };
@@ -169,5 +172,5 @@ fn failure(wheel: &PinnedWheel, folder: &Path, said: &str) -> RuntimeError {
     let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let last = lines.get(lines.len().saturating_sub(4)..).unwrap_or_default().join("; ");
     let said = if last.is_empty() { "nothing".to_owned() } else { last };
-    RuntimeError::Pip { said, library: wheel.library_name() }
+    RuntimeError::Pip { package: wheel.package, said, library: wheel.library_name() }
 }

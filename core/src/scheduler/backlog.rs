@@ -54,6 +54,11 @@ impl Backlog {
         self.waiting
     }
 
+    /// How many runs are under way.
+    pub(super) const fn running(&self) -> usize {
+        self.running.len()
+    }
+
     /// Whether a run could begin at once.
     pub(super) fn is_free(&self, parallel: usize) -> bool {
         self.waiting == 0 && self.running.len() < parallel
@@ -68,10 +73,11 @@ impl Backlog {
         self.running.retain(|(other, _)| *other != run);
     }
 
-    /// The seconds that who comes now is expected to wait, without the bias.
-    pub(super) fn wait(&self, now: Instant, parallel: usize) -> f64 {
+    /// The seconds that who comes now is expected to wait, without the bias; `shared` seconds of the work that waits
+    /// are done in its own run.
+    pub(super) fn wait(&self, now: Instant, shared: f64, parallel: usize) -> f64 {
         let left = |(_, end): &(u64, Instant)| end.saturating_duration_since(now).as_secs_f64();
-        let ahead = self.work + self.running.iter().map(left).sum::<f64>();
+        let ahead = (self.work - shared).max(0.0) + self.running.iter().map(left).sum::<f64>();
         ahead / f64::from(u32::try_from(parallel.max(1)).unwrap_or(u32::MAX))
     }
 
@@ -101,17 +107,20 @@ mod tests {
     #[test]
     fn the_wait_is_what_stands_ahead_over_the_runs_at_once() {
         let (mut backlog, now) = (Backlog::default(), Instant::now());
-        assert_eq!(backlog.wait(now, 2), 0.0);
+        assert_eq!(backlog.wait(now, 0.0, 2), 0.0);
         backlog.add(0.3);
         backlog.add(0.1);
         backlog.begin(1, now, 0.5);
-        assert!((backlog.wait(now, 2) - 0.45).abs() < 1e-9);
-        assert!((backlog.wait(now + Duration::from_millis(300), 2) - 0.3).abs() < 1e-9);
-        assert!((backlog.wait(now + Duration::from_secs(9), 2) - 0.2).abs() < 1e-9, "overdue runs count for nothing");
+        assert!((backlog.wait(now, 0.0, 2) - 0.45).abs() < 1e-9);
+        assert!((backlog.wait(now + Duration::from_millis(300), 0.0, 2) - 0.3).abs() < 1e-9);
+        assert!(
+            (backlog.wait(now + Duration::from_secs(9), 0.0, 2) - 0.2).abs() < 1e-9,
+            "overdue runs count for nothing"
+        );
         backlog.end(1);
         backlog.remove(0.1);
         backlog.remove(0.3);
-        assert_eq!((backlog.wait(now, 2), backlog.is_free(1)), (0.0, true));
+        assert_eq!((backlog.wait(now, 0.0, 2), backlog.is_free(1)), (0.0, true));
     }
 
     #[test]

@@ -9,8 +9,9 @@ use super::lane::Lane;
 use super::queue::{Jobs, State};
 use super::ticket::Ride;
 
-/// Rows are taken apart for idle instances if that costs at most so much more work in all.
-const SPLIT: f64 = 1.1;
+/// Rows are taken apart for idle instances if that costs at most so much more work in all. Two parts then end after
+/// three quarters of the time.
+const SPLIT: f64 = 1.5;
 /// Runs may take so much longer than expected before they make a request late.
 const SLACK: f64 = 1.1;
 
@@ -36,7 +37,9 @@ pub(crate) struct Former<'a> {
     /// What runs take, for rows of a class.
     pub(crate) forecast: &'a dyn Fn(u32) -> Forecast,
     /// Runs that could begin beside this one, as far as threads go.
-    pub(crate) idle: usize,
+    pub(crate) threads_for: usize,
+    /// The model's instances.
+    pub(crate) instances: usize,
 }
 
 impl Former<'_> {
@@ -73,7 +76,9 @@ impl Former<'_> {
 
     /// Takes jobs from one lane.
     fn fill(&self, state: &mut State, lane: &Lane, batch: &mut Batch, now: Instant) {
-        let idle = self.idle.saturating_sub(state.lanes.len() - 1);
+        // This one is not under way yet; other lanes have their own.
+        let idle = self.instances.saturating_sub(state.backlog.running() + 1).min(self.threads_for);
+        let idle = idle.saturating_sub(state.lanes.len() - 1);
         let Some(jobs) = state.lanes.get_mut(lane) else { return };
         let Some(forecast) = jobs.values().next().map(|job| (self.forecast)(job.class)) else { return };
         let run = |rows| forecast.run(rows).unwrap_or(0.0) * SLACK;
@@ -123,10 +128,8 @@ fn split(forecast: &Forecast, idle: usize, waiting: impl Iterator<Item = usize>)
     let parts = idle + 1;
     let waiting = waiting.take(cap.saturating_mul(parts)).fold(0_usize, usize::saturating_add);
     let (whole, part) = (waiting.clamp(1, cap), waiting.div_ceil(parts).max(1));
-    let count = |rows: usize| f64::from(u32::try_from(rows).unwrap_or(u32::MAX));
-    // What a row costs in the one and in the other.
-    match (forecast.run(whole), forecast.run(part)) {
-        (Some(large), Some(small)) if small / count(part) <= large / count(whole) * SPLIT => part.min(cap),
+    match (forecast.row(whole), forecast.row(part)) {
+        (Some(whole), Some(small)) if small.work <= whole.work * SPLIT => part.min(cap),
         _ => cap,
     }
 }
@@ -134,11 +137,12 @@ fn split(forecast: &Forecast, idle: usize, waiting: impl Iterator<Item = usize>)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scheduler::curve::Row;
 
     /// A model of which a run takes `fixed` milliseconds and another for each row.
     fn forecast(cap: usize, fixed: f64) -> Forecast {
         let row = |level: i32| (fixed / 2_f64.powi(level) + 1.0) / 1000.0;
-        Forecast::new(cap, (0..7).map(|level| Some(row(level))))
+        Forecast::new(cap, (0..7).map(|level| Some(Row { seconds: row(level), work: row(level) })))
     }
 
     #[test]

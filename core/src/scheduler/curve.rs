@@ -28,7 +28,10 @@ pub(super) struct Curve {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Level {
+    /// From start to end.
     row_seconds: f64,
+    /// Of work.
+    row_work: f64,
     runs: u32,
 }
 
@@ -37,21 +40,33 @@ struct Level {
 pub(crate) struct Forecast {
     /// The most rows in one run.
     pub(crate) cap: usize,
-    /// The seconds of a row by level; none where the level has never been seen.
-    rows: Vec<Option<f64>>,
+    /// The seconds and the work of a row by level; none where the level has never been seen.
+    rows: Vec<Option<Row>>,
+}
+
+/// What a row takes in a run of some size, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row {
+    pub(crate) seconds: f64,
+    /// The work of it, which is less where runs are held up.
+    pub(crate) work: f64,
 }
 
 impl Forecast {
-    pub(super) fn new(cap: usize, levels: impl Iterator<Item = Option<f64>>) -> Self {
+    pub(super) fn new(cap: usize, levels: impl Iterator<Item = Option<Row>>) -> Self {
         Self { cap, rows: levels.collect() }
     }
 
-    /// What a run of so many rows takes, in seconds: a row's time in the nearest size that is known.
+    /// What a run of so many rows takes, in seconds.
     pub(crate) fn run(&self, rows: usize) -> Option<f64> {
+        Some(self.row(rows)?.seconds * f64::from(u32::try_from(rows.max(1)).unwrap_or(u32::MAX)))
+    }
+
+    /// What each row takes in a run of so many: as in the nearest size that is known.
+    pub(crate) fn row(&self, rows: usize) -> Option<Row> {
         let level = usize::try_from(rows.max(1).ilog2()).unwrap_or(0);
         let below = self.rows.iter().take(level + 1).rev().find_map(|row| *row);
-        let row = below.or_else(|| self.rows.iter().skip(level + 1).find_map(|row| *row))?;
-        Some(row * f64::from(u32::try_from(rows.max(1)).unwrap_or(u32::MAX)))
+        below.or_else(|| self.rows.iter().skip(level + 1).find_map(|row| *row))
     }
 
     /// What so many rows add to the work of a full queue, in seconds.
@@ -67,7 +82,7 @@ impl Curve {
     pub(super) fn from_trials(trials: impl Iterator<Item = (usize, f64)>) -> Self {
         let mut curve = Self::default();
         for (level, row_seconds) in trials {
-            curve.note(level, row_seconds);
+            curve.note(level, row_seconds, row_seconds);
         }
         let least = curve.levels.iter().map(|level| level.row_seconds).fold(f64::INFINITY, f64::min);
         // The smallest that is about as good as the best.
@@ -78,23 +93,18 @@ impl Curve {
 
     /// Learns from one run whose rows belong to `level`.
     pub(super) fn observe(&mut self, level: usize, rows: f64, took: Took, top: usize) {
-        self.note(level, took.wall.as_secs_f64() / rows);
         let cost = took.work.unwrap_or(took.wall).as_secs_f64() / rows;
+        self.note(level, took.wall.as_secs_f64() / rows, cost);
         self.last = self.search.observe(level, cost, top).or(self.last);
     }
 
-    fn note(&mut self, level: usize, row_seconds: f64) {
+    fn note(&mut self, level: usize, row_seconds: f64, row_work: f64) {
         if self.levels.len() <= level {
             self.levels.resize(level + 1, Level::default());
         }
         let Some(known) = self.levels.get_mut(level) else { return };
-        known.row_seconds = match known.runs {
-            0 => row_seconds,
-            // The first runs of a size are slow for reasons of their own: the better of the early ones counts.
-            1..=3 => known.row_seconds.min(row_seconds),
-            // A run that was held up by something else must not count for more than a slow one.
-            _ => known.row_seconds + NEWEST * (row_seconds.min(2.0 * known.row_seconds) - known.row_seconds),
-        };
+        known.row_seconds = mean(known.row_seconds, row_seconds, known.runs);
+        known.row_work = mean(known.row_work, row_work, known.runs);
         known.runs = known.runs.saturating_add(1);
     }
 
@@ -113,8 +123,20 @@ impl Curve {
         self.last
     }
 
-    /// The seconds of a row by level, none where it has never been seen.
-    pub(super) fn levels(&self) -> impl Iterator<Item = Option<f64>> {
-        self.levels.iter().map(|level| (level.runs > 0).then_some(level.row_seconds))
+    /// What a row takes by level, none where it has never been seen.
+    pub(super) fn levels(&self) -> impl Iterator<Item = Option<Row>> {
+        let row = |level: &Level| Row { seconds: level.row_seconds, work: level.row_work };
+        self.levels.iter().map(move |level| (level.runs > 0).then(|| row(level)))
+    }
+}
+
+/// A mean of `runs` runs, with one more.
+fn mean(known: f64, new: f64, runs: u32) -> f64 {
+    match runs {
+        0 => new,
+        // The first runs of a size are slow for reasons of their own: the better of the early ones counts.
+        1..=3 => known.min(new),
+        // A run that was held up by something else must not count for more than a slow one.
+        _ => known + NEWEST * (new.min(2.0 * known) - known),
     }
 }

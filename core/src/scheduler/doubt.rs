@@ -10,12 +10,26 @@ pub(crate) struct Doubt {
     trusted: bool,
     joined: AtomicU64,
     justified: AtomicBool,
+    /// Whether nothing has been shown yet, neither way.
+    open: AtomicBool,
 }
 
 impl Doubt {
     /// A model whose owner says that its rows are independent is trusted.
     pub(crate) fn new(trusted: bool) -> Self {
-        Self { trusted, joined: AtomicU64::new(0), justified: AtomicBool::new(false) }
+        let (justified, open) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { trusted, joined: AtomicU64::new(0), justified, open }
+    }
+
+    /// Until [`Doubt::close`], nothing shows that rows are independent.
+    pub(crate) fn leave_open(&self) {
+        self.open.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes what trials showed of a doubt that was left open.
+    pub(crate) fn close(&self, independent: bool) {
+        self.justified.fetch_or(!independent, Ordering::Relaxed);
+        self.open.store(false, Ordering::Release);
     }
 
     /// Counts one joined run, and says whether it is to be verified.
@@ -32,8 +46,8 @@ impl Doubt {
         !self.justified.swap(true, Ordering::Relaxed)
     }
 
-    /// Whether a joined run gave other answers.
+    /// Whether a joined run gave other answers, or none has been tried.
     pub(crate) fn is_justified(&self) -> bool {
-        self.justified.load(Ordering::Relaxed)
+        self.open.load(Ordering::Acquire) || self.justified.load(Ordering::Relaxed)
     }
 }

@@ -9,6 +9,7 @@ mod curve;
 mod doubt;
 mod job;
 mod lane;
+mod later;
 mod queue;
 mod report;
 mod run;
@@ -19,6 +20,7 @@ mod trial;
 mod tuner;
 
 pub(crate) use doubt::Doubt;
+pub use later::{Judged, Later, Trial};
 pub(crate) use queue::{Queue, Refusal};
 pub use report::Report;
 pub(crate) use shared::Shared;

@@ -47,6 +47,11 @@ impl Queue {
         Self { state: Mutex::default(), work: Condvar::new(), capacity }
     }
 
+    /// Whether the model is being unloaded.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
     /// How many jobs wait.
     pub(crate) fn len(&self) -> usize {
         self.lock().backlog.waiting()
@@ -60,7 +65,7 @@ impl Queue {
     /// How long who comes now is expected to wait, where `parallel` runs can be under way at once.
     pub(crate) fn wait_ahead(&self, parallel: usize) -> Duration {
         let state = self.lock();
-        let wait = state.backlog.wait(Instant::now(), parallel) * state.backlog.bias();
+        let wait = state.backlog.wait(Instant::now(), 0.0, parallel) * state.backlog.bias();
         if state.backlog.is_free(parallel) { Duration::ZERO } else { duration(wait) }
     }
 
@@ -72,7 +77,7 @@ impl Queue {
 
     /// Says whether a request of which nothing but its deadline is known yet would be taken.
     pub(crate) fn admits(&self, due: Option<Instant>, parallel: usize) -> Result<(), Refusal> {
-        self.lock().admit(self.capacity, due, 0.0, parallel).map(drop)
+        self.lock().admit(self.capacity, due, (0.0, 0.0), parallel).map(drop)
     }
 
     /// Adds a job at the end of its lane, unless there is no place or no hope for it, and tells its number.
@@ -82,9 +87,11 @@ impl Queue {
         let mut state = self.lock();
         let ahead = state.lanes.get(&lane).map_or(0, BTreeMap::len);
         let rows = job.request.rows().max(1);
-        // It shares a run with those of its lane that stand right before it.
-        let run = forecast.run(rows.max(forecast.cap.min(rows.saturating_mul(ahead + 1)))).unwrap_or(0.0);
-        job.expected_wait = state.admit(self.capacity, job.due, run, parallel)?;
+        // It shares a run with those of its lane that stand right before it, so it does not wait for their work.
+        let mates = if forecast.cap > 0 { rows.saturating_mul(ahead) % forecast.cap } else { 0 };
+        let run = forecast.run(rows.max(forecast.cap.min(mates + rows))).unwrap_or(0.0);
+        let shared = if mates > 0 { forecast.share(mates) } else { 0.0 };
+        job.expected_wait = state.admit(self.capacity, job.due, (run, shared), parallel)?;
         job.cost = forecast.share(rows);
         state.backlog.add(job.cost);
         let number = state.next_number;
@@ -155,12 +162,18 @@ impl State {
         self.next_number - 1
     }
 
-    /// Whether a job that is `due` and whose run takes `run` seconds has a place and can be answered in time. Tells how
-    /// long it is expected to wait, before the bias.
+    /// Whether a job that is `due` has a place and can be answered in time, where its run takes `run` seconds, of which
+    /// `shared` are work of others that waits already. Tells how long it is expected to wait, before the bias.
     ///
     /// While nothing is ahead everything is taken: a forecast that is wrong must not lock everyone out, and only runs
     /// can put it right.
-    fn admit(&mut self, capacity: usize, due: Option<Instant>, run: f64, parallel: usize) -> Result<f64, Refusal> {
+    fn admit(
+        &mut self,
+        capacity: usize,
+        due: Option<Instant>,
+        (run, shared): (f64, f64),
+        parallel: usize,
+    ) -> Result<f64, Refusal> {
         if self.closed {
             return Err(Refusal::Closed);
         }
@@ -172,7 +185,7 @@ impl State {
             self.backlog.forget();
             return Ok(0.0);
         }
-        let plain = self.backlog.wait(now, parallel);
+        let plain = self.backlog.wait(now, shared, parallel);
         let wait = plain * self.backlog.bias();
         if self.backlog.waiting() >= capacity {
             return Err(Refusal::Full(self.backlog.waiting(), duration(wait)));

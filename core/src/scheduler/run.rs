@@ -61,7 +61,8 @@ impl Shared {
     /// Runs the jobs in one go. If that fails, each is run by itself, so that none pays for another's input.
     fn run_together(&self, jobs: Vec<Job>, ride: &Ride, expected: f64) {
         let watch = Watch::start(self.works_alone);
-        let Some(inputs) = joined(&jobs) else { return self.run_each(jobs) };
+        let filled = self.filled(&jobs);
+        let Some(inputs) = self.joined(&jobs, filled) else { return self.run_each(jobs) };
         let run = Instant::now();
         let requests: Vec<_> = jobs.iter().map(|job| &job.request).collect();
         let span = jobs.first().map(|job| job.span.clone().entered());
@@ -71,14 +72,11 @@ impl Shared {
         let ran = Instant::now();
         let rows = jobs.iter().map(|job| job.request.rows()).sum();
         match outputs {
-            Ok(outputs) if outputs.tensors.iter().all(|tensor| tensor.shape().rows() == Some(rows)) => {
-                let mut first = 0;
-                let mut slices = Vec::with_capacity(jobs.len());
-                for job in &jobs {
-                    let count = job.request.rows();
-                    slices.push(outputs.tensors.iter().map(|tensor| tensor.rows(first, count)).collect());
-                    first += count;
-                }
+            Ok(outputs) => {
+                let Some(slices) = self.slices(&jobs, &outputs, filled) else {
+                    tracing::warn!(model = %self.id, rows, "a batch did not come back with its rows; its requests run one by one");
+                    return self.run_each(jobs);
+                };
                 self.learn(&jobs, rows, &watch);
                 if self.doubt.arises() {
                     return self.verify(jobs, &outputs.positions, &slices);
@@ -86,13 +84,61 @@ impl Shared {
                 let stages = Stages { input: run - watch.started, infer: ran - run, output: ran.elapsed() };
                 self.answer(jobs, watch.started, stages, rows, &outputs.positions, slices);
             }
-            Ok(_) => {
-                tracing::warn!(model = %self.id, rows, "a batch did not come back with its rows; its requests run one by one");
-                self.run_each(jobs);
-            }
             Err(Ended::Stopped) => self.stopped(expected, &watch),
             Err(Ended::Failed(_)) => self.run_each(jobs),
         }
+    }
+
+    /// As long as what the inputs are made, where they differ in length.
+    fn filled(&self, jobs: &[Job]) -> Option<usize> {
+        let padding = self.padding.as_ref()?;
+        let mut lengths = jobs.iter().map(|job| padding.length(job.request.inputs()));
+        let first = lengths.next()??;
+        let (mut longest, mut differ) = (first, false);
+        for length in lengths {
+            longest = longest.max(length?);
+            differ |= length != Some(first);
+        }
+        differ.then_some(longest)
+    }
+
+    /// The jobs' inputs, one tensor for each declared input.
+    fn joined(&self, jobs: &[Job], filled: Option<usize>) -> Option<Vec<Tensor>> {
+        let column = |at: usize| -> Option<Tensor> {
+            let parts = jobs.iter().map(|job| job.request.inputs().get(at));
+            match (filled, &self.padding) {
+                (Some(length), Some(padding)) => {
+                    let long = parts.map(|part| padding.fill(at, part?, length)).collect::<Option<Vec<_>>>()?;
+                    Tensor::concat(&long.iter().collect::<Vec<_>>())
+                }
+                _ => Tensor::concat(&parts.collect::<Option<Vec<_>>>()?),
+            }
+        };
+        (0..jobs.first()?.request.inputs().len()).map(column).collect()
+    }
+
+    /// What each job gets of the outputs of all. `None` where they do not have the rows of all, or not their length.
+    fn slices(&self, jobs: &[Job], outputs: &Outputs, filled: Option<usize>) -> Option<Vec<Vec<Tensor>>> {
+        let all = jobs.iter().map(|job| job.request.rows()).sum();
+        if !outputs.tensors.iter().all(|tensor| tensor.shape().rows() == Some(all)) {
+            return None;
+        }
+        let mut first = 0;
+        let mut slice = |job: &Job| -> Option<Vec<Tensor>> {
+            let rows = job.request.rows();
+            let own = outputs.tensors.iter().map(|tensor| tensor.rows(first, rows));
+            let own = match (filled, &self.padding) {
+                (Some(filled), Some(padding)) => {
+                    let length = padding.length(job.request.inputs())?;
+                    let cut = |(tensor, at): (Tensor, &usize)| padding.cut(*at, tensor, filled, length);
+                    own.zip(&outputs.positions).map(cut).collect()
+                }
+                _ => Some(own.collect()),
+            };
+            first += rows;
+            own
+        };
+        jobs.iter().map(&mut slice).collect()
     }
 
     /// Answers the jobs one by one, and holds what they would have got together against it: the trial at load had only
@@ -259,14 +305,4 @@ impl Shared {
         self.metrics.failed(waiting, error.kind());
         let _ = job.reply.send(Err(error));
     }
-}
-
-/// The jobs' inputs, one tensor for each declared input.
-fn joined(jobs: &[Job]) -> Option<Vec<Tensor>> {
-    let inputs = jobs.first()?.request.inputs().len();
-    let column = |at: usize| -> Option<Tensor> {
-        let parts: Option<Vec<_>> = jobs.iter().map(|job| job.request.inputs().get(at)).collect();
-        Tensor::concat(&parts?)
-    };
-    (0..inputs).map(column).collect()
 }

@@ -1,6 +1,7 @@
 //! One loaded model: what its callers and its instances share, and the two roads of a request.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -10,12 +11,14 @@ use super::curve::{Forecast, Took};
 use super::doubt::Doubt;
 use super::job::{Job, Ticket};
 use super::lane::Lane;
+use super::later::Settled;
 use super::queue::{Queue, Refusal};
 use super::slots::Share;
 use super::ticket::Place;
 use super::tuner::{Tuner, class};
 use crate::backend::Backend;
 use crate::metrics::ModelMetrics;
+use crate::padding::Padding;
 use crate::statistics::{Stages, Statistics};
 use crate::{Error, ModelId, Request, Response, Signature, Timings};
 
@@ -29,18 +32,22 @@ const MOST_INLINE: usize = 1 << 16;
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) id: ModelId,
+    /// What the model takes and gives; [`Shared::signature`] may have come to know more.
     pub(crate) signature: Signature,
+    /// What trials of a model that serves already have shown.
+    pub(crate) settled: OnceLock<Settled>,
     pub(crate) queue: Queue,
     pub(crate) tuner: Tuner,
     pub(crate) doubt: Doubt,
     /// Whether short runs are done on the caller's thread; `None`: where the tuner finds them short.
     pub(crate) inline: Option<bool>,
     pub(crate) objective: Option<Duration>,
+    pub(crate) padding: Option<Padding>,
     /// Threads that one run uses.
     pub(crate) threads: usize,
     /// Whether a run's work is all done by the thread that calls.
     pub(crate) works_alone: bool,
-    pub(crate) instances: std::sync::atomic::AtomicUsize,
+    pub(crate) instances: AtomicUsize,
     pub(crate) share: Share,
     pub(crate) statistics: Statistics,
     pub(crate) metrics: ModelMetrics,
@@ -48,6 +55,11 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// What the model takes and gives, as far as trials have shown.
+    pub(crate) fn signature(&self) -> &Signature {
+        self.settled.get().map_or(&self.signature, |settled| &settled.signature)
+    }
+
     /// Runs batches on this thread until the queue is closed and empty.
     pub(crate) fn work(&self) {
         while self.queue.wait() {
@@ -59,8 +71,9 @@ impl Shared {
     pub(crate) fn run_next(&self) {
         // Threads first, so that who waits for them can still be joined, leave or expire.
         let _threads = self.share.take(self.threads);
-        let idle = self.share.slots().free() / self.threads;
-        let batch = self.queue.take(&Former { forecast: &|class| self.forecast(class), idle });
+        let threads_for = self.share.slots().free() / self.threads;
+        let instances = self.instances.load(Ordering::Relaxed);
+        let batch = self.queue.take(&Former { forecast: &|class| self.forecast(class), threads_for, instances });
         self.metrics.queue_depth(self.queue.len());
         for job in batch.left {
             self.forget(&job);
@@ -136,7 +149,7 @@ impl Shared {
 
     /// How many runs can be under way at once.
     pub(crate) fn parallel(&self) -> usize {
-        let instances = self.instances.load(std::sync::atomic::Ordering::Relaxed);
+        let instances = self.instances.load(Ordering::Relaxed);
         instances.min(self.share.slots().all() / self.threads).max(1)
     }
 
@@ -155,7 +168,11 @@ impl Shared {
     }
 
     fn lane(&self, request: &Request) -> Lane {
-        if self.signature.batch_axis { Lane::of(request, |_, size| size) } else { Lane::only() }
+        match &self.padding {
+            _ if !self.signature().batch_axis => Lane::only(),
+            Some(padding) => Lane::of(request, |axis, size| padding.measure(request, axis, size)),
+            None => Lane::of(request, |_, size| size),
+        }
     }
 
     fn is_short(&self, request: &Request) -> bool {

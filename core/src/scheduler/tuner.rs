@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::curve::{Curve, Forecast, Took};
+use crate::padding::Padding;
 
 /// More kinds of rows than this share one curve.
 const MOST_CLASSES: usize = 64;
@@ -34,6 +35,8 @@ pub struct Tuning {
     pub elastic: bool,
     /// The time within which nearly all requests are to be answered.
     pub objective: Option<Duration>,
+    /// How requests of different lengths are made as long as one another, if they may.
+    pub padding: Option<Padding>,
     /// The elements of a row in the trial runs below.
     pub row_elements: usize,
     /// Trial runs: their rows, in ascending powers of two from 1 on, and how long each took.
@@ -62,12 +65,17 @@ impl Tuner {
     /// Never allows more than `limit` rows.
     pub(crate) fn new(limit: usize, tuning: &Tuning) -> Self {
         let tuner = Self { limit: limit.max(1), fixed: tuning.fixed, curves: Mutex::default() };
-        if !tuning.trials.is_empty() {
-            let row = |&(rows, took): &(usize, Duration)| (tuner.level(rows), took.as_secs_f64() / count(rows));
-            let curve = Curve::from_trials(tuning.trials.iter().map(row));
-            tuner.lock().insert(class(tuning.row_elements), curve);
-        }
+        tuner.learn(tuning.row_elements, &tuning.trials);
         tuner
+    }
+
+    /// Learns from trial runs, whose rows have so many elements.
+    pub(crate) fn learn(&self, row_elements: usize, trials: &[(usize, Duration)]) {
+        if !trials.is_empty() {
+            let row = |&(rows, took): &(usize, Duration)| (self.level(rows), took.as_secs_f64() / count(rows));
+            let curve = Curve::from_trials(trials.iter().map(row));
+            self.lock().insert(class(row_elements), curve);
+        }
     }
 
     /// The most rows to put in one run, and what runs are expected to take.
@@ -92,7 +100,7 @@ impl Tuner {
 
     /// What a run of one row takes, as far as it is known.
     pub(crate) fn single(&self, class: u32) -> Option<Duration> {
-        self.lock().get(&class)?.levels().next()?.map(Duration::from_secs_f64)
+        self.lock().get(&class)?.levels().next()?.map(|row| Duration::from_secs_f64(row.seconds))
     }
 
     /// What has been learned, for rows of each size.
@@ -100,7 +108,7 @@ impl Tuner {
         let curves = self.lock();
         let one = |(class, curve): (&u32, &Curve)| {
             let levels = curve.levels().enumerate();
-            let row_seconds = levels.filter_map(|(index, row)| Some((self.rows(index), row?))).collect();
+            let row_seconds = levels.filter_map(|(index, row)| Some((self.rows(index), row?.seconds))).collect();
             let max_rows = if self.fixed { self.limit } else { self.rows(curve.best()) };
             let row_elements = 1_usize.checked_shl(*class).unwrap_or(usize::MAX);
             Learned { row_elements, row_seconds, max_rows, reason: self.reason(curve) }

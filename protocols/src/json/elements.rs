@@ -69,6 +69,7 @@ impl<T: FromScalar> Scan<'_, T> {
                 return Err(self.wrong_count(reader, total, total));
             }
             self.element(reader, Some(self.elements.len()))?;
+            self.run(reader, total - self.elements.len());
         }
         if self.elements.len() == total { Ok(()) } else { Err(self.wrong_count_of(total, self.elements.len())) }
     }
@@ -87,6 +88,7 @@ impl<T: FromScalar> Scan<'_, T> {
             }
             if inner.is_empty() {
                 self.element(reader, Some(index))?;
+                index += self.run(reader, size - index - 1);
             } else {
                 self.path.push(index);
                 self.nested(reader, inner)?;
@@ -95,6 +97,26 @@ impl<T: FromScalar> Scan<'_, T> {
             index += 1;
         }
         if index == size { Ok(()) } else { Err(self.wrong_count_of(size, index)) }
+    }
+
+    /// Takes elements that are spelled plainly, each behind a comma, as long as they come but at most `most`, and says
+    /// how many there were. Most of a large tensor is read here.
+    fn run(&mut self, reader: &mut Reader<'_>, most: usize) -> usize {
+        let bytes = reader.rest();
+        let mut rest = bytes;
+        let mut count = 0;
+        while count < most
+            && let [b',', behind @ ..] = rest
+        {
+            // Python puts a space behind the comma.
+            let behind = behind.strip_prefix(b" ").unwrap_or(behind);
+            let Some((element, length)) = T::plain(behind) else { break };
+            self.elements.push(element);
+            rest = behind.get(length..).unwrap_or_default();
+            count += 1;
+        }
+        reader.advance(bytes.len() - rest.len());
+        count
     }
 
     #[inline]

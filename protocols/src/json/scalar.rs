@@ -4,7 +4,7 @@ use std::fmt;
 use half::{bf16, f16};
 use hedef_core::{Data, DataType, Element};
 
-use super::decimal::{integer, round_double, round_once};
+use super::decimal::{Narrow, integer, round_double, round_once};
 use super::plain;
 
 /// A JSON value that is no array and no object.
@@ -153,6 +153,14 @@ fn spelled_otherwise<T: TryFrom<i128>>(text: &str) -> Option<T> {
     T::try_from(whole.or_else(|| integer(text))?).ok()
 }
 
+/// The number at the front of `bytes` in a format narrower than FP32, and its length.
+#[inline]
+fn narrow<T: Narrow>(bytes: &[u8]) -> Option<(T, usize)> {
+    let (value, length) = plain::double(bytes)?;
+    let value: T = round_double(value)?;
+    value.widen().is_finite().then_some((value, length))
+}
+
 macro_rules! floats {
     ($($element:ty: $parse:expr, $plain:expr;)*) => {
         $(impl FromScalar for $element {
@@ -174,15 +182,14 @@ macro_rules! floats {
 
             #[inline]
             fn plain(bytes: &[u8]) -> Option<(Self, usize)> {
-                let (value, length) = plain::float(bytes)?;
-                Some(($plain(value)?, length))
+                $plain(bytes)
             }
         })*
     };
 }
 floats! {
-    f16: round_once, |double| round_double(double).filter(|half: &Self| half.is_finite());
-    bf16: round_once, round_double;
-    f32: |text: &str| text.parse().ok(), plain::to_f32;
-    f64: |text: &str| text.parse().ok(), Some;
+    f16: round_once, narrow;
+    bf16: round_once, narrow;
+    f32: |text: &str| text.parse().ok(), plain::single;
+    f64: |text: &str| text.parse().ok(), plain::double;
 }

@@ -182,10 +182,10 @@ fn write_integer<T: itoa::Integer + Copy>(out: &mut Vec<u8>, value: &T) -> Resul
     Ok(())
 }
 
-fn write_float<T: ryu::Float + Into<f64>>(out: &mut Vec<u8>, value: T, style: Style) {
+fn write_float<T: zmij::Float + Into<f64>>(out: &mut Vec<u8>, value: T, style: Style) {
     let double: f64 = value.into();
     if double.is_finite() {
-        out.extend_from_slice(ryu::Buffer::new().format_finite(value).as_bytes());
+        out.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());
         return;
     }
     let text = match (double.is_nan(), double > 0.0) {

@@ -71,7 +71,9 @@ pub fn write(out: &mut Vec<u8>, data: &Data) {
 
 /// Copies once, into memory aligned for the type.
 fn read_numbers<T: Element + bytemuck::Pod>(bytes: &[u8]) -> Data {
-    T::into_data(swap_if_big_endian(bytemuck::pod_collect_to_vec(bytes)))
+    // Read one by one, which compiles to a copy, as nothing else here makes a vector without first filling it with zeros.
+    let elements = bytes.chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned).collect();
+    T::into_data(swap_if_big_endian(elements))
 }
 
 fn write_numbers<T: NoUninit>(out: &mut Vec<u8>, elements: &[T]) {

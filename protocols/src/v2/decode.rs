@@ -3,6 +3,7 @@ use hedef_core::{Request, Signature};
 use super::input::Input;
 use super::output::{self, Reply, Wish};
 use super::parameters::{Parameters, set, string};
+use super::place::Place;
 use super::raw;
 use crate::Error;
 use crate::json::Reader;
@@ -68,15 +69,15 @@ impl Message {
         reader.begin_object()?;
         while let Some(key) = reader.next_key()? {
             match &*key {
-                "id" => set(&mut id, string(&mut reader, "request", &key)?.into_owned(), &reader, &key)?,
-                "parameters" => set(&mut parameters, Parameters::read(&mut reader, "request")?, &reader, &key)?,
+                "id" => set(&mut id, string(&mut reader, Place::Request, &key)?.into_owned(), &reader, &key)?,
+                "parameters" => set(&mut parameters, Parameters::read(&mut reader, Place::Request)?, &reader, &key)?,
                 "inputs" => set(&mut inputs, read_inputs(&mut reader, signature)?, &reader, &key)?,
                 "outputs" => set(&mut outputs, output::read(&mut reader, signature)?, &reader, &key)?,
                 _ => reader.skip_value()?,
             }
         }
         reader.end()?;
-        let missing = || Error::Missing { place: "request".to_string(), what: "inputs" };
+        let missing = || Error::Missing { place: Place::Request.to_string(), what: "inputs" };
         Ok(Self {
             id,
             parameters: parameters.unwrap_or_default(),

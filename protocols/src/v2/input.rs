@@ -6,8 +6,9 @@ use hedef_core::{Data, DataType, InvalidRequest, Shape, Signature, Tensor};
 
 use super::binary;
 use super::parameters::{Parameters, set, string, wrong};
+use super::place::Place;
 use crate::Error;
-use crate::json::{Expected, Next, Reader, elements};
+use crate::json::{Expected, Next, Reader, Scalar, elements};
 
 /// One tensor of a request, checked against the signature; its data may still lie in the binary part.
 #[derive(Debug)]
@@ -39,12 +40,23 @@ impl Input {
         let mut later: Option<Reader<'_>> = None;
         reader.begin_object()?;
         while let Some(key) = reader.next_key()? {
-            let place = keys.place(index);
             match &*key {
-                "name" => set(&mut keys.name, string(reader, &place, &key)?, reader, &key)?,
-                "datatype" => set(&mut keys.data_type, data_type(reader, &place)?, reader, &key)?,
-                "shape" => set(&mut keys.shape, shape(reader, &place)?, reader, &key)?,
-                "parameters" => set(&mut keys.parameters, Parameters::read(reader, &place)?, reader, &key)?,
+                "name" => {
+                    let name = string(reader, keys.place(index), &key)?;
+                    set(&mut keys.name, name, reader, &key)?;
+                }
+                "datatype" => {
+                    let data_type = data_type(reader, keys.place(index))?;
+                    set(&mut keys.data_type, data_type, reader, &key)?;
+                }
+                "shape" => {
+                    let shape = shape(reader, keys.place(index))?;
+                    set(&mut keys.shape, shape, reader, &key)?;
+                }
+                "parameters" => {
+                    let parameters = Parameters::read(reader, keys.place(index))?;
+                    set(&mut keys.parameters, parameters, reader, &key)?;
+                }
                 "data" if data.is_some() || later.is_some() => {
                     return Err(Error::DuplicateKey { key: key.to_string(), at: reader.position() });
                 }
@@ -63,29 +75,32 @@ impl Input {
     ///
     /// `lone` says that no other input is there, so that all of `binary` is this one's even if it does not say so.
     pub(super) fn tensor(self, binary: &mut &[u8], lone: bool) -> Result<(String, Tensor), Error> {
-        let place = format!("input `{}`", self.name);
+        let place = |name: &str| Place::Input(name).to_string();
         let count = self.shape.elements().unwrap_or(usize::MAX);
         let size = match self.content {
-            Content::Data(data) => return tensor(place, self.name, self.shape, data),
+            Content::Data(data) => return tensor(self.name, self.shape, data),
             Content::Binary(size) => size,
             Content::Unsaid if lone && !binary.is_empty() => binary.len(),
-            Content::Unsaid => return Err(Error::Missing { place, what: "data" }),
+            Content::Unsaid => return Err(Error::Missing { place: place(&self.name), what: "data" }),
         };
         let Some((bytes, rest)) = binary.split_at_checked(size) else {
             let found = format!("{} bytes after the JSON", binary.len());
-            return Err(Error::unexpected(place, format!("{size} bytes of binary data"), found));
+            return Err(Error::unexpected(place(&self.name), format!("{size} bytes of binary data"), found));
         };
         *binary = rest;
-        let data = binary::read(&place, self.data_type, count, bytes)?;
-        tensor(place, self.name, self.shape, data)
+        let data = binary::read(&place(&self.name), self.data_type, count, bytes)?;
+        tensor(self.name, self.shape, data)
     }
 }
 
-fn tensor(place: String, name: String, shape: Shape, data: Data) -> Result<(String, Tensor), Error> {
-    let tensor = Tensor::new(shape, data);
-    tensor.map(|tensor| (name, tensor)).map_err(|error| {
-        Error::unexpected(place, format!("the elements of shape {}", error.shape), error.elements.to_string())
-    })
+fn tensor(name: String, shape: Shape, data: Data) -> Result<(String, Tensor), Error> {
+    match Tensor::new(shape, data) {
+        Ok(tensor) => Ok((name, tensor)),
+        Err(error) => {
+            let expected = format!("the elements of shape {}", error.shape);
+            Err(Error::unexpected(Place::Input(&name).to_string(), expected, error.elements.to_string()))
+        }
+    }
 }
 
 /// What an input has said about itself so far.
@@ -102,62 +117,66 @@ impl Keys<'_> {
         self.name.is_some() && self.data_type.is_some() && self.shape.is_some()
     }
 
-    fn place(&self, index: usize) -> String {
-        self.name.as_ref().map_or_else(|| format!("inputs[{index}]"), |name| format!("input `{name}`"))
+    fn place(&self, index: usize) -> Place<'_> {
+        self.name.as_deref().map_or(Place::InputAt(index), Place::Input)
     }
 
     /// The three keys that every input needs, if they agree with the signature.
     fn checked(&self, index: usize, signature: &Signature) -> Result<(&str, DataType, &Shape), Error> {
-        let missing = |what| Error::Missing { place: self.place(index), what };
+        let missing = |what| Error::Missing { place: self.place(index).to_string(), what };
         let name = self.name.as_ref().ok_or_else(|| missing("name"))?;
         let data_type = self.data_type.ok_or_else(|| missing("datatype"))?;
         let shape = self.shape.as_ref().ok_or_else(|| missing("shape"))?;
         check(name, data_type, shape, signature)?;
         if shape.elements().is_none() {
-            return Err(Error::unexpected(self.place(index), "a shape that memory can hold", shape.to_string()));
+            return Err(Error::unexpected(
+                self.place(index).to_string(),
+                "a shape that memory can hold",
+                shape.to_string(),
+            ));
         }
         Ok((name, data_type, shape))
     }
 
     fn data(&self, index: usize, signature: &Signature, reader: &mut Reader<'_>) -> Result<Data, Error> {
         let (_, data_type, shape) = self.checked(index, signature)?;
-        elements(reader, Expected { place: &self.place(index), data_type, shape })
+        elements(reader, Expected { place: &self.place(index).to_string(), data_type, shape })
     }
 
     fn finish(mut self, index: usize, signature: &Signature, data: Option<Data>) -> Result<Input, Error> {
         let parameters = self.parameters.take().unwrap_or_default();
-        let (name, data_type, shape) = self.checked(index, signature)?;
-        let place = self.place(index);
+        let (name, data_type, _) = self.checked(index, signature)?;
+        let name = name.to_string();
+        let place = || Place::Input(&name).to_string();
         let content = match (data, parameters.binary_data_size) {
             (Some(_), Some(_)) => {
-                return Err(Error::unexpected(place, "either `data` or `binary_data_size`", "both"));
+                return Err(Error::unexpected(place(), "either `data` or `binary_data_size`", "both"));
             }
             (Some(Data::Bytes(texts)), None) if parameters.base64 => {
-                Content::Data(Data::Bytes(decode_base64(&place, &texts)?))
+                Content::Data(Data::Bytes(decode_base64(&place(), &texts)?))
             }
             (Some(data), None) => Content::Data(data),
             (None, Some(size)) => Content::Binary(size),
             (None, None) => Content::Unsaid,
         };
-        Ok(Input { name: name.to_string(), data_type, shape: shape.clone(), content })
+        Ok(Input { name, data_type, shape: self.shape.unwrap_or_default(), content })
     }
 }
 
 /// Refuses what [`hedef_core::Request::new`] would refuse, in the same words, before there is a tensor.
 fn check(name: &str, data_type: DataType, shape: &Shape, signature: &Signature) -> Result<(), InvalidRequest> {
-    let name = || name.to_string();
-    let Some(spec) = signature.inputs.iter().find(|spec| *spec.name == *name()) else {
+    let Some(spec) = signature.inputs.iter().find(|spec| *spec.name == *name) else {
         let all: Vec<_> = signature.inputs.iter().map(|spec| format!("`{}` {spec}", spec.name)).collect();
-        return Err(InvalidRequest::UnknownInput { name: name(), expected: all.join(", ") });
+        return Err(InvalidRequest::UnknownInput { name: name.to_string(), expected: all.join(", ") });
     };
     if spec.data_type == data_type && spec.accepts(shape) {
         return Ok(());
     }
     let found = format!("{data_type} {shape}");
-    Err(InvalidRequest::WrongInput { name: name(), expected: spec.to_string(), found })
+    Err(InvalidRequest::WrongInput { name: name.to_string(), expected: spec.to_string(), found })
 }
 
-fn data_type(reader: &mut Reader<'_>, place: &str) -> Result<DataType, Error> {
+fn data_type(reader: &mut Reader<'_>, place: Place<'_>) -> Result<DataType, Error> {
     let name = string(reader, place, "datatype")?;
     let unknown = || {
         let all: Vec<_> = DataType::ALL.iter().map(|data_type| data_type.name()).collect();
@@ -166,7 +185,7 @@ fn data_type(reader: &mut Reader<'_>, place: &str) -> Result<DataType, Error> {
     DataType::from_name(&name).ok_or_else(unknown)
 }
 
-fn shape(reader: &mut Reader<'_>, place: &str) -> Result<Shape, Error> {
+fn shape(reader: &mut Reader<'_>, place: Place<'_>) -> Result<Shape, Error> {
     let expected = "a list of whole numbers from 0 on";
     if reader.peek()? != Next::Array {
         return Err(wrong(place, "shape", expected, reader.take_value()?.scalar()));
@@ -174,9 +193,11 @@ fn shape(reader: &mut Reader<'_>, place: &str) -> Result<Shape, Error> {
     let mut dims = Vec::new();
     reader.begin_array()?;
     while reader.next_element()? {
-        let scalar = reader.take_value()?.scalar();
-        let dim = if let Ok(crate::json::Scalar::Number(text)) = scalar { text.parse().ok() } else { None };
-        dims.push(dim.ok_or_else(|| wrong(place, "shape", expected, scalar))?);
+        if reader.peek()? != Next::Number {
+            return Err(wrong(place, "shape", expected, reader.take_value()?.scalar()));
+        }
+        let text = reader.number()?;
+        dims.push(text.parse().map_err(|_| wrong(place, "shape", expected, Ok(Scalar::Number(text))))?);
     }
     Ok(Shape::from(dims))
 }

@@ -16,6 +16,7 @@ mod load;
 mod metadata;
 mod output;
 mod parameters;
+mod place;
 mod raw;
 mod repository;
 mod statistics;

@@ -1,6 +1,7 @@
 use hedef_core::Signature;
 
 use super::parameters::{Parameters, set, string};
+use super::place::Place;
 use crate::Error;
 use crate::json::Reader;
 
@@ -62,15 +63,18 @@ fn read_one(reader: &mut Reader<'_>, index: usize) -> Result<Wish, Error> {
     let mut parameters = None;
     reader.begin_object()?;
     while let Some(key) = reader.next_key()? {
-        let place = name.as_ref().map_or_else(|| format!("outputs[{index}]"), |name| format!("output `{name}`"));
+        let place = name.as_deref().map_or(Place::OutputAt(index), Place::Output);
         match &*key {
-            "name" => set(&mut name, string(reader, &place, &key)?.into_owned(), reader, &key)?,
-            "parameters" => set(&mut parameters, Parameters::read(reader, &place)?, reader, &key)?,
+            "name" => {
+                let found = string(reader, place, &key)?.into_owned();
+                set(&mut name, found, reader, &key)?;
+            }
+            "parameters" => set(&mut parameters, Parameters::read(reader, place)?, reader, &key)?,
             _ => reader.skip_value()?,
         }
     }
     let Parameters { binary_data, classification, base64, .. } = parameters.unwrap_or_default();
-    let missing = || Error::Missing { place: format!("outputs[{index}]"), what: "name" };
+    let missing = || Error::Missing { place: Place::OutputAt(index).to_string(), what: "name" };
     Ok(Wish {
         name: name.ok_or_else(missing)?,
         binary: binary_data,

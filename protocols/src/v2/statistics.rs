@@ -35,7 +35,7 @@ impl<'a> Model<'a> {
         Self {
             name: id.name.as_str(),
             version: id.version.to_string(),
-            last_inference: snapshot.last_inference_ms,
+            last_inference: snapshot.last_inference_ns / 1_000_000,
             inference_count: snapshot.rows,
             execution_count: snapshot.executions,
             inference_stats: Inference::from(snapshot),

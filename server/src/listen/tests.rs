@@ -20,15 +20,15 @@ async fn start_with(change: impl FnOnce(&mut Settings)) -> Running {
     let house = house(change);
     let port = Port::bind(house.app.config.listen).await.unwrap();
     let (address, lifecycle) = (port.address().unwrap(), house.app.lifecycle.clone());
-    let (router, drain, watched) = (house.router(), house.app.config.drain, lifecycle.clone());
-    let serving = tokio::spawn(async move { port.serve(router, &watched, drain).await });
+    let (site, drain, watched) = (house.site(), house.app.config.drain, lifecycle.clone());
+    let serving = tokio::spawn(async move { port.serve(site, &watched, drain).await });
     Running { house, address, lifecycle, serving }
 }
 
 impl Running {
     fn drain(&self) {
-        self.lifecycle.stopping.cancel();
-        self.lifecycle.draining.cancel();
+        self.lifecycle.stopping.raise();
+        self.lifecycle.draining.raise();
     }
 }
 
@@ -97,7 +97,7 @@ async fn http2_without_tls_is_spoken_and_ended_gracefully() {
     let request = || http::Request::get("http://x/v2/health/live").body(Body::empty()).unwrap();
     let answer = client.send_request(request()).await.unwrap();
     assert_eq!((answer.status().as_u16(), answer.version()), (200, http::Version::HTTP_2));
-    running.lifecycle.stopping.cancel();
+    running.lifecycle.stopping.raise();
     let answer = client.send_request(request()).await.unwrap();
     assert_eq!(answer.headers().get("connection"), None);
     running.drain();

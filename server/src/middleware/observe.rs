@@ -1,16 +1,12 @@
-//! The request id, the span, and the one line in the log that each request gets.
+//! The request id, the metrics of a request, and its line in the log.
 
 use std::fmt;
 
-use axum::extract::{Request, State};
-use axum::middleware::Next;
-use axum::response::Response;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
-use hyper::body::Body as _;
-use tracing::Instrument;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 
 use crate::app::App;
 use crate::call::Call;
+use crate::error::ApiError;
 
 /// The header of the request id.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -21,33 +17,18 @@ const TRACE: [HeaderName; 2] = [HeaderName::from_static("traceparent"), HeaderNa
 /// The longest id that is taken from a client.
 const LONGEST_ID: usize = 128;
 
-/// Names the request, watches it, and writes its line.
-pub(super) async fn observe(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let id = request_id(request.headers());
-    let trace = trace(request.headers());
-    let call = Call::new(id.clone(), app.config.request_timeout);
-    request.extensions_mut().insert(call.clone());
-    let span = tracing::info_span!("request", request.id = text(&id));
-    let mut line = Line::begin(&app, call, &request);
-    let mut response = next.run(request).instrument(span).await;
-    response.headers_mut().insert(REQUEST_ID, id);
-    response.headers_mut().extend(trace);
-    app.metrics.response_bytes.inc_by(response.body().size_hint().lower());
-    line.status = Some(response.status());
-    response
-}
-
-fn trace(headers: &HeaderMap) -> HeaderMap {
+/// The headers of a request's trace.
+pub(super) fn trace(headers: &HeaderMap) -> HeaderMap {
     let given = |name: HeaderName| headers.get_all(&name).into_iter().map(move |value| (name.clone(), value.clone()));
     TRACE.into_iter().flat_map(given).collect()
 }
 
 /// The id the client gave, if it is fit for headers and logs, else a new one.
-fn request_id(headers: &HeaderMap) -> HeaderValue {
+pub(super) fn request_id(headers: &HeaderMap) -> HeaderValue {
     let given = headers.get(REQUEST_ID).filter(|id| fit(id.as_bytes()));
     given.cloned().unwrap_or_else(|| {
-        let new = format!("{:032x}", fastrand::u128(..));
-        HeaderValue::from_str(&new).unwrap_or_else(|_| HeaderValue::from_static("0"))
+        let new = hex(fastrand::u128(..));
+        HeaderValue::from_bytes(&new).unwrap_or_else(|_| HeaderValue::from_static("0"))
     })
 }
 
@@ -56,24 +37,49 @@ fn fit(id: &[u8]) -> bool {
     (1..=LONGEST_ID).contains(&id.len()) && id.iter().all(allowed)
 }
 
-fn text(id: &HeaderValue) -> &str {
-    id.to_str().unwrap_or_default()
+/// The 32 hexadecimal digits of `number`.
+fn hex(number: u128) -> [u8; 32] {
+    let mut left = number;
+    [(); 32].map(|()| {
+        let digit = left.to_le_bytes()[0] & 15;
+        left >>= 4;
+        if digit < 10 { b'0' + digit } else { b'a' - 10 + digit }
+    })
 }
 
-/// The line in the log, written when the request is over in whatever way.
-struct Line {
+/// Watches one request from its head to its end, whatever that is: counts it, observes it once if it was for scoring,
+/// and writes its line.
+pub(super) struct Watch {
     app: App,
     call: Call,
     method: Method,
     uri: Uri,
-    /// None until there is an answer: a client that leaves earlier gets none.
-    status: Option<StatusCode>,
+    end: End,
 }
 
-impl Line {
-    fn begin(app: &App, call: Call, request: &Request) -> Self {
+/// What became of a request.
+enum End {
+    /// There was nobody left to answer.
+    ClientLeft,
+    /// It was answered; as what, for the metrics.
+    Answered(StatusCode, &'static str),
+}
+
+impl Watch {
+    pub(super) fn begin<B>(app: &App, call: &Call, request: &Request<B>) -> Self {
         app.metrics.in_flight.inc();
-        Self { app: app.clone(), call, method: request.method().clone(), uri: request.uri().clone(), status: None }
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        Self { app: app.clone(), call: call.clone(), method, uri, end: End::ClientLeft }
+    }
+
+    /// The path that was asked for.
+    pub(super) fn path(&self) -> &str {
+        self.uri.path()
+    }
+
+    /// Notes that there is an answer: of this status, because of this failure if it is one.
+    pub(super) fn answered(&mut self, status: StatusCode, failure: Option<&ApiError>) {
+        self.end = End::Answered(status, failure.map_or("ok", |error| error.kind().label()));
     }
 
     /// Probes and scrapes come every few seconds and would hide the rest.
@@ -82,27 +88,52 @@ impl Line {
     }
 }
 
-impl fmt::Display for Line {
+impl fmt::Display for Watch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} ", self.method, self.uri.path())?;
-        match self.status {
-            Some(status) => write!(f, "{}", status.as_u16()),
-            None => f.write_str("ended: the client left"),
+        match self.end {
+            End::Answered(status, _) => write!(f, "{}", status.as_u16()),
+            End::ClientLeft => f.write_str("ended: the client left"),
         }
     }
 }
 
-impl Drop for Line {
+impl Drop for Watch {
     fn drop(&mut self) {
+        let took = self.call.received().elapsed();
         self.app.metrics.in_flight.dec();
-        let id = text(self.call.id());
-        let ms = (self.call.received().elapsed().as_secs_f64() * 1e6).round() / 1e3;
-        if self.is_routine() {
-            tracing::debug!(request.id = id, http.ms = ms, "{self}");
-        } else {
-            let model = self.call.model().map(tracing::field::display);
-            let status = self.status.map(|status| status.as_u16());
-            tracing::info!(request.id = id, model, http.status = status, http.ms = ms, "{self}");
+        let (status, outcome) = match self.end {
+            End::Answered(status, outcome) => (Some(status), outcome),
+            End::ClientLeft if std::thread::panicking() => (None, "internal"),
+            End::ClientLeft => (None, "cancelled"),
+        };
+        if let Some(protocol) = self.call.protocol() {
+            self.app.metrics.scored(self.call.model(), protocol, outcome, took);
         }
+        let failed = status.is_none_or(|status| status.is_client_error() || status.is_server_error());
+        // A line for each success would cost more than most successes, and hide the failures.
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    request.id = self.call.id_text(),
+                    model = self.call.model().map(tracing::field::display),
+                    http.status = status.map(|status| status.as_u16()),
+                    http.ms = (took.as_secs_f64() * 1e6).round() / 1e3,
+                    "{self}"
+                )
+            };
+        }
+        if failed && !self.is_routine() { line!(info) } else { line!(debug) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_id_is_all_of_its_number() {
+        let digits = hex(0x0123_4567_89ab_cdef_0011_2233_4455_6677);
+        assert_eq!(&digits, b"7766554433221100fedcba9876543210");
     }
 }

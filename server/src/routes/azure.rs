@@ -6,7 +6,7 @@ mod headers;
 use std::collections::BTreeMap;
 
 use axum::Router;
-use axum::extract::{FromRequestParts, Query, RawQuery, State};
+use axum::extract::{FromRequestParts, Query, RawQuery, Request, State};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, options};
 use hedef_protocols::{azure, openapi};
@@ -18,8 +18,6 @@ use crate::body::{Json, size, work};
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::metrics::Protocol;
-use crate::middleware::scoring;
-use crate::payload::Payload;
 use crate::routes::health;
 use crate::target::Target;
 
@@ -29,11 +27,7 @@ const DEPLOYMENT: HeaderName = HeaderName::from_static("azureml-model-deployment
 /// `/score` and `/swagger.json`, below the prefix in the settings.
 pub(crate) fn routes(app: &App) -> Router<App> {
     let prefix = &app.config.azure.path_prefix;
-    let score = get(score_query)
-        .post(score)
-        .route_layer(from_fn(headers::run))
-        .route_layer(from_fn_with_state((app.clone(), Protocol::Azure), scoring))
-        .merge(options(cors::preflight));
+    let score = get(score_query).post(score).route_layer(from_fn(headers::run)).merge(options(cors::preflight));
     let router = Router::new()
         .route(&format!("{prefix}/score"), score)
         .route(&format!("{prefix}/swagger.json"), get(swagger))
@@ -46,10 +40,13 @@ pub(crate) fn routes(app: &App) -> Router<App> {
 async fn score(
     State(app): State<App>,
     call: Call,
-    ScoreModel(target): ScoreModel,
-    Payload(body): Payload,
+    target: Result<ScoreModel, ApiError>,
+    request: Request,
 ) -> Result<Json, ApiError> {
-    let model = app.model(&call, &target)?;
+    call.scores(Protocol::Azure);
+    let ScoreModel(target) = target?;
+    let model = app.model(&call, &target).await?;
+    let body = app.body(&call, &model, request, None).await?;
     let request = work(body.len(), || azure::decode(&body, model.signature()))?;
     let response = app.infer(&call, &model, request, None).await?;
     Ok(Json(work(size(&response), || azure::encode(&response, model.signature()))))
@@ -58,10 +55,12 @@ async fn score(
 async fn score_query(
     State(app): State<App>,
     call: Call,
-    ScoreModel(target): ScoreModel,
+    target: Result<ScoreModel, ApiError>,
     RawQuery(query): RawQuery,
 ) -> Result<Json, ApiError> {
-    let model = app.model(&call, &target)?;
+    call.scores(Protocol::Azure);
+    let ScoreModel(target) = target?;
+    let model = app.model(&call, &target).await?;
     let request = azure::decode_query(&query.unwrap_or_default(), model.signature())?;
     let response = app.infer(&call, &model, request, None).await?;
     Ok(Json(work(size(&response), || azure::encode(&response, model.signature()))))
@@ -69,10 +68,11 @@ async fn score_query(
 
 async fn swagger(
     State(app): State<App>,
+    call: Call,
     DocumentVersion(version): DocumentVersion,
     ScoreModel(target): ScoreModel,
 ) -> Result<Json, ApiError> {
-    let model = app.repository.model(&target.model, None)?;
+    let model = app.loaded(&call, &target).await?;
     let azure = &app.config.azure;
     let service = openapi::Service {
         name: &azure.service_name,

@@ -47,7 +47,7 @@ mod tests {
         let house = house(|_| {});
         assert_eq!(house.get("/v2/health/ready").await.text(), r#"{"ready":true}"#);
         assert_eq!(house.get("/").await.text(), "Healthy");
-        house.app.lifecycle.stopping.cancel();
+        house.app.lifecycle.stopping.raise();
         let ready = house.get("/v2/health/ready").await;
         assert_eq!((ready.status, ready.text()), (503, r#"{"ready":false}"#));
         assert_eq!(ready.header("retry-after"), Some("1"));

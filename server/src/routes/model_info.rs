@@ -9,6 +9,7 @@ use hedef_protocols::v2;
 
 use crate::app::App;
 use crate::body::Json;
+use crate::call::Call;
 use crate::error::ApiError;
 use crate::overrides::{gpus, kind_of};
 use crate::target::Target;
@@ -27,8 +28,8 @@ pub(crate) fn routes() -> Router<App> {
         .merge(model("/v2/models/{model}/versions/{version}"))
 }
 
-async fn config(State(app): State<App>, target: Target) -> Result<Json, ApiError> {
-    let model = app.repository.model(&target.model, target.version.as_deref())?;
+async fn config(State(app): State<App>, target: Target, call: Call) -> Result<Json, ApiError> {
+    let model = app.loaded(&call, &target).await?;
     let versions = app.repository.versions(&target.model)?;
     let device = &model.status().device;
     Ok(Json(v2::config(&v2::ModelConfig {

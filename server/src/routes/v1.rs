@@ -1,9 +1,8 @@
 //! KServe v1 and TensorFlow Serving.
 
 use axum::Router;
-use axum::extract::State;
-use axum::middleware::from_fn_with_state;
-use axum::routing::{get, post};
+use axum::extract::{Request, State};
+use axum::routing::get;
 use hedef_core::repository::{IndexEntry, State as ModelState};
 use hedef_protocols::v1;
 
@@ -12,16 +11,13 @@ use crate::body::{Json, size, work};
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::metrics::Protocol;
-use crate::middleware::scoring;
-use crate::payload::Payload;
 use crate::target::{Predict, Target};
 
 /// Everything below `/v1/models`. A `:predict` is the end of the last segment, so it shares its route with the
 /// model's status.
-pub(crate) fn routes(app: &App) -> Router<App> {
-    let predict = || post(predict).route_layer(from_fn_with_state((app.clone(), Protocol::V1), scoring));
+pub(crate) fn routes() -> Router<App> {
     let model = |path: &str| {
-        Router::new().route(path, get(status).merge(predict())).route(&format!("{path}/metadata"), get(metadata))
+        Router::new().route(path, get(status).post(predict)).route(&format!("{path}/metadata"), get(metadata))
     };
     Router::new()
         .route("/v1/models", get(models))
@@ -48,18 +44,21 @@ fn told(entry: &IndexEntry) -> Option<v1::VersionStatus<'_>> {
     Some(v1::VersionStatus { version: entry.version?, state, reason: &entry.reason })
 }
 
-async fn metadata(State(app): State<App>, target: Target) -> Result<Json, ApiError> {
-    let model = app.repository.model(&target.model, target.version.as_deref())?;
+async fn metadata(State(app): State<App>, target: Target, call: Call) -> Result<Json, ApiError> {
+    let model = app.loaded(&call, &target).await?;
     Ok(Json(v1::metadata(model.id(), model.signature())))
 }
 
 async fn predict(
     State(app): State<App>,
-    Predict(target): Predict,
     call: Call,
-    Payload(body): Payload,
+    target: Result<Predict, ApiError>,
+    request: Request,
 ) -> Result<Json, ApiError> {
-    let model = app.model(&call, &target)?;
+    call.scores(Protocol::V1);
+    let Predict(target) = target?;
+    let model = app.model(&call, &target).await?;
+    let body = app.body(&call, &model, request, None).await?;
     let (request, form) = work(body.len(), || v1::decode(&body, model.signature()))?;
     let response = app.infer(&call, &model, request, None).await?;
     Ok(Json(work(size(&response), || v1::encode(&response, form))))

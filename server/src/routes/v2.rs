@@ -1,18 +1,17 @@
 //! Open Inference Protocol v2: the server, its models, and inference.
 
 use axum::Router;
-use axum::extract::State;
-use axum::middleware::from_fn_with_state;
+use axum::extract::{Request, State};
 use axum::routing::{get, post};
+use hedef_core::Error;
 use hedef_protocols::v2;
 
 use crate::app::App;
-use crate::body::{Inferred, Json, size, work};
+use crate::body::{Inferred, Json, in_binary, size, work};
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::metrics::Protocol;
-use crate::middleware::scoring;
-use crate::payload::{JsonLength, Payload};
+use crate::payload::json_length;
 use crate::target::Target;
 
 /// The extensions that work here, under the names that Triton gave them.
@@ -20,13 +19,12 @@ const EXTENSIONS: [&str; 5] =
     ["classification", "model_repository", "model_configuration", "binary_tensor_data", "statistics"];
 
 /// Everything below `/v2` that is about the server or one model, but for its configuration and statistics.
-pub(crate) fn routes(app: &App) -> Router<App> {
-    let scoring = || from_fn_with_state((app.clone(), Protocol::V2), scoring);
+pub(crate) fn routes() -> Router<App> {
     let model = |path: &str| {
         Router::new()
             .route(path, get(metadata))
             .route(&format!("{path}/ready"), get(ready))
-            .route(&format!("{path}/infer"), post(infer).route_layer(scoring()))
+            .route(&format!("{path}/infer"), post(infer))
     };
     Router::new()
         .route("/v2", get(server))
@@ -45,29 +43,37 @@ async fn models(State(app): State<App>) -> Json {
     Json(v2::models(&names.iter().map(String::as_str).collect::<Vec<_>>()))
 }
 
-async fn metadata(State(app): State<App>, target: Target) -> Result<Json, ApiError> {
-    let model = app.repository.model(&target.model, target.version.as_deref())?;
+async fn metadata(State(app): State<App>, target: Target, call: Call) -> Result<Json, ApiError> {
+    let model = app.loaded(&call, &target).await?;
     let versions = app.repository.versions(&target.model)?;
     Ok(Json(v2::metadata(model.id().name.as_str(), &versions, model.signature())))
 }
 
 async fn ready(State(app): State<App>, target: Target) -> Result<Json, ApiError> {
-    let model = app.repository.model(&target.model, target.version.as_deref())?;
-    Ok(Json(v2::model_ready(model.id().name.as_str(), true)))
+    match app.repository.model(&target.model, target.version.as_deref()) {
+        // It made room for others, and comes back when it is asked.
+        Ok(_) | Err(Error::Evicted { .. }) => Ok(Json(v2::model_ready(&target.model, true))),
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn infer(
     State(app): State<App>,
-    target: Target,
     call: Call,
-    JsonLength(json_length): JsonLength,
-    Payload(body): Payload,
+    target: Result<Target, ApiError>,
+    request: Request,
 ) -> Result<Inferred, ApiError> {
-    let model = app.model(&call, &target)?;
+    call.scores(Protocol::V2);
+    let model = app.model(&call, &target?).await?;
+    let json_length = json_length(request.headers())?;
+    let body = app.body(&call, &model, request, json_length).await?;
     app.admits(&call, &model, body.len())?;
-    let decoded = work(body.len(), || v2::decode(&body, json_length, model.signature()))?;
+    let weight = json_length.map_or(body.len(), |json| json.saturating_add(in_binary(body.len())));
+    let decoded = work(weight, || v2::decode(&body, json_length, model.signature()))?;
     let response = app.infer(&call, &model, decoded.request, decoded.timeout_us).await?;
-    let encoded = work(size(&response), || v2::encode(&response, model.signature(), &decoded.reply));
+    let size = size(&response);
+    let weight = if decoded.reply.binary { in_binary(size) } else { size };
+    let encoded = work(weight, || v2::encode(&response, model.signature(), &decoded.reply));
     Ok(Inferred(encoded?))
 }
 
@@ -143,7 +149,12 @@ mod tests {
             (post("/v2/models/failing/infer"), good.clone(), 500, "the server failed on this request"),
             (post(INFER), "{".into(), 400, "JSON"),
             (post(INFER), request([1, 3], &[1.0, 2.0, 3.0]), 400, "input `x`: expected FP32 [-1,2], got FP32 [1,3]"),
-            (post(INFER), large, 413, "at most 1000 bytes"),
+            (
+                post(INFER),
+                large,
+                413,
+                "for model `double/3`: at most 1000 bytes are allowed, counted after decompression, and it has 1001",
+            ),
             (post(INFER).header("content-type", "text/csv"), good.clone(), 415, "`text/csv`"),
             (post(INFER).header("content-encoding", "br"), good.clone(), 415, "`br`"),
             (post(INFER).header("content-encoding", "gzip"), good.clone(), 400, "Gzip"),

@@ -15,10 +15,10 @@ use crate::host::Denormals;
 /// A session with the names that a call needs, as C strings.
 #[derive(Debug)]
 pub(super) struct Call {
-    session: Arc<SharedSessionInner>,
-    inputs: Vec<CString>,
-    outputs: Vec<CString>,
-    denormals: Denormals,
+    pub(super) session: Arc<SharedSessionInner>,
+    pub(super) inputs: Vec<CString>,
+    pub(super) outputs: Vec<CString>,
+    pub(super) denormals: Denormals,
 }
 
 impl Call {

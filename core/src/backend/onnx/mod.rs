@@ -4,8 +4,13 @@
 //! hold the weights once more, in memory and in the caches.
 
 mod call;
+mod cuda;
 mod housekeeping;
+mod introspection;
+mod mapped;
+mod openvino;
 mod outlets;
+mod pinned;
 mod session;
 mod strings;
 mod values;
@@ -15,14 +20,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use ort::environment::Environment;
-use ort::session::RunOptions;
+use ort::session::{RunOptions, Session};
 use ort::value::Outlet;
 
 use self::call::Call;
 use self::housekeeping::Housekeeping;
+use self::pinned::Pinned;
 use super::{Backend, RunError, Stop};
+use crate::cache::Map;
 use crate::host::{Denormals, switch_off_telemetry};
-use crate::{Device, Error, Signature, Tensor, TensorSpec};
+use crate::preflight::{DeclaredType, Inspection, Labels};
+use crate::{Device, Error, Signature, Tensor, TensorSpec, settings};
 
 /// ONNX Runtime itself, loaded. There is one in a process, for ever: releasing its environment crashes some
 /// execution providers, so it lives in a static, which never does.
@@ -61,6 +69,19 @@ impl Runtime {
         self.minor_version
     }
 
+    /// Which build this is: the library's own description, and the size of its file.
+    #[must_use]
+    pub fn build(&self) -> String {
+        let bytes = self.library.metadata().map_or(0, |facts| facts.len());
+        format!("1.{}, {bytes} bytes, {}", self.minor_version, ort::info())
+    }
+
+    /// The CPU, where it is certain that a model for `device` runs there, and why.
+    #[must_use]
+    pub fn surely_cpu(&self, device: Device) -> Option<Placement> {
+        session::surely_cpu(self, device)
+    }
+
     /// Whether a library for CUDA lies beside ONNX Runtime's own.
     fn has_cuda(&self) -> bool {
         let names = ["libonnxruntime_providers_cuda.so", "onnxruntime_providers_cuda.dll"];
@@ -83,6 +104,12 @@ pub struct SessionOptions {
     pub memory_pattern: bool,
     /// What becomes of denormal numbers.
     pub denormals: Denormals,
+    /// How many runs there are at once; OpenVINO divides its threads by it.
+    pub instances: usize,
+    /// What holds on CUDA devices only.
+    pub cuda: settings::Cuda,
+    /// What holds in OpenVINO only.
+    pub openvino: settings::OpenVino,
 }
 
 /// What the model file says that ONNX Runtime does not tell.
@@ -92,6 +119,21 @@ pub struct ModelFacts {
     pub zipmap_labels: HashMap<String, Vec<String>>,
     /// The inputs and outputs whose number of dimensions the file leaves open; ONNX Runtime tells a scalar of them.
     pub unranked: HashSet<String>,
+}
+
+impl ModelFacts {
+    /// Takes them from the model's file.
+    #[must_use]
+    pub fn of(inspection: &Inspection) -> Self {
+        let texts = |labels: &Labels| match labels {
+            Labels::Int64(numbers) => numbers.iter().map(ToString::to_string).collect(),
+            Labels::Strings(texts) => texts.clone(),
+        };
+        let zipmaps = inspection.zipmaps.iter().map(|zipmap| (zipmap.output.clone(), texts(&zipmap.labels)));
+        let all = inspection.inputs.iter().chain(&inspection.outputs);
+        let unranked = all.filter(|value| !matches!(value.r#type, DeclaredType::Tensor { shape: Some(_), .. }));
+        Self { zipmap_labels: zipmaps.collect(), unranked: unranked.map(|value| value.name.clone()).collect() }
+    }
 }
 
 /// Where a session runs, and why there.
@@ -106,8 +148,13 @@ pub struct Placement {
 /// A model in ONNX Runtime.
 #[derive(Debug)]
 pub struct OnnxBackend {
+    /// Where inputs and outputs go through memory that the device reads and writes by itself. It goes before the
+    /// session does.
+    pinned: Option<Pinned>,
     call: Call,
     signature: Signature,
+    /// What the session reads its graph and weights from. It stands below the session, so that it is dropped later.
+    graph: Option<Arc<Map>>,
     /// Present where memory is kept between runs.
     housekeeping: Option<Housekeeping>,
 }
@@ -121,6 +168,19 @@ impl OnnxBackend {
         facts: &ModelFacts,
     ) -> Result<(Self, Placement), String> {
         let (session, placement) = session::place(runtime, path, options)?;
+        let pinned = match placement.device {
+            Device::Cuda(number) => cuda::pinned(&session, number),
+            Device::Auto | Device::Cpu | Device::OpenVino => None,
+        };
+        Ok((Self::of(&session, pinned, options, facts)?, placement))
+    }
+
+    fn of(
+        session: &Session,
+        pinned: Option<Pinned>,
+        options: &SessionOptions,
+        facts: &ModelFacts,
+    ) -> Result<Self, String> {
         let spec = |outlet: &Outlet| outlets::spec(outlet, facts);
         let inputs = session.inputs().iter().map(spec).collect::<Result<Vec<_>, _>>();
         let outputs = session.outputs().iter().map(spec).collect::<Result<Vec<_>, _>>();
@@ -132,8 +192,11 @@ impl OnnxBackend {
         if let Some(labelled) = signature.inputs.iter().find(|spec| spec.labels.is_some()) {
             return Err(format!("input `{}` is a sequence of maps, which Hedef does not take", labelled.name));
         }
-        let housekeeping = options.arena.then(Housekeeping::default);
-        Ok((Self { call: Call::new(&session, options.denormals)?, signature, housekeeping }, placement))
+        // Only the CPU provider's own sessions have the arena.
+        let arena = options.arena && pinned.is_none() && options.device != Device::OpenVino;
+        let housekeeping = arena.then(Housekeeping::default);
+        let call = Call::new(session, options.denormals)?;
+        Ok(Self { pinned, call, signature, graph: None, housekeeping })
     }
 }
 
@@ -147,7 +210,11 @@ impl Backend for OnnxBackend {
         let values = values.map_err(values::refusal)?;
         let tidy = self.housekeeping.as_ref().is_some_and(Housekeeping::is_due);
         let options = options(stop, tidy)?;
-        let found = self.call.run(&values, outputs, options.as_deref()).map_err(|error| match stop {
+        let found = match &self.pinned {
+            Some(pinned) => pinned.run(&self.call, inputs, &values, outputs, options.as_deref()),
+            None => self.call.run(&values, outputs, options.as_deref()),
+        };
+        let found = found.map_err(|error| match stop {
             Some(stop) if stop.is_stopped() => RunError::Stopped,
             _ => values::refusal(error),
         })?;
@@ -178,3 +245,6 @@ fn options(stop: Option<&Stop>, tidy: bool) -> Result<Option<Arc<RunOptions>>, R
     }
     Ok(Some(options))
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,31 +7,59 @@ use ort::ep;
 use ort::session::Session;
 use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
 
-use super::{Placement, Runtime, SessionOptions};
+use super::{Placement, Runtime, SessionOptions, cuda, introspection, openvino};
 use crate::Device;
 use crate::host::Denormals;
+use crate::preflight::explain;
 
-/// Opens a session on the device asked for; `auto` tries CUDA where it may be there.
+/// Opens a session on the device asked for; `auto` tries CUDA where it may be there. OpenVINO is opt-in.
 pub(super) fn place(runtime: &Runtime, path: &Path, options: &SessionOptions) -> Result<(Session, Placement), String> {
     let on = |device| open(runtime, path, options, device);
     let placed = |device, reason: &str, session| (session, Placement { device, reason: reason.into() });
+    if let Some(placement) = surely_cpu(runtime, options.device) {
+        return Ok((on(Device::Cpu)?, placement));
+    }
     match options.device {
-        Device::Cpu => Ok(placed(Device::Cpu, "asked for", on(Device::Cpu)?)),
-        Device::Cuda(number) => Ok(placed(Device::Cuda(number), "asked for", on(Device::Cuda(number))?)),
-        Device::Auto if !runtime.has_cuda() => {
-            Ok(placed(Device::Cpu, "this ONNX Runtime has no CUDA library beside it", on(Device::Cpu)?))
+        Device::Cuda(number) => {
+            let session = on(Device::Cuda(number))?;
+            let elsewhere = introspection::elsewhere(&session, cuda::PROVIDER);
+            Ok(placed(Device::Cuda(number), &format!("asked for{elsewhere}"), session))
         }
-        Device::Auto => match on(Device::Cuda(0)) {
-            Ok(session) => Ok(placed(Device::Cuda(0), "CUDA is there", session)),
-            Err(error) => Ok(placed(Device::Cpu, &format!("CUDA cannot be used: {error}"), on(Device::Cpu)?)),
+        Device::OpenVino => {
+            let precision = openvino::register(runtime)?.in_words(options.openvino);
+            let session = on(Device::OpenVino)?;
+            let elsewhere = introspection::elsewhere(&session, openvino::PROVIDER);
+            Ok(placed(Device::OpenVino, &format!("asked for; {precision}{elsewhere}"), session))
+        }
+        Device::Cpu | Device::Auto => match on(Device::Cuda(0)) {
+            Ok(session) => {
+                let elsewhere = introspection::elsewhere(&session, cuda::PROVIDER);
+                Ok(placed(Device::Cuda(0), &format!("CUDA is there{elsewhere}"), session))
+            }
+            Err(error) => {
+                Ok(placed(Device::Cpu, &format!("CUDA cannot be used: {}", explain(&error)), on(Device::Cpu)?))
+            }
         },
     }
 }
 
+/// The CPU, where that is certain before anything is tried, and why.
+pub(super) fn surely_cpu(runtime: &Runtime, device: Device) -> Option<Placement> {
+    let reason = match device {
+        Device::Cpu => "asked for",
+        Device::Auto if !runtime.has_cuda() => "this ONNX Runtime has no CUDA library beside it",
+        Device::Auto | Device::Cuda(_) | Device::OpenVino => return None,
+    };
+    Some(Placement { device: Device::Cpu, reason: reason.into() })
+}
+
 fn open(runtime: &Runtime, path: &Path, options: &SessionOptions, device: Device) -> Result<Session, String> {
-    // Element types it does not know make `ort` panic while it reads the model's inputs and outputs.
-    let opened = catch_unwind(AssertUnwindSafe(|| builder(runtime, options, device)?.commit_from_file(path)));
-    match opened {
+    guarded(|| builder(runtime, options, device)?.commit_from_file(path))
+}
+
+/// Makes a session. Element types it does not know make `ort` panic while it reads the model's inputs and outputs.
+pub(super) fn guarded<T>(make: impl FnOnce() -> ort::Result<T>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(make)) {
         Ok(session) => session.map_err(|error| error.message().to_owned()),
         Err(_) => Err("an input or output is of a type that Hedef does not know".into()),
     }
@@ -52,7 +80,7 @@ fn spinning(builder: SessionBuilder, options: &SessionOptions, minor_version: u3
     })
 }
 
-fn builder(runtime: &Runtime, options: &SessionOptions, device: Device) -> ort::Result<SessionBuilder> {
+pub(super) fn builder(runtime: &Runtime, options: &SessionOptions, device: Device) -> ort::Result<SessionBuilder> {
     let builder = Session::builder(&runtime.environment)?
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_intra_threads(options.threads)?
@@ -67,12 +95,14 @@ fn builder(runtime: &Runtime, options: &SessionOptions, device: Device) -> ort::
     let cpu = ep::CPU::default().with_arena_allocator(options.arena).build();
     match device {
         Device::Cuda(number) => {
-            let cuda = ep::CUDA::default()
-                .with_device_id(number)
-                .with_conv_algorithm_search(ep::cuda::ConvAlgorithmSearch::Heuristic)
-                .build()
-                .error_on_failure();
-            Ok(builder.with_execution_providers([cuda, cpu])?)
+            cuda::preload(&runtime.library);
+            let cuda = cuda::provider(number, options.cuda).build().error_on_failure();
+            Ok(introspection::recording(builder)?.with_execution_providers([cuda, cpu])?)
+        }
+        Device::OpenVino => {
+            let builder = introspection::recording(builder)?;
+            let devices = openvino::devices(&runtime.environment);
+            Ok(builder.with_devices(devices, Some(&openvino::keys(options)))?.with_execution_providers([cpu])?)
         }
         Device::Auto | Device::Cpu => {
             Ok(builder.with_auto_device(AutoDevicePolicy::PreferCPU)?.with_execution_providers([cpu])?)

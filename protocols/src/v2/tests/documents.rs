@@ -105,7 +105,7 @@ fn statistics_have_every_field_that_clients_look_for() {
     let tally = |count, nanoseconds| Tally { count, nanoseconds };
     let stages = StageTallies { input: tally(2, 10), infer: tally(2, 20), output: tally(2, 30) };
     let snapshot = Snapshot {
-        last_inference_ms: 1_700_000_000_000,
+        last_inference_ns: 1_700_000_000_000_000_000,
         rows: 64,
         executions: 2,
         success: tally(3, 100),

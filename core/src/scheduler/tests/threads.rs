@@ -1,66 +1,18 @@
-//! Batching never changes an answer: whatever stands together in the queue, every caller gets what it would get alone.
+//! With instances on threads of their own, held up by a gate.
 
 use std::future::Future;
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use prometheus::Registry;
 use proptest::prelude::*;
 use tokio::runtime;
 
-use crate::backend::{Backend, RunError, Stop};
+use super::fake::{Call, fake, given, parts, quiet};
+use crate::Kind;
 use crate::metrics::Metrics;
-use crate::model::{Model, Parts, Retired, Slots, Status, Tuning};
-use crate::{DataType, Dim, Error, Kind, ModelId, ModelName, Request, Response, Signature, Tensor, TensorSpec};
-
-/// An element that makes the fake backend fail, whoever shares the run.
-const POISON: i64 = i64::MIN;
-/// An element that makes it panic.
-const BOMB: i64 = i64::MAX;
-
-/// Gives `sum`, the sum of each row, and `twice`, each element doubled; waits at its gate before each run.
-#[derive(Debug)]
-struct Gated {
-    signature: Signature,
-    mixes_rows: bool,
-    gate: Mutex<mpsc::Receiver<()>>,
-}
-
-impl Backend for Gated {
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn run(&self, inputs: &[&Tensor], outputs: &[usize], _: Option<&Stop>) -> Result<Vec<Tensor>, RunError> {
-        // An error means that the gate stands open for good.
-        let _ = self.gate.lock().unwrap_or_else(std::sync::PoisonError::into_inner).recv();
-        let x = inputs[0].elements::<i64>().unwrap();
-        assert!(!x.contains(&BOMB), "a bomb");
-        if x.contains(&POISON) {
-            return Err(RunError::Inputs("poison".into()));
-        }
-        let rows = inputs[0].shape().rows().unwrap();
-        let width = inputs[0].shape().dims()[1];
-        let sums = (0..rows).map(|row| x[row * width..(row + 1) * width].iter().sum::<i64>()).collect::<Vec<_>>();
-        let all = if self.mixes_rows { x.iter().sum::<i64>() } else { 0 };
-        let sums: Vec<_> = sums.iter().map(|sum| if self.mixes_rows { sum + all } else { *sum }).collect();
-        let give = |output: &usize| match output {
-            0 => Tensor::from_elements([rows], Vec::clone(&sums)).unwrap(),
-            _ => Tensor::from_elements([rows, width], x.iter().map(|x| x * 2).collect()).unwrap(),
-        };
-        Ok(outputs.iter().map(give).collect())
-    }
-}
-
-fn signature() -> Signature {
-    let spec = |name, dims| TensorSpec::new(name, DataType::Int64, Some(dims));
-    Signature {
-        inputs: vec![spec("x", vec![Dim::Free, Dim::Free])],
-        outputs: vec![spec("sum", vec![Dim::Free]), spec("twice", vec![Dim::Free, Dim::Free])],
-        batch_axis: true,
-    }
-}
+use crate::model::{Model, Retired, Tuning};
 
 struct Started {
     model: Arc<Model>,
@@ -80,81 +32,17 @@ fn start_with(
     trusted: bool,
     mixes_rows: bool,
 ) -> Started {
-    let (gate, receiver) = mpsc::channel();
+    let (gate, receiver) = mpsc::channel::<()>();
     let receiver = Mutex::new(receiver);
-    let backend = Gated { signature: signature(), mixes_rows, gate: receiver };
-    let parts = Parts {
-        id: ModelId { name: ModelName::new("fake").unwrap(), version: 1 },
-        signature: signature(),
-        backend: Arc::new(backend),
-        status: Status { max_batch_rows, instances, ..Status::default() },
-        queue_capacity,
-        tuning: Tuning { fixed: true, trusted, inline: Some(false), ..Tuning::default() },
-        slots: Arc::new(Slots::new(instances)),
+    // An error means that the gate stands open for good.
+    let during = move || {
+        let _ = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
     };
+    let mut parts = parts(instances, max_batch_rows, queue_capacity, Tuning { trusted, ..Tuning::default() });
+    parts.backend = fake(mixes_rows, Box::new(during));
     let registry = Registry::new();
     let (metrics, retired) = (Metrics::new(&registry).unwrap(), Arc::default());
     Started { model: Arc::new(Model::start(parts, &metrics, &retired).unwrap()), gate, retired, registry }
-}
-
-/// One caller.
-#[derive(Clone, Debug)]
-struct Call {
-    rows: usize,
-    width: usize,
-    first: i64,
-    outputs: Vec<&'static str>,
-    poison: bool,
-    bomb: bool,
-    leaves: bool,
-    late: bool,
-}
-
-impl Call {
-    fn elements(&self) -> Vec<i64> {
-        let mut elements: Vec<i64> =
-            (0..self.rows * self.width).map(|at| self.first + i64::try_from(at).unwrap()).collect();
-        if let Some(last) = elements.last_mut() {
-            if self.poison {
-                *last = POISON;
-            } else if self.bomb {
-                *last = BOMB;
-            }
-        }
-        elements
-    }
-
-    fn request(&self) -> Request {
-        let x = Tensor::from_elements([self.rows, self.width], self.elements()).unwrap();
-        let request = Request::new(&signature(), vec![("x".into(), x)]).unwrap();
-        let request = request.with_outputs(&signature(), &self.outputs).unwrap();
-        request.with_deadline(self.late.then(Instant::now))
-    }
-
-    /// What it must get, worked out without any scheduler.
-    fn expected(&self) -> Result<Vec<(&'static str, Vec<i64>)>, Kind> {
-        let x = self.elements();
-        if self.late {
-            return Err(Kind::DeadlineExceeded);
-        } else if x.contains(&POISON) {
-            return Err(Kind::InvalidArgument);
-        } else if x.contains(&BOMB) {
-            return Err(Kind::Internal);
-        }
-        let sums = (0..self.rows)
-            .map(|row| x[row * self.width..(row + 1) * self.width].iter().sum::<i64>())
-            .collect::<Vec<_>>();
-        let twice = x.iter().map(|x| x * 2).collect();
-        let all = [("sum", sums), ("twice", twice)];
-        let wanted: &[&str] = if self.outputs.is_empty() { &["sum", "twice"] } else { &self.outputs };
-        Ok(wanted.iter().map(|name| all.iter().find(|(output, _)| output == name).unwrap().clone()).collect())
-    }
-}
-
-fn given(answer: Result<Response, Error>) -> Result<Vec<(String, Vec<i64>)>, Kind> {
-    let response = answer.map_err(|error| error.kind())?;
-    let plain = |(name, tensor): &(Arc<str>, Tensor)| (name.to_string(), tensor.elements::<i64>().unwrap().to_vec());
-    Ok(response.outputs.iter().map(plain).collect())
 }
 
 fn call() -> impl Strategy<Value = Call> {
@@ -185,8 +73,7 @@ proptest! {
         max_rows in 1..9_usize,
         trusted in any::<bool>(),
     ) {
-        let hook = std::panic::take_hook();
-        std::panic::set_hook(Box::new(|_| {}));
+        quiet();
         let Started { model, gate, retired, .. } = start_with(instances, max_rows, 1000, trusted, false);
         let answers = on_one_thread(async {
             let asked: Vec<_> = calls
@@ -213,7 +100,6 @@ proptest! {
         });
         drop(model);
         prop_assert!(retired.join(Duration::from_secs(60)), "an instance hangs");
-        std::panic::set_hook(hook);
         for (call, answer) in calls.iter().zip(answers) {
             let Some(answer) = answer else { prop_assert!(call.leaves); continue };
             let expected = call.expected().map(|all| all.into_iter().map(|(name, x)| (name.to_string(), x)).collect::<Vec<_>>());

@@ -1,0 +1,192 @@
+//! Runs whose inputs and outputs go through pinned memory: a device reads and writes it by itself, while other memory
+//! is copied by the driver, piece by piece.
+//!
+//! Nothing here has run on a GPU yet; the tests run it on the CPU's own memory.
+#![expect(unsafe_code, reason = "`ort` binds inputs and outputs through `&mut Session` only, one run at a time")]
+
+use std::ffi::CStr;
+use std::ptr::{self, NonNull};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use ort::AsPointer;
+use ort::memory::{Allocator, MemoryInfo};
+use ort::session::{RunOptions, Session, SessionInputValue};
+use ort::sys::{OrtIoBinding, OrtStatusPtr, OrtValue};
+use ort::value::{DynValue, TensorElementType};
+
+use super::call::Call;
+use crate::Tensor;
+
+/// The fewest bytes for which a copy of our own into pinned memory is taken to cost less than the driver's.
+const PINNED_FROM: usize = 1 << 16;
+
+/// Pinned memory for a session's inputs and outputs. It serves many runs at once: each has a binding of its own.
+#[derive(Debug)]
+pub(super) struct Pinned {
+    memory: MemoryInfo<'static>,
+    allocator: Mutex<Allocator>,
+    /// The same for each output: whether it is a tensor of numbers, which alone can go there.
+    outputs: Vec<bool>,
+}
+
+impl Pinned {
+    /// `memory` is what the session's device can read and write, and so can this process.
+    pub(super) fn new(session: &Session, memory: MemoryInfo<'static>) -> ort::Result<Self> {
+        let numbers = |element: Option<TensorElementType>| element.is_some_and(|of| of != TensorElementType::String);
+        Ok(Self {
+            allocator: Mutex::new(Allocator::new(session, memory.clone())?),
+            memory,
+            outputs: session.outputs().iter().map(|output| numbers(output.dtype().tensor_type())).collect(),
+        })
+    }
+
+    /// Runs `call` once on `inputs`, whose views are `values`, for the outputs at the positions `wanted`; `None` stands
+    /// for an optional output that was not made.
+    pub(super) fn run(
+        &self,
+        call: &Call,
+        inputs: &[&Tensor],
+        values: &[SessionInputValue<'_>],
+        wanted: &[usize],
+        options: Option<&RunOptions>,
+    ) -> ort::Result<Vec<Option<DynValue>>> {
+        // Binding may begin to copy an input to the device and return: the copies live until the run is over.
+        let copies = inputs.iter().zip(values).map(|(tensor, value)| self.copy(tensor, value));
+        let copies = copies.collect::<ort::Result<Vec<_>>>()?;
+        let binding = Binding::new(call)?;
+        for ((name, value), copy) in call.inputs.iter().zip(values).zip(&copies) {
+            binding.input(name, copy.as_ref().map_or_else(|| value.ptr(), AsPointer::ptr))?;
+        }
+        let host = MemoryInfo::default();
+        for at in wanted {
+            let Some(name) = call.outputs.get(*at) else { continue };
+            let numbers = self.outputs.get(*at).copied().unwrap_or(false);
+            binding.output(name, if numbers { &self.memory } else { &host })?;
+        }
+        binding.run(options)?;
+        binding.results(&self.allocator())
+    }
+
+    /// Copies a large tensor of numbers into pinned memory; `None` for others.
+    fn copy(&self, tensor: &Tensor, value: &SessionInputValue<'_>) -> ort::Result<Option<DynValue>> {
+        let size = tensor.data().data_type().size().and_then(|size| size.checked_mul(tensor.data().len()));
+        let (Some(size), Some(element)) = (size, value.dtype().tensor_type()) else { return Ok(None) };
+        let dims = value.dtype().tensor_shape().map_or(&[][..], |shape| shape);
+        if size < PINNED_FROM {
+            return Ok(None);
+        }
+        let allocator = self.allocator();
+        let (mut copy, mut from, mut to) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
+        // SAFETY: the allocator and the dimensions live; `copy` is a tensor of as many elements of the same type as
+        // `value`, so both hold `size` bytes, and it is new, so they do not overlap. ONNX Runtime reads only from
+        // `value`, though it takes a pointer that would let it write.
+        unsafe {
+            let api = ort::api();
+            let allocator = allocator.ptr().cast_mut();
+            done((api.CreateTensorAsOrtValue)(allocator, dims.as_ptr(), dims.len(), element.into(), &raw mut copy))?;
+        }
+        let Some(copy) = NonNull::new(copy) else { return Ok(None) };
+        // SAFETY: as above; from here on `copy` is freed when it is dropped.
+        unsafe {
+            let copy = DynValue::from_ptr(copy, Some(&allocator));
+            drop(allocator);
+            done((ort::api().GetTensorMutableData)(value.ptr().cast_mut(), &raw mut from))?;
+            done((ort::api().GetTensorMutableData)(copy.ptr().cast_mut(), &raw mut to))?;
+            ptr::copy_nonoverlapping(from.cast::<u8>().cast_const(), to.cast::<u8>(), size);
+            Ok(Some(copy))
+        }
+    }
+
+    /// The allocator stays right even if a thread died while it held the lock.
+    fn allocator(&self) -> MutexGuard<'_, Allocator> {
+        self.allocator.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The inputs and outputs of one run. It holds handles of its own on the values bound to it.
+struct Binding<'c> {
+    call: &'c Call,
+    binding: NonNull<OrtIoBinding>,
+}
+
+impl<'c> Binding<'c> {
+    fn new(call: &'c Call) -> ort::Result<Self> {
+        let mut binding = ptr::null_mut();
+        // SAFETY: the session lives as long as `call`.
+        done(unsafe { (ort::api().CreateIoBinding)(call.session.ptr().cast_mut(), &raw mut binding) })?;
+        let binding = NonNull::new(binding).ok_or_else(|| ort::Error::new("no binding was made"))?;
+        Ok(Self { call, binding })
+    }
+
+    fn input(&self, name: &CStr, value: *const OrtValue) -> ort::Result<()> {
+        // SAFETY: the binding and the value live; the name is copied.
+        done(unsafe { (ort::api().BindInput)(self.binding.as_ptr(), name.as_ptr(), value) })
+    }
+
+    fn output(&self, name: &CStr, memory: &MemoryInfo<'_>) -> ort::Result<()> {
+        // SAFETY: the binding and the memory's description live; both arguments are copied.
+        done(unsafe { (ort::api().BindOutputToDevice)(self.binding.as_ptr(), name.as_ptr(), memory.ptr()) })
+    }
+
+    /// Runs and waits: for the inputs to have reached the device, and for the outputs to have come back.
+    fn run(&self, options: Option<&RunOptions>) -> ort::Result<()> {
+        let options = options.map_or(ptr::null(), AsPointer::ptr);
+        let binding = self.binding.as_ptr();
+        self.call.denormals.around(|| {
+            // SAFETY: session, options and binding live; ONNX Runtime's Run may be called from many threads at once,
+            // and no other thread knows this binding.
+            unsafe {
+                done((ort::api().SynchronizeBoundInputs)(binding))?;
+                done((ort::api().RunWithBinding)(self.call.session.ptr().cast_mut(), options, binding))?;
+                done((ort::api().SynchronizeBoundOutputs)(binding))
+            }
+        })
+    }
+
+    /// Takes the outputs, in the order in which they were bound.
+    fn results(&self, allocator: &Allocator) -> ort::Result<Vec<Option<DynValue>>> {
+        let own = Allocator::default();
+        let (mut values, mut count) = (ptr::null_mut(), 0);
+        let (binding, memory) = (self.binding.as_ptr(), own.ptr().cast_mut());
+        // SAFETY: binding and allocator live.
+        done(unsafe { (ort::api().GetBoundOutputValues)(binding, memory, &raw mut values, &raw mut count) })?;
+        if values.is_null() {
+            return Ok(Vec::new());
+        }
+        // SAFETY: the array holds `count` values, each of which is the caller's to free; it was made with `own`.
+        let found = unsafe {
+            let found: Vec<_> = (0..count).map(|at| *values.add(at)).collect();
+            own.free(values);
+            found
+        };
+        Ok(found.into_iter().map(|value| result(value, allocator)).collect())
+    }
+}
+
+impl Drop for Binding<'_> {
+    fn drop(&mut self) {
+        // SAFETY: it was made in `new` and is released once.
+        unsafe { (ort::api().ReleaseIoBinding)(self.binding.as_ptr()) }
+    }
+}
+
+/// Takes one output; `None` for one that was not made.
+fn result(value: *mut OrtValue, allocator: &Allocator) -> Option<DynValue> {
+    let value = NonNull::new(value)?;
+    let mut made = 0;
+    // SAFETY: the value lives and is this function's to free; a value that was not made is of no type that `ort`
+    // knows. Those made in the CPU's own memory free themselves whatever allocator is named here.
+    unsafe {
+        let asked = done((ort::api().HasValue)(value.as_ptr(), &raw mut made));
+        if asked.is_ok() && made == 1 {
+            return Some(DynValue::from_ptr(value, Some(allocator)));
+        }
+        (ort::api().ReleaseValue)(value.as_ptr());
+    }
+    None
+}
+
+fn done(status: OrtStatusPtr) -> ort::Result<()> {
+    // SAFETY: the status comes from a call of ONNX Runtime just made, and is read once.
+    unsafe { ort::Error::result_from_status(status) }
+}

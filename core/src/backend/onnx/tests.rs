@@ -1,0 +1,95 @@
+//! Runs in a real ONNX Runtime, found or fetched as the command does it, on the sample models.
+
+use std::path::{Path, PathBuf};
+
+use ort::memory::MemoryInfo;
+
+use super::*;
+use crate::runtime::{Dirs, ensure};
+use crate::settings::{Cuda, OpenVino};
+
+fn runtime() -> Runtime {
+    Runtime::start(&ensure(None, &Dirs::from_process(), |_| {}).unwrap().path).unwrap()
+}
+
+fn sample(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("models").join(name).join("1/model.onnx")
+}
+
+fn options(device: Device) -> SessionOptions {
+    SessionOptions {
+        device,
+        threads: 1,
+        spin: false,
+        arena: false,
+        memory_pattern: false,
+        denormals: Denormals::Flush,
+        instances: 2,
+        cuda: Cuda::default(),
+        openvino: OpenVino::default(),
+    }
+}
+
+/// The same model with plain runs, and with runs through a binding of the CPU's own memory.
+fn both(name: &str) -> [OnnxBackend; 2] {
+    let (runtime, options) = (runtime(), options(Device::Cpu));
+    let labels = ["setosa", "versicolor", "virginica"].map(String::from).to_vec();
+    let facts =
+        ModelFacts { zipmap_labels: HashMap::from([("probabilities".to_owned(), labels)]), unranked: HashSet::new() };
+    let plain = OnnxBackend::open(&runtime, &sample(name), &options, &facts).unwrap().0;
+    let (session, _) = session::place(&runtime, &sample(name), &options).unwrap();
+    let pinned = Pinned::new(&session, MemoryInfo::default()).unwrap();
+    [plain, OnnxBackend::of(&session, Some(pinned), &options, &facts).unwrap()]
+}
+
+/// Rows of numbers that differ from `seed` to `seed`.
+fn rows(count: usize, width: usize, seed: usize) -> Tensor {
+    let element = |at: usize| f32::from(u8::try_from((at * 7 + seed * 31) % 16).unwrap());
+    Tensor::from_elements([count, width], (0..count * width).map(element).collect::<Vec<_>>()).unwrap()
+}
+
+#[test]
+fn a_bound_run_gives_what_a_plain_one_gives_from_many_threads_at_once() {
+    let [plain, bound] = both("digits");
+    let width = 64;
+    // 300 rows are copied into the memory that the device reads, one is not.
+    let cases: Vec<_> = [1, 300, 3].into_iter().zip(0..).map(|(count, seed)| rows(count, width, seed)).collect();
+    let all: Vec<usize> = (0..plain.signature.outputs.len()).collect();
+    let run = |backend: &OnnxBackend, case: &Tensor| backend.run(&[case], &all, None).unwrap();
+    let expected: Vec<_> = cases.iter().map(|case| run(&plain, case)).collect();
+    std::thread::scope(|scope| {
+        for first in 0..4 {
+            let (cases, expected, bound) = (&cases, &expected, &bound);
+            scope.spawn(move || {
+                for step in first..first + 100 {
+                    let at = step % cases.len();
+                    assert_eq!(run(bound, &cases[at]), expected[at]);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_bound_run_gives_texts_sequences_and_the_outputs_asked_for_in_their_order() {
+    let [plain, bound] = both("iris");
+    let case = rows(2, 4, 5);
+    for outputs in [&[0, 1][..], &[1, 0], &[1]] {
+        let run = |backend: &OnnxBackend| backend.run(&[&case], outputs, None).unwrap();
+        assert_eq!(run(&bound), run(&plain), "{outputs:?}");
+    }
+}
+
+#[test]
+fn a_bound_run_that_was_stopped_does_not_begin() {
+    let [_, bound] = both("digits");
+    let stop = Stop::default();
+    stop.now();
+    assert_eq!(bound.run(&[&rows(1, 64, 0)], &[0], Some(&stop)), Err(RunError::Stopped));
+}
+
+#[test]
+fn cuda_that_is_not_there_is_an_error() {
+    let error = OnnxBackend::open(&runtime(), &sample("digits"), &options(Device::Cuda(9)), &ModelFacts::default());
+    assert!(error.unwrap_err().to_lowercase().contains("cuda"));
+}

@@ -1,0 +1,122 @@
+//! Single steps of the queue, without threads and clocks.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::fake::{Call, metrics, parts};
+use crate::model::{Slots, Tuning};
+use crate::scheduler::Shared;
+use crate::scheduler::curve::Took;
+use crate::scheduler::job::Ticket;
+use crate::scheduler::tuner::class;
+use crate::{Error, Response};
+
+type Answer = oneshot::Receiver<Result<Response, Error>>;
+
+fn shared(max_rows: usize, capacity: usize, tuning: Tuning) -> Arc<Shared> {
+    with_instances(1, 1, max_rows, capacity, tuning)
+}
+
+fn with_instances(instances: usize, threads: usize, max_rows: usize, capacity: usize, tuning: Tuning) -> Arc<Shared> {
+    let mut parts = parts(instances, max_rows, capacity, Tuning { trusted: true, ..tuning });
+    parts.slots = Arc::new(Slots::new(threads));
+    let shared = parts.share(None, &metrics());
+    shared.instances.store(instances, Ordering::Relaxed);
+    Arc::new(shared)
+}
+
+fn ask(shared: &Arc<Shared>, width: usize) -> Result<(Ticket, Answer), Error> {
+    let call =
+        Call { rows: 1, width, first: 1, outputs: vec![], poison: false, bomb: false, leaves: false, late: false };
+    shared.enqueue(call.request())
+}
+
+/// The rows of the runs that gave the answers; 0 where there is none yet.
+fn batches(asked: &mut [(Ticket, Answer)]) -> Vec<usize> {
+    let rows = |answer: &mut Answer| answer.try_recv().map_or(0, |answer| answer.unwrap().timings.batch_rows);
+    asked.iter_mut().map(|(_, answer)| rows(answer)).collect()
+}
+
+/// A model of which each row is known to take a second.
+fn slow(max_rows: usize, objective: u64) -> Arc<Shared> {
+    let tuning = Tuning { objective: Some(Duration::from_secs(objective)), ..Tuning::default() };
+    let shared = shared(max_rows, 100, tuning);
+    teach(&shared);
+    shared
+}
+
+fn teach(shared: &Shared) {
+    for power in 0..4 {
+        let took = Took { wall: Duration::from_secs(1 << power), work: None };
+        shared.tuner.observe(class(2), 1 << power, took);
+    }
+}
+
+#[test]
+fn other_shapes_cut_no_batch_and_who_came_first_is_first() {
+    let shared = shared(8, 100, Tuning::default());
+    let mut asked: Vec<_> = [2, 1, 2, 1, 3, 2].map(|width| ask(&shared, width).unwrap()).into();
+    shared.run_next();
+    assert_eq!(batches(&mut asked), [3, 0, 3, 0, 0, 3]);
+    shared.run_next();
+    shared.run_next();
+    assert_eq!(batches(&mut asked), [0, 2, 0, 2, 1, 0]);
+}
+
+#[test]
+fn who_leaves_frees_its_place_at_once() {
+    let shared = shared(1, 2, Tuning::default());
+    let first = ask(&shared, 1).unwrap();
+    let _second = ask(&shared, 1).unwrap();
+    assert!(matches!(ask(&shared, 1), Err(Error::Overloaded { waiting: 2, .. })));
+    drop(first);
+    assert_eq!(shared.queue.len(), 1);
+    assert!(ask(&shared, 1).is_ok());
+}
+
+#[test]
+fn what_would_miss_the_objective_is_refused_when_it_comes() {
+    let shared = slow(1, 3);
+    let _first = ask(&shared, 2).unwrap();
+    let _second = ask(&shared, 2).unwrap();
+    let Err(refused) = ask(&shared, 2) else { panic!("two seconds of waiting and one of running, and some for error") };
+    assert!(matches!(refused, Error::TooBusy { .. }), "{refused}");
+    assert_eq!(refused.retry_after().map(|wait| wait.as_secs()), Some(3));
+}
+
+#[test]
+fn while_nothing_is_ahead_everything_is_taken() {
+    let shared = slow(1, 1);
+    for _ in 0..3 {
+        let mut asked = [ask(&shared, 2).unwrap()];
+        shared.run_next();
+        assert_eq!(batches(&mut asked), [1], "a forecast may be wrong");
+    }
+}
+
+#[test]
+fn runs_are_kept_so_small_that_they_meet_the_objective() {
+    let shared = slow(8, 9);
+    let mut asked: Vec<_> = (0..7).map(|_| ask(&shared, 2).unwrap()).collect();
+    assert!(ask(&shared, 2).is_err(), "eight seconds and a quarter more are too long");
+    shared.run_next();
+    assert_eq!(batches(&mut asked), [7; 7]);
+    let tight = slow(8, 60);
+    let mut asked: Vec<_> = (0..8).map(|_| ask(&tight, 2).unwrap()).collect();
+    tight.run_next();
+    assert_eq!(batches(&mut asked), [8; 8]);
+}
+
+#[test]
+fn rows_are_left_for_instances_that_are_idle_and_have_threads() {
+    for (instances, threads, rows) in [(1, 1, 8), (1, 4, 8), (4, 1, 8), (2, 2, 4), (4, 4, 2)] {
+        let shared = with_instances(instances, threads, 8, 100, Tuning::default());
+        teach(&shared);
+        let mut asked: Vec<_> = (0..8).map(|_| ask(&shared, 2).unwrap()).collect();
+        shared.run_next();
+        assert_eq!(batches(&mut asked)[0], rows, "{instances} instances, {threads} threads");
+    }
+}
