@@ -8,9 +8,11 @@ mod connection;
 mod driver;
 mod incoming;
 mod pace;
+mod pool;
 #[cfg(test)]
 mod tests;
 mod wait;
+mod window;
 
 use std::time::Duration;
 
