@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use hedef_core::Model;
-use hedef_core::model::Learned;
+use hedef_core::model::{Learned, Status};
 use serde::Serialize;
 
 use super::print;
@@ -38,7 +38,8 @@ pub fn status(model: &Model) -> Vec<u8> {
             capacity: report.capacity,
             predicted_wait_ms: milliseconds(report.wait),
         },
-        load: Load { ms: milliseconds(status.load_time) },
+        memory: Memory { mapped_bytes: status.memory.mapped, private_bytes: status.memory.private },
+        load: Load::new(status),
     })
 }
 
@@ -56,7 +57,8 @@ struct Document<'a> {
     road: Choice<'a>,
     batching: Batching<'a>,
     queue: Queue,
-    load: Load,
+    memory: Memory,
+    load: Load<'a>,
 }
 
 /// What was chosen, and why.
@@ -100,9 +102,37 @@ struct Queue {
     predicted_wait_ms: f64,
 }
 
+/// The memory of its weights: a mapped file, which other processes share, and this process's own.
 #[derive(Serialize)]
-struct Load {
+struct Memory {
+    mapped_bytes: u64,
+    private_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct Load<'a> {
     ms: f64,
+    inspect_ms: f64,
+    cache_ms: f64,
+    session_ms: f64,
+    first_run_ms: f64,
+    trials_ms: f64,
+    graph: &'a str,
+}
+
+impl<'a> Load<'a> {
+    fn new(status: &'a Status) -> Self {
+        let stages = status.stages;
+        Self {
+            ms: milliseconds(status.load_time),
+            inspect_ms: milliseconds(stages.inspect),
+            cache_ms: milliseconds(stages.look_up),
+            session_ms: milliseconds(stages.session),
+            first_run_ms: milliseconds(stages.first_run),
+            trials_ms: milliseconds(stages.trials),
+            graph: &status.graph,
+        }
+    }
 }
 
 impl<'a> From<&'a Learned> for RowSize<'a> {

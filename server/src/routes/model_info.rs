@@ -88,6 +88,8 @@ mod tests {
         let body = r#"{"inputs":[{"name":"x","datatype":"FP32","shape":[1,2],"data":[1,2]}]}"#;
         assert_eq!(house.post("/v2/models/double/infer", body).await.status, 200);
         let status = house.get("/v2/models/double/status").await.json();
+        assert_eq!(status["memory"], json!({ "mapped_bytes": 0, "private_bytes": 0 }));
+        assert!(status["load"]["session_ms"].is_number() && status["load"]["graph"].is_string());
         assert_eq!(status["batching"]["row_sizes"][0]["max_rows"], 8);
         assert_eq!(status["batching"]["row_sizes"][0]["curve"][0]["rows"], 1);
         assert!(status["road"]["reason"].as_str().unwrap().starts_with("a run of one row takes"));
