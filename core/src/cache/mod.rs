@@ -121,8 +121,8 @@ impl GraphCache {
         match fs::rename(draft.folder.path(), &entry) {
             // Its folder has another name now: there is nothing left to remove.
             Ok(()) => drop(draft.folder.keep()),
-            // Another process was faster; what it kept is the same.
-            Err(_) if entry.join(MANIFEST).exists() => {}
+            // Another process was faster; what it kept is the same, even if somebody has removed it since.
+            Err(error) if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) => {}
             Err(error) => return Err(told(error)),
         }
         self.trim(&entry);
