@@ -18,6 +18,7 @@ mod python;
 mod wait;
 
 mod azure;
+mod bench;
 mod broken;
 mod budget;
 mod clients;

@@ -60,7 +60,7 @@ fn serve(mut stream: TcpStream, requests: &AtomicUsize, behaviour: &Behaviour) -
 fn answer(stream: &mut TcpStream, status: u16, body: &str) {
     let head = format!("HTTP/1.1 {status} Status\r\nContent-Length: {}\r\n\r\n", body.len());
     // Callers who have left do not read it.
-    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes()));
+    let _ = stream.write_all((head + body).as_bytes());
 }
 
 fn right(stream: &mut TcpStream) {

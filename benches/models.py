@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Makes the models that the benchmarks run: the shapes of well-known networks with random weights.
 
-    pip install -r bench/requirements.txt
-    bench/models.py [--to target/bench-models] [NAME ...]
+    pip install -r benches/requirements.txt
+    benches/models.py [--to target/bench-models] [NAME ...]
 
 Every model has a free batch axis 0 and lies in TO/NAME/1/model.onnx. Weights come from a fixed seed, so that a model
 is the same wherever it is made, and are scaled so that values stay finite from the first layer to the last. Speed
