@@ -184,7 +184,9 @@ fn many_may_keep_find_and_remove_the_same_graph_at_once() {
         }
     });
     keep(&house.cache, "m", "graph").unwrap();
-    assert_eq!((found(&house.cache, "m"), house.names()), (Ok(Some("graph".into())), 1));
+    // Of one that was written to while it was removed, a draft may be left, which goes when it is old.
+    let entries = super::folder::entries(&house.cache.folder).into_iter().filter(|entry| entry.is_dir()).count();
+    assert_eq!((found(&house.cache, "m"), entries), (Ok(Some("graph".into())), 1));
 }
 
 #[test]
