@@ -3,7 +3,7 @@
 //! Optimising a graph costs far more than reading the result: a ResNet-50 takes 130 ms from its ONNX file and 10 ms
 //! from the file that ONNX Runtime saves of its session, which is mapped rather than read, weights included.
 //!
-//! Each graph is a folder named by its key ([`Key`]) that holds `graph.ort` and `manifest.toml`. It is made under
+//! Each graph is a folder named by its key (`Key`) that holds `graph.ort` and `manifest.toml`. It is made under
 //! another name and renamed when whole, so that two processes may do so at once: the first one wins. What is in it is
 //! trusted as far as only this user can write there, and is checked against its manifest before it is used.
 

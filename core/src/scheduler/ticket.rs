@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::backend::Stop;
 
-/// Where one request is. The caller holds it in a [`super::Ticket`], the queue and the run in the job.
+/// Where one request is. The caller holds it in a ticket, the queue and the run in the job.
 #[derive(Debug, Default)]
 pub(crate) struct Place(Mutex<Whereabouts>);
 
