@@ -93,6 +93,14 @@ def mlp():
     return graph.model([("x", TensorProto.FLOAT, ["batch", 64])], [("y", TensorProto.FLOAT, ["batch", 10])])
 
 
+def picture():
+    """The first three numbers of 150,528: what a request costs is getting them all in."""
+    graph = Graph("picture")
+    first = graph.constant(np.int64(0))
+    graph.node("Gather", graph.node("Gather", "x", first, axis=3), first, to="y", axis=2)
+    return graph.model([("x", TensorProto.FLOAT, ["batch", 3, 224, 224])], [("y", TensorProto.FLOAT, ["batch", 3])])
+
+
 def mobilenetv2():
     """The layout of MobileNetV2 at width 1: pointwise, depthwise, pointwise; 3.5 million weights."""
     graph = Graph("mobilenetv2")
@@ -195,7 +203,7 @@ def forest():
                    options={"zipmap": False})
 
 
-MODELS = {make.__name__: make for make in [tiny, mlp, forest, mobilenetv2, resnet50, minilm]}
+MODELS = {make.__name__: make for make in [tiny, mlp, forest, picture, mobilenetv2, resnet50, minilm]}
 
 
 def main():

@@ -20,10 +20,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // As many threads as Hedef would take on the same processors: one on one.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     runtime.block_on(async {
-        let json = [(header::CONTENT_TYPE, "application/json")];
+        let json = || [(header::CONTENT_TYPE, "application/json")];
         let router = Router::new()
-            .route("/v2/models/{model}", get(move || async move { (json, METADATA) }))
-            .route("/v2/models/{model}/infer", post(move |_: Bytes| async move { (json, ANSWER) }));
+            .route("/v2/models/{model}", get(move || async move { (json(), METADATA) }))
+            .route("/v2/models/{model}/infer", post(move |_: Bytes| async move { (json(), ANSWER) }));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         println!("http://{}", listener.local_addr()?);
         std::thread::spawn(|| {

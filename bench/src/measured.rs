@@ -34,6 +34,9 @@ pub struct Measured {
     pub(crate) latency: Histogram<u64>,
     /// Of refusals because of too many requests, in nanoseconds.
     pub(crate) refusals: Histogram<u64>,
+    /// How late requests of an open load were sent although there was a connection for them, in nanoseconds: a
+    /// generator that is too slow.
+    pub(crate) late: Histogram<u64>,
     /// Right answers within the bound.
     good: u64,
     /// The rows of right answers.
@@ -63,6 +66,7 @@ impl Measured {
             bound,
             latency: histogram(),
             refusals: histogram(),
+            late: histogram(),
             good: 0,
             rows: 0,
             statuses: BTreeMap::new(),
@@ -234,6 +238,7 @@ impl Measured {
             "rows_per_second": self.rows_per_second(),
             "latency_us": spread(&self.latency),
             "refusal_us": spread(&self.refusals),
+            "sent_late_us": spread(&self.late),
             "statuses": statuses,
             "complaints": errors,
             "connections": self.connections,

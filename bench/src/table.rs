@@ -9,6 +9,9 @@ use crate::report::Verdict;
 /// From here on a generator that sleeps between events hardly ever slept.
 const BUSY: f64 = 0.9;
 
+/// A generator that sends this late measures itself.
+const LATE: Duration = Duration::from_millis(2);
+
 /// Writes what one trial found, a figure a line.
 pub(crate) fn write(out: &mut String, measured: &Measured) {
     let mut line = |name: &str, value: String| {
@@ -38,6 +41,14 @@ pub(crate) fn write(out: &mut String, measured: &Measured) {
     line("errors", measured.errors().to_string());
     for (what, times, message) in measured.complaints() {
         let _ = writeln!(out, "  {times} times {what}{}{message}", if message.is_empty() { "" } else { ": " });
+    }
+    let late = Duration::from_nanos(measured.late.value_at_quantile(0.99));
+    if late > LATE {
+        let _ = writeln!(
+            out,
+            "  one request in 100 was sent {} late or more: the generator is too slow for this",
+            time(late)
+        );
     }
     if let Some(busy) = measured.generator_busy.filter(|busy| *busy > BUSY) {
         let _ =

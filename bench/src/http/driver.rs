@@ -52,6 +52,8 @@ pub(crate) struct Driver<'s> {
     answers: u64,
     failures: u64,
     measured: Measured,
+    /// When there was last no connection for what was due.
+    blocked: Instant,
     /// Where bytes are read to first.
     part: Vec<u8>,
 }
@@ -93,6 +95,7 @@ impl<'s> Driver<'s> {
             answers: 0,
             failures: 0,
             measured: Measured::new(trial.bound),
+            blocked: start,
             part: vec![0; 64 << 10],
         })
     }
@@ -151,13 +154,20 @@ impl<'s> Driver<'s> {
     /// the time of what is due runs.
     fn send_due(&mut self, now: Instant) -> Option<Instant> {
         loop {
-            if self.window.is_full() || !self.pool.has_room() {
+            if !self.pool.has_room() {
+                self.blocked = now;
+                return None;
+            }
+            if self.window.is_full() {
                 return None;
             }
             let Some(due) = self.pace.take(now) else { return self.pace.next() };
             let request = usize::try_from(self.sent % count(self.requests.len()).max(1)).unwrap_or(0);
             let leaves = self.callers.leave > 0.0 && self.random.f64() < self.callers.leave;
             let counts = self.window.admit(due, leaves);
+            if counts && due > self.blocked && matches!(self.pace, Pace::Open { .. }) {
+                self.measured.late.saturating_record(nanoseconds(now.saturating_duration_since(due)));
+            }
             let job = Job { due, begun: now, request, number: self.sent, leaves, again: false, counts };
             self.sent += 1;
             self.under_way += 1;
