@@ -54,7 +54,7 @@ mod tests {
     fn the_limit_is_found_from_near_and_far() {
         for guess in [100.0, 137.0, 140.0, 20.0, 900.0] {
             let (rate, trials) = find(guess, 137.0);
-            assert!(rate <= 137.0 && rate >= 137.0 / CLOSE, "{guess}: {rate}");
+            assert!((137.0 / CLOSE..=137.0).contains(&rate), "{guess}: {rate}");
             assert!(trials <= 14, "{guess}: {trials} trials");
         }
     }
