@@ -118,8 +118,10 @@ impl Sweep {
     /// Everything, as JSON.
     #[must_use]
     pub fn json(&self) -> Value {
-        let describe =
-            |layout: &Layout| json!({"instances": layout.instances, "threads": layout.threads, "batch": layout.batch});
+        let describe = |layout: &Layout| {
+            let Layout { instances, threads, batch, own_sessions, .. } = layout;
+            json!({"instances": instances, "threads": threads, "batch": batch, "own_sessions": own_sessions})
+        };
         let point = |(layout, measured): &(Layout, Measured)| json!({"layout": describe(layout), "rows_per_second": measured.rows_per_second(), "measured": measured.json()});
         json!({
             "subject": self.subject,
