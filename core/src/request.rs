@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use smallvec::SmallVec;
+
 use crate::error::{Error, InvalidRequest};
 use crate::signature::list;
 use crate::{Data, ModelId, Shape, Signature, Tensor};
@@ -10,11 +12,14 @@ use crate::{Data, ModelId, Shape, Signature, Tensor};
 /// A few bytes can ask for a tensor of countless empty rows, whose answer as JSON would fill the memory.
 const MOST_NOTHINGS: usize = 1 << 16;
 
+/// Positions of inputs or outputs in a signature.
+pub(crate) type Positions = SmallVec<[usize; 4]>;
+
 /// One call, valid for the model whose signature made it.
 #[derive(Clone, Debug)]
 pub struct Request {
     inputs: Vec<Tensor>,
-    outputs: Vec<usize>,
+    outputs: Positions,
     rows: usize,
     deadline: Option<Instant>,
 }
@@ -24,31 +29,20 @@ impl Request {
     ///
     /// Fails when an input is missing, unknown or given twice, or has another data type or shape than declared;
     /// and, where axis 0 is the batch axis, when the inputs differ in their number of rows.
-    pub fn new(signature: &Signature, tensors: Vec<(String, Tensor)>) -> Result<Self, InvalidRequest> {
-        let mut slots: Vec<Option<Tensor>> = signature.inputs.iter().map(|_| None).collect();
-        for (name, tensor) in tensors {
-            let position = signature.input(&name);
-            let Some((slot, spec)) = position.and_then(|at| Some((slots.get_mut(at)?, signature.inputs.get(at)?)))
-            else {
-                return Err(InvalidRequest::UnknownInput { name, expected: list(&signature.inputs) });
-            };
-            if slot.is_some() {
-                return Err(InvalidRequest::DuplicateInput { name });
+    pub fn new<N: AsRef<str>>(signature: &Signature, tensors: Vec<(N, Tensor)>) -> Result<Self, InvalidRequest> {
+        let mut positions = Positions::new();
+        for (name, tensor) in &tensors {
+            let position = place(signature, name.as_ref(), tensor)?;
+            if positions.contains(&position) {
+                return Err(InvalidRequest::DuplicateInput { name: name.as_ref().into() });
             }
-            if tensor.data_type() != spec.data_type || !spec.accepts(tensor.shape()) {
-                let found = format!("{} {}", tensor.data_type(), tensor.shape());
-                return Err(InvalidRequest::WrongInput { name, expected: spec.to_string(), found });
-            }
-            if nothings(tensor.shape()) > MOST_NOTHINGS {
-                return Err(InvalidRequest::TooHollow { name, found: tensor.shape().to_string() });
-            }
-            *slot = Some(tensor);
+            positions.push(position);
         }
-        let mut inputs = Vec::with_capacity(slots.len());
-        for (slot, spec) in slots.into_iter().zip(&signature.inputs) {
-            let missing = || InvalidRequest::MissingInput { name: spec.name.to_string(), expected: spec.to_string() };
-            inputs.push(slot.ok_or_else(missing)?);
+        if let Some((_, spec)) = signature.inputs.iter().enumerate().find(|(at, _)| !positions.contains(at)) {
+            return Err(InvalidRequest::MissingInput { name: spec.name.to_string(), expected: spec.to_string() });
         }
+        let mut inputs: Vec<_> = tensors.into_iter().map(|(_, tensor)| tensor).collect();
+        sort(&mut inputs, &mut positions);
         let rows = rows(signature, &inputs)?;
         Ok(Self { inputs, outputs: (0..signature.outputs.len()).collect(), rows, deadline: None })
     }
@@ -61,7 +55,7 @@ impl Request {
         signature: &Signature,
         names: impl IntoIterator<Item: AsRef<str>>,
     ) -> Result<Self, InvalidRequest> {
-        let mut outputs = Vec::new();
+        let mut outputs = Positions::new();
         for name in names {
             let name = name.as_ref();
             let Some(position) = signature.output(name) else {
@@ -118,6 +112,32 @@ impl Request {
     #[must_use]
     pub const fn deadline(&self) -> Option<Instant> {
         self.deadline
+    }
+}
+
+/// The position of the input of that name, if the tensor is fit for it.
+fn place(signature: &Signature, name: &str, tensor: &Tensor) -> Result<usize, InvalidRequest> {
+    let position = signature.input(name);
+    let Some((position, spec)) = position.and_then(|at| Some((at, signature.inputs.get(at)?))) else {
+        return Err(InvalidRequest::UnknownInput { name: name.into(), expected: list(&signature.inputs) });
+    };
+    if tensor.data_type() != spec.data_type || !spec.accepts(tensor.shape()) {
+        let found = format!("{} {}", tensor.data_type(), tensor.shape());
+        return Err(InvalidRequest::WrongInput { name: name.into(), expected: spec.to_string(), found });
+    }
+    if nothings(tensor.shape()) > MOST_NOTHINGS {
+        return Err(InvalidRequest::TooHollow { name: name.into(), found: tensor.shape().to_string() });
+    }
+    Ok(position)
+}
+
+/// Sorts `tensors` by their positions, which are all from 0 on. Nearly always they stand in order already.
+fn sort(tensors: &mut [Tensor], positions: &mut [usize]) {
+    for at in 0..positions.len() {
+        while let Some(&wanted) = positions.get(at).filter(|position| **position != at) {
+            tensors.swap(at, wanted);
+            positions.swap(at, wanted);
+        }
     }
 }
 
@@ -201,13 +221,12 @@ mod tests {
     }
 
     fn refusal(tensors: Vec<(&str, Tensor)>) -> String {
-        let tensors = tensors.into_iter().map(|(name, tensor)| (name.to_string(), tensor)).collect();
         Request::new(&signature(), tensors).unwrap_err().to_string()
     }
 
     #[test]
     fn inputs_stand_in_the_order_of_the_signature() {
-        let request = Request::new(&signature(), vec![("b".into(), tensor(3)), ("a".into(), tensor(3))]).unwrap();
+        let request = Request::new(&signature(), vec![("b", tensor(3)), ("a", tensor(3))]).unwrap();
         assert_eq!((request.inputs().len(), request.rows(), request.outputs()), (2, 3, &[0, 1][..]));
     }
 
@@ -232,7 +251,7 @@ mod tests {
         let signature = Signature { inputs: vec![free], outputs: vec![], batch_axis: false };
         let ask = |shape: Vec<usize>| {
             let tensor = Tensor::from_elements(shape, Vec::<f32>::new()).unwrap();
-            Request::new(&signature, vec![("x".into(), tensor)])
+            Request::new(&signature, vec![("x", tensor)])
         };
         assert!(ask(vec![1 << 40, 0]).unwrap_err().to_string().contains("[1099511627776,0]"));
         assert!(ask(vec![0, 1 << 40]).is_ok() && ask(vec![100, 0, 3]).is_ok());
@@ -240,7 +259,7 @@ mod tests {
 
     #[test]
     fn outputs_are_chosen_once_each_and_by_name() {
-        let request = || Request::new(&signature(), vec![("a".into(), tensor(1)), ("b".into(), tensor(1))]).unwrap();
+        let request = || Request::new(&signature(), vec![("a", tensor(1)), ("b", tensor(1))]).unwrap();
         assert_eq!(request().with_outputs(&signature(), ["z"]).unwrap().outputs(), [1]);
         assert_eq!(request().with_outputs(&signature(), [] as [&str; 0]).unwrap().outputs(), [0, 1]);
         assert!(request().with_outputs(&signature(), ["z", "z"]).is_err());

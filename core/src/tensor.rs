@@ -3,18 +3,19 @@
 use std::fmt;
 
 use half::{bf16, f16};
+use smallvec::SmallVec;
 
 use crate::DataType;
 
 /// The dimensions of a tensor, outermost first. A scalar has none.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
-pub struct Shape(Vec<usize>);
+pub struct Shape(SmallVec<[usize; 4]>);
 
 impl Shape {
     /// Makes a shape of these dimensions.
     #[must_use]
-    pub fn new(dims: impl Into<Vec<usize>>) -> Self {
-        Self(dims.into())
+    pub fn new(dims: impl AsRef<[usize]>) -> Self {
+        Self(SmallVec::from_slice(dims.as_ref()))
     }
 
     /// The dimensions.
@@ -64,13 +65,19 @@ impl Shape {
 
 impl<const N: usize> From<[usize; N]> for Shape {
     fn from(dims: [usize; N]) -> Self {
-        Self(dims.to_vec())
+        Self::new(dims)
     }
 }
 
 impl From<Vec<usize>> for Shape {
     fn from(dims: Vec<usize>) -> Self {
-        Self(dims)
+        Self::new(dims)
+    }
+}
+
+impl FromIterator<usize> for Shape {
+    fn from_iter<I: IntoIterator<Item = usize>>(dims: I) -> Self {
+        Self(dims.into_iter().collect())
     }
 }
 
@@ -259,9 +266,8 @@ impl Tensor {
         let (outer, rest) = self.shape.dims().split_at_checked(axis)?;
         let (old, inner) = rest.split_first()?;
         let (outer, inner) = (outer.iter().product::<usize>(), inner.iter().product::<usize>());
-        let mut dims = self.shape.dims().to_vec();
-        *dims.get_mut(axis)? = length;
-        let shape = Shape(dims);
+        let mut shape = self.shape.clone();
+        *shape.0.get_mut(axis)? = length;
         let more = filler.repeat_first(length.saturating_sub(*old).checked_mul(inner)?);
         let mut data = Data::with_capacity(self.data_type(), shape.elements()?);
         for first in (0..outer).map(|row| row * old * inner) {

@@ -6,9 +6,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use hedef_core::repository::{IndexEntry, Repository};
 use hedef_core::{Error, Model, ModelVersion, Request, Response};
+use http::HeaderMap;
 use tokio::time::timeout_at;
 
 use crate::call::Call;
@@ -17,7 +18,7 @@ use crate::error::ApiError;
 use crate::lifecycle::Lifecycle;
 use crate::limit::{binary_body_limit, body_limit};
 use crate::metrics::Metrics;
-use crate::payload::{self, Limit};
+use crate::payload::{self, Limit, Source};
 use crate::target::Target;
 
 /// Decoding more bytes than this takes longer than asking whether there is hope for the request.
@@ -51,19 +52,19 @@ impl App {
     }
 
     /// Reads the body of a request to `model`, of which `json` bytes are JSON if the client says so.
-    pub(crate) fn body<'a>(
-        &'a self,
-        call: &'a Call,
-        model: &'a Model,
-        request: http::Request<Body>,
+    pub(crate) async fn body(
+        &self,
+        call: &Call,
+        model: &Model,
+        (headers, body): (&HeaderMap, &mut impl Source),
         json: Option<usize>,
-    ) -> impl Future<Output = Result<Bytes, ApiError>> + Send + use<'a> {
+    ) -> Result<Bytes, ApiError> {
         let (signature, limits) = (model.signature(), self.config.body_limits);
         let bytes = match json {
             Some(json) => binary_body_limit(signature, limits, json),
             None => body_limit(signature, limits),
         };
-        payload::read(self, call, request, Limit { bytes, model: Some(model.id()) })
+        payload::read(self, call, headers, body, Limit { bytes, model: Some(model.id()) }).await
     }
 
     /// Looks up a model, and waits for its load if it made room for others; the load goes on if the call's time is up.

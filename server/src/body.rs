@@ -1,8 +1,10 @@
 //! The bodies that protocols write, on their way into responses.
 
+use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use hedef_core::Tensor;
 use hedef_protocols::v2;
+use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -39,7 +41,9 @@ pub(crate) struct Json(pub(crate) Vec<u8>);
 
 impl IntoResponse for Json {
     fn into_response(self) -> Response {
-        ([(CONTENT_TYPE, "application/json")], self.0).into_response()
+        let mut response = Response::new(Body::from(self.0));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response
     }
 }
 
@@ -49,9 +53,10 @@ pub(crate) struct Inferred(pub(crate) v2::Encoded);
 
 impl IntoResponse for Inferred {
     fn into_response(self) -> Response {
-        let json = Json(self.0.body);
-        let Some(length) = self.0.json_length else { return json.into_response() };
-        let headers = [(CONTENT_TYPE, "application/octet-stream".into()), (JSON_LENGTH, length.to_string())];
-        (headers, json.0).into_response()
+        let Some(length) = self.0.json_length else { return Json(self.0.body).into_response() };
+        let mut response = Response::new(Body::from(self.0.body));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        response.headers_mut().insert(JSON_LENGTH, HeaderValue::from(length));
+        response
     }
 }

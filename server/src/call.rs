@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use axum::extract::FromRequestParts;
 use hedef_core::ModelId;
+use http::Extensions;
 use http::request::Parts;
-use http::{Extensions, HeaderValue};
 use tokio::time::timeout_at;
 
 use crate::error::ApiError;
 use crate::metrics::Protocol;
+use crate::request_id::RequestId;
 
 /// One request, known to what stands around a handler and to the handler alike.
 #[derive(Clone, Debug)]
@@ -23,7 +24,7 @@ pub(crate) struct Call(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    id: HeaderValue,
+    id: RequestId,
     received: Instant,
     /// How long the answer may take in all, in microseconds.
     allowed: AtomicU64,
@@ -37,7 +38,7 @@ struct Inner {
 impl Call {
     /// Begins with the request's id and the time that its answer may take: what the server allows, and no more than
     /// the client `asked` for.
-    pub(crate) fn new(id: HeaderValue, allowed: Duration, asked: Result<Option<Duration>, ApiError>) -> Self {
+    pub(crate) fn new(id: RequestId, allowed: Duration, asked: Result<Option<Duration>, ApiError>) -> Self {
         let (asked, misread) = match asked {
             Ok(asked) => (asked, None),
             Err(error) => (None, Some(error)),
@@ -60,13 +61,8 @@ impl Call {
     }
 
     /// The id that the client gave, or a new one.
-    pub(crate) fn id(&self) -> &HeaderValue {
+    pub(crate) fn id(&self) -> &RequestId {
         &self.0.id
-    }
-
-    /// The id as text.
-    pub(crate) fn id_text(&self) -> &str {
-        self.0.id.to_str().unwrap_or_default()
     }
 
     /// When the head of the request was read.

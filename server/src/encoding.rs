@@ -95,14 +95,17 @@ struct Weights {
 impl Weights {
     fn add(&mut self, choice: &str) {
         let mut parts = choice.split(';').map(str::trim);
-        let name = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let name = parts.next().unwrap_or_default();
         let weight = parts.find_map(|part| part.strip_prefix("q=")).map_or(Some(1.0), |q| q.parse().ok());
-        match name.as_str() {
-            "gzip" | "x-gzip" => self.gzip = weight,
-            "deflate" => self.deflate = weight,
-            "identity" => self.identity = weight,
-            "*" => self.others = weight,
-            _ => {}
+        let is = |other: &str| name.eq_ignore_ascii_case(other);
+        if is("gzip") || is("x-gzip") {
+            self.gzip = weight;
+        } else if is("deflate") {
+            self.deflate = weight;
+        } else if is("identity") {
+            self.identity = weight;
+        } else if is("*") {
+            self.others = weight;
         }
     }
 

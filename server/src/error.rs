@@ -156,7 +156,7 @@ impl IntoResponse for ApiError {
 /// Gives an error its status, its body and its line in the log. Headers that stand already, such as `Allow`, stay.
 pub(crate) fn render(error: &ApiError, mut response: Response, family: Family, call: &Call) -> Response {
     if error.kind() == Kind::Internal {
-        tracing::error!(request.id = call.id_text(), error.detail = %error, "a request failed: {error}");
+        tracing::error!(request.id = %call.id(), error.detail = %error, "a request failed: {error}");
     }
     *response.status_mut() = error.status(family);
     response.headers_mut().extend(error.headers());
@@ -172,6 +172,8 @@ mod tests {
 
     use hedef_core::{Error, ModelId, ModelName};
 
+    use crate::request_id::RequestId;
+
     use super::*;
 
     #[test]
@@ -186,7 +188,7 @@ mod tests {
     #[test]
     fn an_overload_says_when_to_come_again() {
         let error = ApiError::Core(Error::NotReady { model: "iris".into(), reason: "it is loading".into() });
-        let call = Call::new(HeaderValue::from_static("id"), Duration::from_secs(1), Ok(None));
+        let call = Call::new(RequestId::New(1), Duration::from_secs(1), Ok(None));
         let response = render(&error, Response::default(), Family::Inference, &call);
         assert_eq!((response.status().as_u16(), response.headers()[RETRY_AFTER].as_bytes()), (503, &b"1"[..]));
     }

@@ -19,6 +19,7 @@ mod metrics;
 mod middleware;
 mod overrides;
 mod payload;
+mod request_id;
 mod router;
 mod routes;
 mod target;

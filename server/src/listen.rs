@@ -8,7 +8,6 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
-use axum::body::Body;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -108,7 +107,7 @@ impl Connections {
         }
         let site = self.site.clone();
         let service = service_fn(move |request: http::Request<Incoming>| {
-            let answering = site.clone().answer(request.map(Body::new));
+            let answering = site.clone().answer(request);
             async { Ok::<_, Infallible>(answering.await) }
         });
         let executor = Executor { tasks: self.tasks.clone(), lifecycle: self.lifecycle.clone() };

@@ -1,16 +1,16 @@
 //! The body of a request: read whole, unpacked, and never larger than allowed.
 
+use std::fmt::Display;
 use std::pin::pin;
 
-use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use bytes::{Bytes, BytesMut};
 use hedef_core::ModelId;
 use hedef_protocols::v2;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, request};
+use http::{HeaderMap, HeaderName};
 use http_body_util::BodyExt;
-use hyper::body::Body as _;
+use hyper::body::Body as HttpBody;
 use tokio::task::spawn_blocking;
 
 use crate::app::App;
@@ -25,6 +25,11 @@ pub(crate) const IN_PLACE: usize = 16 << 10;
 const MEDIA_TYPES: [&str; 4] =
     ["application/json", "application/x-www-form-urlencoded", "application/octet-stream", "text/plain"];
 
+/// A body that bytes come from.
+pub(crate) trait Source: HttpBody<Data = Bytes, Error: Display> + Send + Unpin {}
+
+impl<B: HttpBody<Data = Bytes, Error: Display> + Send + Unpin> Source for B {}
+
 /// The bytes of a request's body, of a route that is not about one model.
 #[derive(Debug)]
 pub(crate) struct Payload(pub(crate) Bytes);
@@ -35,7 +40,8 @@ impl FromRequest<App> for Payload {
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
         let call = Call::of(request.extensions())?;
         let limit = Limit { bytes: app.config.body_limits.usual, model: None };
-        read(app, &call, request, limit).await.map(Self)
+        let (head, mut body) = request.into_parts();
+        read(app, &call, &head.headers, &mut body, limit).await.map(Self)
     }
 }
 
@@ -52,31 +58,27 @@ impl Limit<'_> {
     }
 }
 
-/// Reads the body of `request` whole and unpacks it.
-pub(crate) fn read<'a>(
-    app: &'a App,
-    call: &'a Call,
-    request: Request,
-    limit: Limit<'a>,
-) -> impl Future<Output = Result<Bytes, ApiError>> + Send + use<'a> {
-    // The head is done with before there is a future, which is smaller without it.
-    let (parts, body) = request.into_parts();
-    let announced = announced(&parts, &body, limit);
-    async move {
-        let coding = announced?;
-        let bytes = call.in_time(pin!(whole(body, limit))).await.ok_or(ApiError::BodyTimeout)??;
-        app.metrics.request_bytes.inc_by(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-        match coding {
-            Some(coding) => Box::pin(unpack(coding, bytes, limit)).await,
-            None => Ok(bytes),
-        }
+/// Reads the body of a request with those headers whole and unpacks it.
+pub(crate) async fn read(
+    app: &App,
+    call: &Call,
+    headers: &HeaderMap,
+    body: &mut impl Source,
+    limit: Limit<'_>,
+) -> Result<Bytes, ApiError> {
+    let coding = announced(headers, body, limit)?;
+    let bytes = call.in_time(pin!(whole(body, limit))).await.ok_or(ApiError::BodyTimeout)??;
+    app.metrics.request_bytes.inc_by(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+    match coding {
+        Some(coding) => Box::pin(unpack(coding, bytes, limit)).await,
+        None => Ok(bytes),
     }
 }
 
 /// Checks what the head says of the body.
-fn announced(parts: &request::Parts, body: &Body, limit: Limit<'_>) -> Result<Option<Coding>, ApiError> {
-    media_type(&parts.headers)?;
-    let coding = Coding::of_request(&parts.headers)?;
+fn announced(headers: &HeaderMap, body: &impl Source, limit: Limit<'_>) -> Result<Option<Coding>, ApiError> {
+    media_type(headers)?;
+    let coding = Coding::of_request(headers)?;
     let least = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if least > limit.bytes { Err(limit.exceeded(Some(least))) } else { Ok(coding) }
 }
@@ -94,8 +96,8 @@ fn media_type(headers: &HeaderMap) -> Result<(), ApiError> {
     Err(ApiError::ContentType { found: essence.into(), expected: "application/json or application/octet-stream" })
 }
 
-async fn whole(mut body: Body, limit: Limit<'_>) -> Result<Bytes, ApiError> {
-    let Some(first) = next(&mut body).await? else { return Ok(Bytes::new()) };
+async fn whole(body: &mut impl Source, limit: Limit<'_>) -> Result<Bytes, ApiError> {
+    let Some(first) = next(body).await? else { return Ok(Bytes::new()) };
     if body.is_end_stream() && first.len() <= limit.bytes {
         return Ok(first);
     }
@@ -104,14 +106,14 @@ async fn whole(mut body: Body, limit: Limit<'_>) -> Result<Bytes, ApiError> {
     let mut all = BytesMut::with_capacity(first.len().saturating_add(rest));
     all.extend_from_slice(&first);
     while all.len() <= limit.bytes {
-        let Some(more) = next(&mut body).await? else { return Ok(all.freeze()) };
+        let Some(more) = next(body).await? else { return Ok(all.freeze()) };
         all.extend_from_slice(&more);
     }
     Err(limit.exceeded(None))
 }
 
 /// The next bytes of a body; `None` at its end.
-pub(crate) async fn next(body: &mut Body) -> Result<Option<Bytes>, ApiError> {
+pub(crate) async fn next(body: &mut impl Source) -> Result<Option<Bytes>, ApiError> {
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| ApiError::BodyBroken(error.to_string()))?;
         if let Ok(data) = frame.into_data() {
@@ -145,8 +147,10 @@ pub(crate) fn json_length(headers: &HeaderMap) -> Result<Option<usize>, ApiError
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use axum::body::Body;
     use http::HeaderValue;
+
+    use super::*;
 
     fn of_type(name: &'static str) -> Result<(), ApiError> {
         media_type(&HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(name))]))
@@ -168,8 +172,8 @@ mod tests {
     async fn a_body_is_read_up_to_its_limit() {
         let body = || Body::from(vec![0; 100]);
         let limit = |bytes| Limit { bytes, model: None };
-        assert_eq!(whole(body(), limit(100)).await.unwrap().len(), 100);
-        assert!(matches!(whole(body(), limit(99)).await, Err(ApiError::BodyTooLarge { limit: 99, .. })));
-        assert!(whole(Body::empty(), limit(1)).await.unwrap().is_empty());
+        assert_eq!(whole(&mut body(), limit(100)).await.unwrap().len(), 100);
+        assert!(matches!(whole(&mut body(), limit(99)).await, Err(ApiError::BodyTooLarge { limit: 99, .. })));
+        assert!(whole(&mut Body::empty(), limit(1)).await.unwrap().is_empty());
     }
 }

@@ -19,6 +19,9 @@ pub trait Backend: Debug + Send + Sync {
     /// `inputs` stand in the signature's order and are valid for it. The result holds the outputs at the
     /// positions `outputs`, in that order.
     fn run(&self, inputs: &[&Tensor], outputs: &[usize], stop: Option<&Stop>) -> Result<Vec<Tensor>, RunError>;
+
+    /// Gives back what runs have left, where the next one may be long in coming.
+    fn rest(&self) {}
 }
 
 /// Why a run gave nothing.

@@ -107,7 +107,7 @@ impl House {
 
     fn ask(&self, name: &str) {
         let model = block_on(self.repository.awake(name, None)).unwrap();
-        let request = Request::new(model.signature(), vec![]).unwrap();
+        let request = Request::new(model.signature(), Vec::<(&str, _)>::new()).unwrap();
         block_on(model.infer(request)).unwrap();
     }
 

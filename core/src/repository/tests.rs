@@ -65,7 +65,7 @@ fn repository(root: &Path) -> Repository {
 }
 
 fn ask(model: &Model) -> i64 {
-    let request = Request::new(model.signature(), vec![]).unwrap();
+    let request = Request::new(model.signature(), Vec::<(&str, _)>::new()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(model.infer(request)).unwrap().outputs[0].1.elements::<i64>().unwrap()[0]
 }

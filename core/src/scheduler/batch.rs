@@ -1,7 +1,7 @@
 //! Forms a batch from what waits.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::curve::Forecast;
 use super::job::Job;
@@ -69,7 +69,7 @@ impl Former<'_> {
         }
         batch.ride.start();
         if !batch.jobs.is_empty() {
-            state.backlog.begin(run, now, batch.expected);
+            state.backlog.begin(run, now, batch.expected, batch.jobs.first().map(Job::promise));
         }
         batch
     }
@@ -96,8 +96,11 @@ impl Former<'_> {
             }
             let job = entry.remove();
             state.backlog.remove(job.cost);
-            state.backlog.learn(job.expected_wait, now.saturating_duration_since(job.queued));
             if late {
+                if batch.late.is_empty() {
+                    let ends = now.checked_add(Duration::try_from_secs_f64(run(more)).unwrap_or_default());
+                    state.backlog.learn(Some(job.promise()), ends.unwrap_or(now));
+                }
                 batch.late.push(job);
             } else if job.place.board(&batch.ride) {
                 rows += more;

@@ -6,6 +6,7 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use super::Shared;
+use super::backlog::Promise;
 use super::lane::Lane;
 use super::ticket::Place;
 use crate::{Error, Request, Response};
@@ -24,11 +25,16 @@ pub(crate) struct Job {
     pub(crate) due: Option<Instant>,
     /// What it is expected to add to the work of a full queue, in seconds.
     pub(crate) cost: f64,
-    /// How long it was expected to wait, in seconds, before the forecast's bias.
-    pub(crate) expected_wait: f64,
+    /// The seconds from its coming to its answer as they were expected, before the forecast's bias.
+    pub(crate) promised: f64,
 }
 
 impl Job {
+    /// What it was told when it came.
+    pub(super) const fn promise(&self) -> Promise {
+        Promise { queued: self.queued, seconds: self.promised }
+    }
+
     /// Whether its caller has stopped waiting.
     pub(crate) fn has_expired(&self, now: Instant) -> bool {
         self.request.deadline().is_some_and(|deadline| deadline <= now)

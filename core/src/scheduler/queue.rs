@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::backlog::{Backlog, MARGIN};
+use super::backlog::Backlog;
 use super::batch::{Batch, Former};
 use super::curve::Forecast;
 use super::job::Job;
@@ -20,6 +20,17 @@ pub(crate) enum Refusal {
     /// Its deadline has passed.
     Expired,
     /// The model is being unloaded.
+    Closed,
+}
+
+/// What an instance finds when it has waited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waited {
+    /// Something waits.
+    Work,
+    /// Nothing waits and no run is under way.
+    Quiet,
+    /// The queue is closed and empty.
     Closed,
 }
 
@@ -91,7 +102,7 @@ impl Queue {
         let mates = if forecast.cap > 0 { rows.saturating_mul(ahead) % forecast.cap } else { 0 };
         let run = forecast.run(rows.max(forecast.cap.min(mates + rows))).unwrap_or(0.0);
         let shared = if mates > 0 { forecast.share(mates) } else { 0.0 };
-        job.expected_wait = state.admit(self.capacity, job.due, (run, shared), parallel)?;
+        job.promised = state.admit(self.capacity, job.due, (run, shared), parallel)?;
         job.cost = forecast.share(rows);
         state.backlog.add(job.cost);
         let number = state.next_number;
@@ -120,16 +131,24 @@ impl Queue {
         self.work.notify_all();
     }
 
-    /// Waits until something waits; false once the queue is closed and empty.
-    pub(crate) fn wait(&self) -> bool {
+    /// Waits until something waits, or until nothing was to be done for `patience`.
+    pub(crate) fn wait(&self, patience: Option<Duration>) -> Waited {
         let mut state = self.lock();
         while state.backlog.waiting() == 0 {
             if state.closed {
-                return false;
+                return Waited::Closed;
             }
-            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let Some(patience) = patience else {
+                state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let timed = self.work.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner);
+            state = timed.0;
+            if timed.1.timed_out() && state.backlog.is_quiet() {
+                return Waited::Quiet;
+            }
         }
-        true
+        Waited::Work
     }
 
     /// Takes the next batch, which may be empty. Its run is under way until [`Queue::ended`].
@@ -146,7 +165,8 @@ impl Queue {
 
     /// Notes that the run of a batch has ended.
     pub(crate) fn ended(&self, run: u64) {
-        self.lock().backlog.end(run);
+        let now = Instant::now();
+        self.lock().backlog.end(run, now);
     }
 
     /// The state stays whole even if a thread died while it held the lock.
@@ -163,7 +183,7 @@ impl State {
     }
 
     /// Whether a job that is `due` has a place and can be answered in time, where its run takes `run` seconds, of which
-    /// `shared` are work of others that waits already. Tells how long it is expected to wait, before the bias.
+    /// `shared` are work of others that waits already. Tells how soon it is expected to be answered, before the bias.
     ///
     /// While nothing is ahead everything is taken: a forecast that is wrong must not lock everyone out, and only runs
     /// can put it right.
@@ -183,16 +203,16 @@ impl State {
         }
         if self.backlog.is_free(parallel) {
             self.backlog.forget();
-            return Ok(0.0);
+            return Ok(run);
         }
-        let plain = self.backlog.wait(now, shared, parallel);
-        let wait = plain * self.backlog.bias();
+        let plain = self.backlog.wait(now, shared, parallel) + run;
+        let answered = plain * self.backlog.bias();
         if self.backlog.waiting() >= capacity {
-            return Err(Refusal::Full(self.backlog.waiting(), duration(wait)));
+            return Err(Refusal::Full(self.backlog.waiting(), duration(answered)));
         }
         let left = due.map(|due| due.saturating_duration_since(now).as_secs_f64());
-        if left.is_some_and(|left| (wait + run) * MARGIN > left) {
-            return Err(Refusal::TooLate(duration(wait + run)));
+        if left.is_some_and(|left| answered > left) {
+            return Err(Refusal::TooLate(duration(answered)));
         }
         Ok(plain)
     }

@@ -4,19 +4,22 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use smallvec::SmallVec;
+
 use super::curve::Took;
 use super::job::Job;
 use super::shared::Shared;
 use super::ticket::Ride;
 use crate::backend::RunError;
 use crate::host::thread_time;
+use crate::request::Positions;
 use crate::statistics::Stages;
 use crate::warm_up::agree;
 use crate::{Error, Request, Response, Tensor, Timings};
 
 /// The outputs of one run, and the positions they stand at in the signature.
 pub(super) struct Outputs {
-    pub(super) positions: Vec<usize>,
+    pub(super) positions: Positions,
     pub(super) tensors: Vec<Tensor>,
 }
 
@@ -185,9 +188,9 @@ impl Shared {
     fn run_and_look(&self, job: Job, ride: &Ride, expected: f64, look: impl FnOnce(&Outputs)) {
         let watch = Watch::start(self.works_alone);
         let span = job.span.clone().entered();
-        let inputs: Vec<_> = job.request.inputs().iter().collect();
+        let inputs: SmallVec<[_; 4]> = job.request.inputs().iter().collect();
         let outputs = self.outputs(&inputs, &[&job.request], Some(ride));
-        drop(span);
+        drop((inputs, span));
         ride.arrive();
         match outputs {
             Ok(outputs) => {
@@ -213,7 +216,7 @@ impl Shared {
         requests: &[&Request],
         ride: Option<&Ride>,
     ) -> Result<Outputs, Ended> {
-        let mut positions: Vec<usize> = requests.iter().flat_map(|request| request.outputs().iter().copied()).collect();
+        let mut positions: Positions = requests.iter().flat_map(|request| request.outputs().iter().copied()).collect();
         positions.sort_unstable();
         positions.dedup();
         let run = catch_unwind(AssertUnwindSafe(|| self.backend.run(inputs, &positions, ride.map(Ride::stop))));

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use super::batch::Former;
@@ -12,7 +13,7 @@ use super::doubt::Doubt;
 use super::job::{Job, Ticket};
 use super::lane::Lane;
 use super::later::Settled;
-use super::queue::{Queue, Refusal};
+use super::queue::{Queue, Refusal, Waited};
 use super::slots::Share;
 use super::ticket::Place;
 use super::tuner::{Tuner, class};
@@ -24,6 +25,9 @@ use crate::{Error, ModelId, Request, Response, Signature, Timings};
 
 /// A run that is expected to take less than this costs a network thread less than handing it to another thread.
 pub(crate) const INLINE: Duration = Duration::from_micros(150);
+
+/// A model that nobody has asked for so long gives back what its runs have left.
+const REST: Duration = Duration::from_secs(5);
 
 /// More elements, or bytes of texts, than this are never run on a network thread.
 const MOST_INLINE: usize = 1 << 16;
@@ -62,8 +66,16 @@ impl Shared {
 
     /// Runs batches on this thread until the queue is closed and empty.
     pub(crate) fn work(&self) {
-        while self.queue.wait() {
-            self.run_next();
+        // Loading ran it, too.
+        let mut ran = true;
+        loop {
+            let found = self.queue.wait(ran.then_some(REST));
+            match found {
+                Waited::Work => self.run_next(),
+                Waited::Quiet => self.backend.rest(),
+                Waited::Closed => return,
+            }
+            ran = found == Waited::Work;
         }
     }
 
@@ -96,7 +108,8 @@ impl Shared {
         let Some(_thread) = self.share.slots().try_take_one() else { return Err(request) };
         let _busy = self.metrics.busy();
         let started = Instant::now();
-        let outputs = self.outputs(&request.inputs().iter().collect::<Vec<_>>(), &[&request], None);
+        let inputs: SmallVec<[_; 4]> = request.inputs().iter().collect();
+        let outputs = self.outputs(&inputs, &[&request], None);
         let wall = started.elapsed();
         Ok(match outputs {
             Ok(outputs) => {
@@ -132,7 +145,7 @@ impl Shared {
             place: Arc::clone(&place),
             class,
             cost: 0.0,
-            expected_wait: 0.0,
+            promised: 0.0,
         };
         let lane = self.lane(&job.request);
         let pushed = self.queue.push(lane.clone(), job, &self.forecast(class), self.parallel());

@@ -1,3 +1,5 @@
+use std::fmt;
+
 use hedef_core::{Data, DataType, Shape};
 
 use super::scalar::{FromScalar, expectation, from_scalar};
@@ -5,10 +7,10 @@ use super::{Next, Reader, Unfit};
 use crate::Error;
 
 /// What an array of elements has to be.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Expected<'a> {
     /// How messages call the tensor, such as ``input `x` ``.
-    pub place: &'a str,
+    pub place: &'a dyn fmt::Display,
     /// The type of the elements.
     pub data_type: DataType,
     /// The dimensions.
@@ -31,7 +33,8 @@ pub fn elements(reader: &mut Reader<'_>, expected: Expected<'_>) -> Result<Data,
 }
 
 fn scan<T: FromScalar>(reader: &mut Reader<'_>, expected: Expected<'_>) -> Result<Vec<T>, Error> {
-    let unheard = || Error::unexpected(expected.place, "a shape that memory can hold", expected.shape.to_string());
+    let unheard =
+        || Error::unexpected(expected.place.to_string(), "a shape that memory can hold", expected.shape.to_string());
     let total = expected.shape.elements().ok_or_else(unheard)?;
     // Two bytes is what the shortest element and its comma take.
     let capacity = total.min(reader.remaining() / 2 + 1);
@@ -42,7 +45,13 @@ fn scan<T: FromScalar>(reader: &mut Reader<'_>, expected: Expected<'_>) -> Resul
             scan.element(reader, None)?;
             return Ok(scan.elements);
         }
-        _ => return Err(Error::unexpected(expected.place, "`data` to be a list", reader.scalar()?.to_string())),
+        _ => {
+            return Err(Error::unexpected(
+                expected.place.to_string(),
+                "`data` to be a list",
+                reader.scalar()?.to_string(),
+            ));
+        }
     }
     let mut lookahead = reader.clone();
     lookahead.begin_array()?;
@@ -183,7 +192,7 @@ mod tests {
     fn read(text: &str, data_type: DataType, shape: &[usize]) -> Result<Data, String> {
         let shape = Shape::from(shape.to_vec());
         let mut reader = Reader::new(text.as_bytes()).unwrap();
-        let data = elements(&mut reader, Expected { place: "input `x`", data_type, shape: &shape });
+        let data = elements(&mut reader, Expected { place: &"input `x`", data_type, shape: &shape });
         let data = data.map_err(|error| error.to_string())?;
         reader.end().map(|()| data).map_err(|error| error.to_string())
     }

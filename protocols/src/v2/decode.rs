@@ -55,15 +55,15 @@ fn longer_than_body(length: usize, body: usize) -> Error {
 }
 
 /// The JSON of a request.
-struct Message {
+struct Message<'a> {
     id: Option<String>,
     parameters: Parameters,
-    inputs: Vec<Input>,
+    inputs: Vec<Input<'a>>,
     outputs: Vec<Wish>,
 }
 
-impl Message {
-    fn read(json: &[u8], signature: &Signature) -> Result<Self, Error> {
+impl<'a> Message<'a> {
+    fn read(json: &'a [u8], signature: &Signature) -> Result<Self, Error> {
         let (mut id, mut parameters, mut inputs, mut outputs) = (None, None, None, None);
         let mut reader = Reader::new(json)?;
         reader.begin_object()?;
@@ -87,8 +87,8 @@ impl Message {
     }
 }
 
-fn read_inputs(reader: &mut Reader<'_>, signature: &Signature) -> Result<Vec<Input>, Error> {
-    let mut inputs = Vec::new();
+fn read_inputs<'a>(reader: &mut Reader<'a>, signature: &Signature) -> Result<Vec<Input<'a>>, Error> {
+    let mut inputs = Vec::with_capacity(signature.inputs.len());
     reader.begin_array()?;
     while reader.next_element()? {
         inputs.push(Input::read(reader, inputs.len(), signature)?);

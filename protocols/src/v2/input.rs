@@ -3,6 +3,7 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hedef_core::{Data, DataType, InvalidRequest, Shape, Signature, Tensor};
+use smallvec::SmallVec;
 
 use super::binary;
 use super::parameters::{Parameters, set, string, wrong};
@@ -12,8 +13,8 @@ use crate::json::{Expected, Next, Reader, Scalar, elements};
 
 /// One tensor of a request, checked against the signature; its data may still lie in the binary part.
 #[derive(Debug)]
-pub(super) struct Input {
-    name: String,
+pub(super) struct Input<'a> {
+    name: Cow<'a, str>,
     data_type: DataType,
     shape: Shape,
     content: Content,
@@ -29,12 +30,12 @@ enum Content {
     Unsaid,
 }
 
-impl Input {
+impl<'a> Input<'a> {
     /// Takes one element of `inputs`, whose keys may stand in any order.
     ///
     /// Name, data type and shape are checked before any data is read, so that memory is bounded and the message is
     /// about the first thing that is wrong.
-    pub(super) fn read(reader: &mut Reader<'_>, index: usize, signature: &Signature) -> Result<Self, Error> {
+    pub(super) fn read(reader: &mut Reader<'a>, index: usize, signature: &Signature) -> Result<Self, Error> {
         let mut keys = Keys::default();
         let mut data: Option<Data> = None;
         let mut later: Option<Reader<'_>> = None;
@@ -74,7 +75,7 @@ impl Input {
     /// Makes the tensor, taking its bytes from the front of `binary` where it has any there.
     ///
     /// `lone` says that no other input is there, so that all of `binary` is this one's even if it does not say so.
-    pub(super) fn tensor(self, binary: &mut &[u8], lone: bool) -> Result<(String, Tensor), Error> {
+    pub(super) fn tensor(self, binary: &mut &[u8], lone: bool) -> Result<(Cow<'a, str>, Tensor), Error> {
         let place = |name: &str| Place::Input(name).to_string();
         let count = self.shape.elements().unwrap_or(usize::MAX);
         let size = match self.content {
@@ -93,7 +94,7 @@ impl Input {
     }
 }
 
-fn tensor(name: String, shape: Shape, data: Data) -> Result<(String, Tensor), Error> {
+fn tensor(name: Cow<'_, str>, shape: Shape, data: Data) -> Result<(Cow<'_, str>, Tensor), Error> {
     match Tensor::new(shape, data) {
         Ok(tensor) => Ok((name, tensor)),
         Err(error) => {
@@ -112,7 +113,7 @@ struct Keys<'a> {
     parameters: Option<Parameters>,
 }
 
-impl Keys<'_> {
+impl<'a> Keys<'a> {
     const fn complete(&self) -> bool {
         self.name.is_some() && self.data_type.is_some() && self.shape.is_some()
     }
@@ -140,14 +141,13 @@ impl Keys<'_> {
 
     fn data(&self, index: usize, signature: &Signature, reader: &mut Reader<'_>) -> Result<Data, Error> {
         let (_, data_type, shape) = self.checked(index, signature)?;
-        elements(reader, Expected { place: &self.place(index).to_string(), data_type, shape })
+        elements(reader, Expected { place: &self.place(index), data_type, shape })
     }
 
-    fn finish(mut self, index: usize, signature: &Signature, data: Option<Data>) -> Result<Input, Error> {
+    fn finish(mut self, index: usize, signature: &Signature, data: Option<Data>) -> Result<Input<'a>, Error> {
         let parameters = self.parameters.take().unwrap_or_default();
         let (name, data_type, _) = self.checked(index, signature)?;
-        let name = name.to_string();
-        let place = || Place::Input(&name).to_string();
+        let place = || Place::Input(name).to_string();
         let content = match (data, parameters.binary_data_size) {
             (Some(_), Some(_)) => {
                 return Err(Error::unexpected(place(), "either `data` or `binary_data_size`", "both"));
@@ -159,7 +159,7 @@ impl Keys<'_> {
             (None, Some(size)) => Content::Binary(size),
             (None, None) => Content::Unsaid,
         };
-        Ok(Input { name, data_type, shape: self.shape.unwrap_or_default(), content })
+        Ok(Input { name: self.name.unwrap_or_default(), data_type, shape: self.shape.unwrap_or_default(), content })
     }
 }
 
@@ -190,7 +190,7 @@ fn shape(reader: &mut Reader<'_>, place: Place<'_>) -> Result<Shape, Error> {
     if reader.peek()? != Next::Array {
         return Err(wrong(place, "shape", expected, reader.take_value()?.scalar()));
     }
-    let mut dims = Vec::new();
+    let mut dims: SmallVec<[usize; 4]> = SmallVec::new();
     reader.begin_array()?;
     while reader.next_element()? {
         if reader.peek()? != Next::Number {
@@ -199,7 +199,7 @@ fn shape(reader: &mut Reader<'_>, place: Place<'_>) -> Result<Shape, Error> {
         let text = reader.number()?;
         dims.push(text.parse().map_err(|_| wrong(place, "shape", expected, Ok(Scalar::Number(text))))?);
     }
-    Ok(Shape::from(dims))
+    Ok(Shape::new(dims))
 }
 
 fn decode_base64(place: &str, texts: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Error> {

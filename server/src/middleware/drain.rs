@@ -14,7 +14,7 @@ use hyper::body::{Frame, SizeHint};
 use tokio::time::{Instant, timeout_at};
 
 use crate::call::Call;
-use crate::payload::next;
+use crate::payload::{Source, next};
 
 /// A client that is silent for so long has to come again.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -28,11 +28,11 @@ pub(super) fn lend(request: Request<Body>, call: &Call) -> Request<Body> {
 }
 
 /// Reads `body` to its end, and says whether it was there within `limit` bytes and in time.
-pub(super) async fn read_on(mut body: Body, limit: usize, due: std::time::Instant) -> bool {
+pub(super) async fn read_on(body: &mut impl Source, limit: usize, due: std::time::Instant) -> bool {
     let mut read = 0_usize;
     while read <= limit {
         let patience = (Instant::now() + PATIENCE).min(due.into());
-        match timeout_at(patience, next(&mut body)).await {
+        match timeout_at(patience, next(body)).await {
             Ok(Ok(Some(more))) => read = read.saturating_add(more.len()),
             Ok(Ok(None)) => return true,
             Ok(Err(_)) | Err(_) => return false,

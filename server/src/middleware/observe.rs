@@ -1,50 +1,21 @@
-//! The request id, the metrics of a request, and its line in the log.
+//! The metrics of a request, its trace, and its line in the log.
 
 use std::fmt;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
 
 use crate::app::App;
 use crate::call::Call;
 use crate::error::ApiError;
 
-/// The header of the request id.
-pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
 /// Headers of a distributed trace, given back as they came.
 const TRACE: [HeaderName; 2] = [HeaderName::from_static("traceparent"), HeaderName::from_static("tracestate")];
-
-/// The longest id that is taken from a client.
-const LONGEST_ID: usize = 128;
 
 /// The headers of a request's trace.
 pub(super) fn trace(headers: &HeaderMap) -> HeaderMap {
     let given = |name: HeaderName| headers.get_all(&name).into_iter().map(move |value| (name.clone(), value.clone()));
     TRACE.into_iter().flat_map(given).collect()
-}
-
-/// The id the client gave, if it is fit for headers and logs, else a new one.
-pub(super) fn request_id(headers: &HeaderMap) -> HeaderValue {
-    let given = headers.get(REQUEST_ID).filter(|id| fit(id.as_bytes()));
-    given.cloned().unwrap_or_else(|| {
-        let new = hex(fastrand::u128(..));
-        HeaderValue::from_bytes(&new).unwrap_or_else(|_| HeaderValue::from_static("0"))
-    })
-}
-
-fn fit(id: &[u8]) -> bool {
-    let allowed = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'<' | b'>');
-    (1..=LONGEST_ID).contains(&id.len()) && id.iter().all(allowed)
-}
-
-/// The 32 hexadecimal digits of `number`.
-fn hex(number: u128) -> [u8; 32] {
-    let mut left = number;
-    [(); 32].map(|()| {
-        let digit = left.to_le_bytes()[0] & 15;
-        left >>= 4;
-        if digit < 10 { b'0' + digit } else { b'a' - 10 + digit }
-    })
 }
 
 /// Watches one request from its head to its end, whatever that is: counts it, observes it once if it was for scoring,
@@ -66,9 +37,9 @@ enum End {
 }
 
 impl Watch {
-    pub(super) fn begin<B>(app: &App, call: &Call, request: &Request<B>) -> Self {
+    pub(super) fn begin(app: &App, call: &Call, head: &Parts) -> Self {
         app.metrics.in_flight.inc();
-        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let (method, uri) = (head.method.clone(), head.uri.clone());
         Self { app: app.clone(), call: call.clone(), method, uri, end: End::ClientLeft }
     }
 
@@ -115,7 +86,7 @@ impl Drop for Watch {
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(
-                    request.id = self.call.id_text(),
+                    request.id = %self.call.id(),
                     model = self.call.model().map(tracing::field::display),
                     http.status = status.map(|status| status.as_u16()),
                     http.ms = (took.as_secs_f64() * 1e6).round() / 1e3,
@@ -124,16 +95,5 @@ impl Drop for Watch {
             };
         }
         if failed && !self.is_routine() { line!(info) } else { line!(debug) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_new_id_is_all_of_its_number() {
-        let digits = hex(0x0123_4567_89ab_cdef_0011_2233_4455_6677);
-        assert_eq!(&digits, b"7766554433221100fedcba9876543210");
     }
 }

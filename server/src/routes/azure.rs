@@ -46,7 +46,8 @@ async fn score(
     call.scores(Protocol::Azure);
     let ScoreModel(target) = target?;
     let model = app.model(&call, &target).await?;
-    let body = app.body(&call, &model, request, None).await?;
+    let (head, mut body) = request.into_parts();
+    let body = app.body(&call, &model, (&head.headers, &mut body), None).await?;
     let request = work(body.len(), || azure::decode(&body, model.signature()))?;
     let response = app.infer(&call, &model, request, None).await?;
     Ok(Json(work(size(&response), || azure::encode(&response, model.signature()))))

@@ -58,7 +58,8 @@ async fn predict(
     call.scores(Protocol::V1);
     let Predict(target) = target?;
     let model = app.model(&call, &target).await?;
-    let body = app.body(&call, &model, request, None).await?;
+    let (head, mut body) = request.into_parts();
+    let body = app.body(&call, &model, (&head.headers, &mut body), None).await?;
     let (request, form) = work(body.len(), || v1::decode(&body, model.signature()))?;
     let response = app.infer(&call, &model, request, None).await?;
     Ok(Json(work(size(&response), || v1::encode(&response, form))))

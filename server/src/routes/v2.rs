@@ -5,13 +5,15 @@ use axum::extract::{Request, State};
 use axum::routing::{get, post};
 use hedef_core::Error;
 use hedef_protocols::v2;
+use http::request::Parts;
+use http::{HeaderMap, Method};
 
 use crate::app::App;
 use crate::body::{Inferred, Json, in_binary, size, work};
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::metrics::Protocol;
-use crate::payload::json_length;
+use crate::payload::{Source, json_length};
 use crate::target::Target;
 
 /// The extensions that work here, under the names that Triton gave them.
@@ -63,14 +65,35 @@ async fn infer(
     target: Result<Target, ApiError>,
     request: Request,
 ) -> Result<Inferred, ApiError> {
+    let (head, mut body) = request.into_parts();
+    score(&app, &call, target, (&head.headers, &mut body)).await
+}
+
+/// The model that a request is to score, if that is what it is for: what the router would find, without its costs. It
+/// looks at the paths that this does not know.
+pub(crate) fn target(head: &Parts) -> Option<Target> {
+    let model = head.uri.path().strip_prefix("/v2/models/")?.strip_suffix("/infer")?;
+    let (model, version) = model.split_once("/versions/").map_or((model, None), |(model, rest)| (model, Some(rest)));
+    let plain = |part: &str| !part.is_empty() && !part.contains(['/', '%']);
+    let known = head.method == Method::POST && plain(model) && version.is_none_or(plain);
+    known.then(|| Target { model: model.into(), version: version.map(String::from) })
+}
+
+/// Scores one request.
+pub(crate) async fn score(
+    app: &App,
+    call: &Call,
+    target: Result<Target, ApiError>,
+    (headers, body): (&HeaderMap, &mut impl Source),
+) -> Result<Inferred, ApiError> {
     call.scores(Protocol::V2);
-    let model = app.model(&call, &target?).await?;
-    let json_length = json_length(request.headers())?;
-    let body = app.body(&call, &model, request, json_length).await?;
-    app.admits(&call, &model, body.len())?;
+    let model = app.model(call, &target?).await?;
+    let json_length = json_length(headers)?;
+    let body = app.body(call, &model, (headers, body), json_length).await?;
+    app.admits(call, &model, body.len())?;
     let weight = json_length.map_or(body.len(), |json| json.saturating_add(in_binary(body.len())));
     let decoded = work(weight, || v2::decode(&body, json_length, model.signature()))?;
-    let response = app.infer(&call, &model, decoded.request, decoded.timeout_us).await?;
+    let response = app.infer(call, &model, decoded.request, decoded.timeout_us).await?;
     let size = size(&response);
     let weight = if decoded.reply.binary { in_binary(size) } else { size };
     let encoded = work(weight, || v2::encode(&response, model.signature(), &decoded.reply));

@@ -6,10 +6,12 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
 use ort::AsPointer;
-use ort::memory::Allocator;
-use ort::session::{RunOptions, Session, SessionInputValue, SharedSessionInner};
-use ort::value::DynValue;
+use ort::memory::MemoryInfo;
+use ort::session::{RunOptions, Session, SharedSessionInner};
+use smallvec::SmallVec;
 
+use super::views::{Lent, Value};
+use crate::Tensor;
 use crate::host::Denormals;
 
 /// A session with the names that a call needs, as C strings.
@@ -19,6 +21,8 @@ pub(super) struct Call {
     pub(super) inputs: Vec<CString>,
     pub(super) outputs: Vec<CString>,
     pub(super) denormals: Denormals,
+    /// The CPU's own memory.
+    memory: MemoryInfo<'static>,
 }
 
 impl Call {
@@ -31,6 +35,7 @@ impl Call {
             inputs: session.inputs().iter().map(|input| name(input.name())).collect::<Result<_, _>>()?,
             outputs: session.outputs().iter().map(|output| name(output.name())).collect::<Result<_, _>>()?,
             denormals,
+            memory: MemoryInfo::default(),
         })
     }
 
@@ -38,15 +43,17 @@ impl Call {
     /// `wanted`; `None` stands for an optional output that was not made.
     pub(super) fn run(
         &self,
-        inputs: &[SessionInputValue<'_>],
+        inputs: &[&Tensor],
         wanted: &[usize],
         options: Option<&RunOptions>,
-    ) -> ort::Result<Vec<Option<DynValue>>> {
-        let input_names: Vec<_> = self.inputs.iter().map(|name| name.as_ptr()).collect();
-        let output_names: Vec<_> =
-            wanted.iter().filter_map(|at| self.outputs.get(*at)).map(|name| name.as_ptr()).collect();
-        let inputs: Vec<_> = inputs.iter().map(|value| value.ptr()).collect();
-        let mut outputs = vec![ptr::null_mut(); output_names.len()];
+    ) -> ort::Result<SmallVec<[Option<Value>; 4]>> {
+        let lent = inputs.iter().map(|tensor| Lent::of(tensor, &self.memory));
+        let lent: SmallVec<[_; 4]> = lent.collect::<ort::Result<_>>()?;
+        let inputs: SmallVec<[_; 4]> = lent.iter().map(Lent::ptr).collect();
+        let input_names: SmallVec<[_; 4]> = self.inputs.iter().map(|name| name.as_ptr()).collect();
+        let wanted = wanted.iter().filter_map(|at| self.outputs.get(*at));
+        let output_names: SmallVec<[_; 4]> = wanted.map(|name| name.as_ptr()).collect();
+        let mut outputs: SmallVec<[_; 4]> = output_names.iter().map(|_| ptr::null_mut()).collect();
         let count = inputs.len().min(input_names.len());
         let status = self.denormals.around(|| {
             // SAFETY: the session lives as long as `self`, and ONNX Runtime's Run may be called from many threads at
@@ -67,9 +74,8 @@ impl Call {
         });
         // SAFETY: the status comes from the call just above and is read once.
         unsafe { ort::Error::result_from_status(status) }?;
-        // SAFETY: on success each output that is not null is a value of its own that the caller has to free, which
-        // `DynValue` does; the default allocator is the one ONNX Runtime frees it with.
-        let own = |value| unsafe { DynValue::from_ptr(value, Some(&Allocator::default())) };
-        Ok(outputs.into_iter().map(|value| NonNull::new(value).map(own)).collect())
+        // SAFETY: on success each output that is not null is a value of its own that the caller has to free; without
+        // a binding outputs are made in the CPU's own memory.
+        Ok(outputs.into_iter().map(|value| NonNull::new(value).map(|value| unsafe { Value::own(value) })).collect())
     }
 }

@@ -2,48 +2,49 @@
 //!
 //! One large request among small ones would otherwise hold its memory until the model is unloaded.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use super::arena::Arena;
 
 /// Giving memory back makes the next run fetch it again; this seldom, that costs nothing.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Remembers when memory was last given back.
+/// A session's arena, and when it last gave memory back.
 #[derive(Debug)]
-pub(super) struct Housekeeping(Mutex<Instant>);
-
-impl Default for Housekeeping {
-    fn default() -> Self {
-        Self(Mutex::new(Instant::now()))
-    }
-}
+pub(super) struct Housekeeping(Mutex<(Arena, Instant)>);
 
 impl Housekeeping {
-    /// Whether the run that begins now is to give memory back at its end; true once in each interval.
-    pub(super) fn is_due(&self) -> bool {
-        self.is_due_at(Instant::now())
+    pub(super) fn of(arena: Arena) -> Self {
+        Self(Mutex::new((arena, Instant::now())))
     }
 
-    fn is_due_at(&self, now: Instant) -> bool {
-        // Another thread asks at this moment: one of them is enough.
-        let Ok(mut last) = self.0.try_lock() else { return false };
-        let due = now.saturating_duration_since(*last) >= INTERVAL;
-        if due {
+    /// Gives back what no run is using, once in each interval. Call it after a run.
+    pub(super) fn after_run(&self) {
+        // Another thread is at it at this moment: one of them is enough.
+        let Ok(mut held) = self.0.try_lock() else { return };
+        let (arena, last) = &mut *held;
+        let now = Instant::now();
+        if is_due(*last, now) {
             *last = now;
+            shrink(arena);
         }
-        due
+    }
+
+    /// Gives back what no run is using.
+    pub(super) fn rest(&self) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.1 = Instant::now();
+        shrink(&held.0);
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn memory_is_given_back_once_in_each_interval() {
-        let housekeeping = Housekeeping::default();
-        let begun = *housekeeping.0.lock().unwrap();
-        let due = [0, 9, 10, 11, 19, 20].map(|seconds| housekeeping.is_due_at(begun + Duration::from_secs(seconds)));
-        assert_eq!(due, [false, false, true, false, false, true]);
+fn shrink(arena: &Arena) {
+    if let Err(error) = arena.shrink() {
+        tracing::debug!(error.detail = %error, "the arena could not be made smaller");
     }
+}
+
+fn is_due(last: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(last) >= INTERVAL
 }

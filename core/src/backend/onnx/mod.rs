@@ -3,6 +3,7 @@
 //! One session serves all threads: ONNX Runtime's Run may be called from many at once, and each further session would
 //! hold the weights once more, in memory and in the caches.
 
+mod arena;
 mod call;
 mod cuda;
 mod housekeeping;
@@ -14,6 +15,7 @@ mod pinned;
 mod session;
 mod strings;
 mod values;
+mod views;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -23,12 +25,14 @@ use ort::environment::Environment;
 use ort::session::{RunOptions, Session};
 use ort::value::Outlet;
 
+use self::arena::Arena;
 use self::call::Call;
 use self::housekeeping::Housekeeping;
 use self::pinned::Pinned;
+use self::views::Value;
 use super::{Backend, RunError, Stop};
 use crate::cache::Map;
-use crate::host::{Denormals, switch_off_telemetry};
+use crate::host::{Denormals, release_free_memory, switch_off_telemetry};
 use crate::preflight::{DeclaredType, Inspection, Labels};
 use crate::{Device, Error, Signature, Tensor, TensorSpec, settings};
 
@@ -151,12 +155,12 @@ pub struct OnnxBackend {
     /// Where inputs and outputs go through memory that the device reads and writes by itself. It goes before the
     /// session does.
     pinned: Option<Pinned>,
+    /// Present where memory is kept between runs. It goes before the session does, too.
+    housekeeping: Option<Housekeeping>,
     call: Call,
     signature: Signature,
     /// What the session reads its graph and weights from. It stands below the session, so that it is dropped later.
     graph: Option<Arc<Map>>,
-    /// Present where memory is kept between runs.
-    housekeeping: Option<Housekeeping>,
 }
 
 impl OnnxBackend {
@@ -194,7 +198,8 @@ impl OnnxBackend {
         }
         // Only the CPU provider's own sessions have the arena.
         let arena = options.arena && pinned.is_none() && options.device != Device::OpenVino;
-        let housekeeping = arena.then(Housekeeping::default);
+        let arena = arena.then(|| Arena::of(session)).transpose().map_err(|error| error.to_string())?;
+        let housekeeping = arena.map(Housekeeping::of);
         let call = Call::new(session, options.denormals)?;
         Ok(Self { pinned, call, signature, graph: None, housekeeping })
     }
@@ -206,44 +211,42 @@ impl Backend for OnnxBackend {
     }
 
     fn run(&self, inputs: &[&Tensor], outputs: &[usize], stop: Option<&Stop>) -> Result<Vec<Tensor>, RunError> {
-        let values = inputs.iter().map(|tensor| values::value(tensor)).collect::<Result<Vec<_>, _>>();
-        let values = values.map_err(values::refusal)?;
-        let tidy = self.housekeeping.as_ref().is_some_and(Housekeeping::is_due);
-        let options = options(stop, tidy)?;
-        let found = match &self.pinned {
-            Some(pinned) => pinned.run(&self.call, inputs, &values, outputs, options.as_deref()),
-            None => self.call.run(&values, outputs, options.as_deref()),
-        };
-        let found = found.map_err(|error| match stop {
+        let options = stop.map(stoppable).transpose()?;
+        let refusal = |error| match stop {
             Some(stop) if stop.is_stopped() => RunError::Stopped,
             _ => values::refusal(error),
-        })?;
+        };
         let specs = outputs.iter().filter_map(|position| self.signature.outputs.get(*position));
         let missing = |spec: &TensorSpec| RunError::Runtime(format!("output `{}` is missing", spec.name));
-        let tensor =
-            |(spec, value): (&TensorSpec, Option<_>)| values::tensor(&value.ok_or_else(|| missing(spec))?, spec);
+        let Some(pinned) = &self.pinned else {
+            let found = self.call.run(inputs, outputs, options.as_deref()).map_err(refusal)?;
+            if let Some(housekeeping) = &self.housekeeping {
+                housekeeping.after_run();
+            }
+            let tensor = |(spec, value): (_, Option<Value>)| value.ok_or_else(|| missing(spec))?.tensor(spec);
+            return specs.zip(found).map(tensor).collect();
+        };
+        let values = inputs.iter().map(|tensor| values::value(tensor)).collect::<Result<Vec<_>, _>>();
+        let values = values.map_err(values::refusal)?;
+        let found = pinned.run(&self.call, inputs, &values, outputs, options.as_deref()).map_err(refusal)?;
+        let tensor = |(spec, value): (_, Option<_>)| values::tensor(&value.ok_or_else(|| missing(spec))?, spec);
         specs.zip(found).map(tensor).collect()
+    }
+
+    fn rest(&self) {
+        if let Some(housekeeping) = &self.housekeeping {
+            housekeeping.rest();
+            release_free_memory();
+        }
     }
 }
 
-/// Options for a run that `stop` can end, or that gives back kept memory at its end; none for an ordinary one.
-fn options(stop: Option<&Stop>, tidy: bool) -> Result<Option<Arc<RunOptions>>, RunError> {
-    if stop.is_none() && !tidy {
-        return Ok(None);
-    }
-    let mut options = RunOptions::new().map_err(values::refusal)?;
-    if tidy {
-        options.set("memory.enable_memory_arena_shrinkage", "cpu:0").map_err(values::refusal)?;
-    }
-    let options = Arc::new(options);
-    if let Some(stop) = stop {
-        let own = Arc::clone(&options);
-        // A run that cannot be told to end goes on to its end.
-        if !stop.arm(move || drop(own.terminate())) {
-            return Err(RunError::Stopped);
-        }
-    }
-    Ok(Some(options))
+/// Options for a run that `stop` can end.
+fn stoppable(stop: &Stop) -> Result<Arc<RunOptions>, RunError> {
+    let options = Arc::new(RunOptions::new().map_err(values::refusal)?);
+    let own = Arc::clone(&options);
+    // A run that cannot be told to end goes on to its end.
+    if stop.arm(move || drop(own.terminate())) { Ok(options) } else { Err(RunError::Stopped) }
 }
 
 #[cfg(test)]

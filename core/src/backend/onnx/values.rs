@@ -1,4 +1,5 @@
-//! Tensors on their way into ONNX Runtime and out of it.
+//! Tensors on their way into ONNX Runtime and out of it through `ort`'s wrappers: where runs are bound to a device's
+//! memory, and for what is no tensor of numbers.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -73,12 +74,12 @@ fn copy<T: Element + PrimitiveTensorElementType>(value: &DynValue) -> Result<Ten
     whole(shape(dims)?, elements.to_vec())
 }
 
-fn shape(dims: &[i64]) -> Result<Shape, RunError> {
-    let dims: Result<Vec<_>, _> = dims.iter().map(|dim| usize::try_from(*dim)).collect();
-    dims.map(Shape::new).map_err(|error| RunError::Runtime(error.to_string()))
+pub(super) fn shape(dims: &[i64]) -> Result<Shape, RunError> {
+    let shape: Result<Shape, _> = dims.iter().map(|dim| usize::try_from(*dim)).collect();
+    shape.map_err(|error| RunError::Runtime(error.to_string()))
 }
 
-fn whole<T: Element>(shape: Shape, elements: Vec<T>) -> Result<Tensor, RunError> {
+pub(super) fn whole<T: Element>(shape: Shape, elements: Vec<T>) -> Result<Tensor, RunError> {
     Tensor::from_elements(shape, elements).map_err(|error| RunError::Runtime(error.to_string()))
 }
 

@@ -139,7 +139,7 @@ impl Call {
 
     pub(super) fn request(&self) -> Request {
         let x = Tensor::from_elements([self.rows, self.width], self.elements()).unwrap();
-        let request = Request::new(&signature(), vec![("x".into(), x)]).unwrap();
+        let request = Request::new(&signature(), vec![("x", x)]).unwrap();
         let request = request.with_outputs(&signature(), &self.outputs).unwrap();
         request.with_deadline(self.late.then(Instant::now))
     }

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::call::Call;
 use crate::error::ApiError;
-use crate::middleware::REQUEST_ID;
+use crate::request_id::REQUEST_ID;
 
 /// The longest id that the contract allows.
 const LONGEST_ID: usize = 100;
@@ -56,7 +56,7 @@ fn too_long(headers: &HeaderMap) -> Option<&'static str> {
 fn ids(headers: &HeaderMap, call: &Call) -> [(HeaderName, HeaderValue); 2] {
     let given = |name: HeaderName| headers.get(name).filter(|id| !id.is_empty() && id.len() <= LONGEST_ID);
     let (client, older) = (given(CLIENT_REQUEST_ID), given(MS_REQUEST_ID));
-    let first = |one: Option<&HeaderValue>, other| one.or(other).unwrap_or(call.id()).clone();
+    let first = |one: Option<&HeaderValue>, other| one.or(other).cloned().unwrap_or_else(|| call.id().value());
     [(CLIENT_REQUEST_ID, first(client, older)), (MS_REQUEST_ID, first(older, client))]
 }
 
@@ -65,10 +65,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::request_id::RequestId;
 
     #[test]
     fn the_ids_answer_one_another() {
-        let call = Call::new(HeaderValue::from_static("id"), Duration::from_secs(1), Ok(None));
+        let call = Call::new(RequestId::Given(HeaderValue::from_static("id")), Duration::from_secs(1), Ok(None));
         let answered = |client: &'static str, older: &'static str| {
             let pairs = [(CLIENT_REQUEST_ID, client), (MS_REQUEST_ID, older)];
             let given = pairs.into_iter().filter(|(_, value)| !value.is_empty());
