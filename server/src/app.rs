@@ -72,7 +72,9 @@ impl App {
         let version = target.version.as_deref();
         match self.repository.model(&target.model, version) {
             Err(Error::Evicted { .. }) => {
-                let awake = timeout_at(call.deadline().into(), self.repository.awake(&target.model, version)).await;
+                // In a box, as it is seldom there and every request's future would hold its place.
+                let awake = Box::pin(self.repository.awake(&target.model, version));
+                let awake = Box::pin(timeout_at(call.deadline().into(), awake)).await;
                 Ok(awake.map_err(|_| ApiError::Timeout(call.allowed().as_millis()))??)
             }
             found => Ok(found?),

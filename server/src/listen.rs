@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -106,10 +107,8 @@ impl Connections {
             tracing::debug!(error.detail = %error, "TCP_NODELAY could not be set");
         }
         let site = self.site.clone();
-        let service = service_fn(move |request: http::Request<Incoming>| {
-            let answering = site.clone().answer(request);
-            async { Ok::<_, Infallible>(answering.await) }
-        });
+        let service =
+            service_fn(move |request: http::Request<Incoming>| site.clone().answer(request).map(Ok::<_, Infallible>));
         let executor = Executor { tasks: self.tasks.clone(), lifecycle: self.lifecycle.clone() };
         let (lifecycle, linger) = (self.lifecycle.clone(), self.linger);
         self.tasks.spawn(async move {

@@ -7,6 +7,7 @@ mod observe;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use axum::{BoxError, Router};
+use futures_util::FutureExt;
 use http::header::{CONNECTION, EXPECT};
 use http::request::Parts;
 use http::{HeaderValue, Request, Version};
@@ -23,7 +24,6 @@ use crate::family::Family;
 use crate::payload::Source;
 use crate::request_id::{REQUEST_ID, RequestId};
 use crate::routes::v2;
-use crate::target::Target;
 use observe::Watch;
 
 /// All routes, and what happens around each of them. Cheap to clone.
@@ -46,7 +46,7 @@ impl Site {
         B: Source<Error: Into<BoxError>> + 'static,
     {
         let Self { app, routes } = self;
-        let (head, body) = request.into_parts();
+        let (head, mut body) = request.into_parts();
         let asked = deadline::asked(&head.headers);
         let call = Call::new(RequestId::of(&head.headers), app.config.request_timeout, asked);
         let mut watch = Watch::begin(&app, &call, &head);
@@ -57,14 +57,18 @@ impl Site {
         let waits = head.headers.contains_key(EXPECT);
 
         let span = tracing::debug_span!("request", request.id = %call.id());
-        let handling = async {
-            match v2::target(&head) {
-                Some(target) => score(&app, &call, target, head, body).await,
-                None => Box::pin(route(routes, &call, head, body)).await,
+        let response = match v2::target(&head) {
+            // Beside the router, which allocates some fifteen times for a request.
+            Some(target) => {
+                let scored = v2::score(&app, &call, Ok(target), (&head.headers, &mut body));
+                let scored = answer::catch_panic(scored.map(IntoResponse::into_response)).instrument(span).await;
+                if !body.is_end_stream() {
+                    call.leave(Body::new(body));
+                }
+                scored
             }
+            None => Box::pin(answer::catch_panic(route(routes, &call, head, body))).instrument(span).await,
         };
-        // Turns a panic into an answer to the one request that caused it.
-        let response = answer::catch_panic(handling).instrument(span).await;
         let response = answer::compress(response, wanted).await;
 
         // Gives errors their status and body in the words of the path's protocols.
@@ -89,18 +93,6 @@ impl Site {
         watch.answered(response.status(), failure.as_ref());
         response
     }
-}
-
-/// Scores a request whose model the path names, beside the router, which allocates some fifteen times for a request.
-async fn score<B>(app: &App, call: &Call, target: Target, head: Parts, mut body: B) -> Response
-where
-    B: Source<Error: Into<BoxError>> + 'static,
-{
-    let scored = v2::score(app, call, Ok(target), (&head.headers, &mut body)).await;
-    if !body.is_end_stream() {
-        call.leave(Body::new(body));
-    }
-    scored.into_response()
 }
 
 /// Lets the router find who answers.
@@ -221,5 +213,12 @@ mod tests {
         assert_eq!(send(&house, echo("", &[])).await.header("connection"), None);
         house.app.lifecycle.stopping.raise();
         assert_eq!(send(&house, echo("", &[])).await.header("connection"), Some("close"));
+    }
+
+    /// It is moved for every request, and a network thread holds one for each connection.
+    #[test]
+    fn the_future_of_a_request_is_small() {
+        let site = Site::new(Router::new(), house(|_| {}).app.clone());
+        assert!(size_of_val(&site.answer(echo("", &[]))) <= 2048);
     }
 }

@@ -47,11 +47,13 @@ async fn pack(coding: Coding, response: Response) -> Result<Response, ApiError> 
     Ok(Response::from_parts(parts, Body::from(packed)))
 }
 
-/// Awaits the answer of a handler, and answers for it if it panics.
-pub(super) async fn catch_panic(handling: impl Future<Output = Response>) -> Response {
-    AssertUnwindSafe(handling).catch_unwind().await.unwrap_or_else(|panic| {
-        let words = panic.downcast_ref::<String>().map(String::as_str);
-        let words = words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message");
-        ApiError::Fault(format!("a handler panicked: {words}")).into_response()
+/// Awaits the answer of a handler; if it panics, that is an answer to the one request that caused it.
+pub(super) fn catch_panic(handling: impl Future<Output = Response>) -> impl Future<Output = Response> {
+    AssertUnwindSafe(handling).catch_unwind().map(|outcome| {
+        outcome.unwrap_or_else(|panic| {
+            let words = panic.downcast_ref::<String>().map(String::as_str);
+            let words = words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message");
+            ApiError::Fault(format!("a handler panicked: {words}")).into_response()
+        })
     })
 }
