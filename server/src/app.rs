@@ -18,6 +18,7 @@ use crate::error::ApiError;
 use crate::lifecycle::Lifecycle;
 use crate::limit::{binary_body_limit, body_limit};
 use crate::metrics::Metrics;
+use crate::middleware::Flood;
 use crate::payload::{self, Limit, Source};
 use crate::target::Target;
 
@@ -34,6 +35,8 @@ pub(crate) struct Parts {
     pub(crate) repository: Arc<Repository>,
     pub(crate) metrics: Metrics,
     pub(crate) lifecycle: Lifecycle,
+    /// Stands before the log lines of refusals.
+    pub(crate) refusals: Flood,
 }
 
 impl App {

@@ -39,6 +39,7 @@ pub use crate::config::{Admin, AzureSettings, Config, Drain, InvalidConfig, Sett
 use crate::lifecycle::Lifecycle;
 use crate::listen::Port;
 use crate::metrics::Metrics;
+use crate::middleware::Flood;
 
 /// A server whose port is taken: connections wait until [`Server::serve`] runs.
 pub struct Server {
@@ -77,7 +78,13 @@ impl Server {
         let port = Port::bind(config.listen).await.map_err(failed)?;
         let address = port.address().map_err(failed)?;
         let metrics = Metrics::new(registry)?;
-        let app = App::from(Parts { config, repository, metrics, lifecycle: Lifecycle::default() });
+        let app = App::from(Parts {
+            config,
+            repository,
+            metrics,
+            lifecycle: Lifecycle::default(),
+            refusals: Flood::default(),
+        });
         Ok(Self { port, address, app })
     }
 

@@ -2,6 +2,7 @@
 
 mod answer;
 mod drain;
+mod flood;
 mod observe;
 
 use axum::body::Body;
@@ -24,6 +25,7 @@ use crate::family::Family;
 use crate::payload::Source;
 use crate::request_id::{REQUEST_ID, RequestId};
 use crate::routes::v2;
+pub(crate) use flood::Flood;
 use observe::Watch;
 
 /// All routes, and what happens around each of them. Cheap to clone.

@@ -18,7 +18,7 @@ use crate::app::{App, Parts};
 use crate::config::{Config, Drain, Settings};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
-use crate::middleware::Site;
+use crate::middleware::{Flood, Site};
 use crate::router;
 
 /// Opens once; runs of the model `gated` wait for it.
@@ -87,6 +87,7 @@ pub(crate) fn house_of(models: &[&str], change: impl FnOnce(&mut Settings)) -> H
         repository: Arc::new(repository),
         metrics: Metrics::new(registry).unwrap(),
         lifecycle: Lifecycle::default(),
+        refusals: Flood::default(),
     });
     House { app, gate, _root: root }
 }

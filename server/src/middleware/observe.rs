@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use hedef_core::Kind;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
 
@@ -84,16 +85,25 @@ impl Drop for Watch {
         let failed = status.is_none_or(|status| status.is_client_error() || status.is_server_error());
         // A line for each success would cost more than most successes, and hide the failures.
         macro_rules! line {
-            ($level:ident) => {
+            ($level:ident $(, $field:ident = $value:expr)?) => {
                 tracing::$level!(
                     request.id = %self.call.id(),
                     model = self.call.model().map(tracing::field::display),
                     http.status = status.map(|status| status.as_u16()),
                     http.ms = (took.as_secs_f64() * 1e6).round() / 1e3,
+                    $($field = $value,)?
                     "{self}"
                 )
             };
         }
-        if failed && !self.is_routine() { line!(info) } else { line!(debug) }
+        if !failed || self.is_routine() {
+            line!(debug);
+        } else if outcome != Kind::ResourceExhausted.label() {
+            line!(info);
+        } else if let Some(others) = self.app.refusals.pass() {
+            line!(info, others_since_last_line = others);
+        } else {
+            line!(debug);
+        }
     }
 }

@@ -89,6 +89,7 @@ pub(crate) async fn score(
     call.scores(Protocol::V2);
     let model = app.model(call, &target?).await?;
     let json_length = json_length(headers)?;
+    app.admits(call, &model, usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX))?;
     let body = app.body(call, &model, (headers, body), json_length).await?;
     app.admits(call, &model, body.len())?;
     let weight = json_length.map_or(body.len(), |json| json.saturating_add(in_binary(body.len())));

@@ -10,7 +10,7 @@ use half::{bf16, f16};
 use ort::AsPointer;
 use ort::memory::{Allocator, MemoryInfo};
 use ort::sys::{ONNXTensorElementDataType, OrtStatusPtr, OrtValue};
-use ort::value::{DynTensor, DynValue, PrimitiveTensorElementType, TensorElementType};
+use ort::value::{DynTensor, DynValue, PrimitiveTensorElementType};
 use smallvec::SmallVec;
 
 use super::{strings, values};
@@ -169,7 +169,7 @@ impl Drop for Value {
 }
 
 fn kind<T: PrimitiveTensorElementType>() -> ONNXTensorElementDataType {
-    TensorElementType::from(T::into_tensor_element_type()).into()
+    T::into_tensor_element_type().into()
 }
 
 fn done(status: OrtStatusPtr) -> ort::Result<()> {
