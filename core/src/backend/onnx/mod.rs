@@ -3,15 +3,14 @@
 //! One session serves all threads: ONNX Runtime's Run may be called from many at once, and each further session would
 //! hold the weights once more, in memory and in the caches.
 
-mod arena;
 mod call;
 mod cuda;
-mod housekeeping;
 mod introspection;
 mod mapped;
 mod openvino;
 mod outlets;
 mod pinned;
+mod pool;
 mod session;
 mod strings;
 mod values;
@@ -19,15 +18,13 @@ mod views;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use ort::environment::Environment;
 use ort::session::{RunOptions, Session};
 use ort::value::Outlet;
 
-use self::arena::Arena;
 use self::call::Call;
-use self::housekeeping::Housekeeping;
 use self::pinned::Pinned;
 use self::views::Value;
 use super::{Backend, RunError, Stop};
@@ -39,6 +36,9 @@ use crate::{Device, Error, Signature, Tensor, TensorSpec, settings};
 /// ONNX Runtime itself, loaded. There is one in a process, for ever: releasing its environment crashes some
 /// execution providers, so it lives in a static, which never does.
 static ENVIRONMENT: OnceLock<Environment> = OnceLock::new();
+
+/// Held while it is made.
+static STARTING: Mutex<()> = Mutex::new(());
 
 /// A loaded ONNX Runtime.
 #[derive(Clone, Debug)]
@@ -52,6 +52,7 @@ impl Runtime {
     /// Loads the library at `library`, an absolute path. Later calls return the runtime of the first.
     pub fn start(library: &Path) -> Result<Self, Error> {
         let failed = |reason: String| Error::Runtime(format!("{}: {reason}", library.display()));
+        let _one_at_a_time = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
         if ENVIRONMENT.get().is_none() {
             // Since 1.29 it writes a device id and reports home while the environment is made, before
             // `with_telemetry` can say no.
@@ -59,7 +60,8 @@ impl Runtime {
             let builder = ort::init_from(library).map_err(|error| failed(error.to_string()))?;
             let environment =
                 builder.with_name("hedef").with_telemetry(false).build().map_err(|error| failed(error.to_string()))?;
-            // Two first calls at once: the loser's environment is a handle to the same one.
+            pool::register(&environment).map_err(|error| failed(error.to_string()))?;
+            // Nobody else is here to set it.
             let _ = ENVIRONMENT.set(environment);
         }
         let environment = ENVIRONMENT.get().ok_or_else(|| failed("no environment".into()))?.clone();
@@ -155,8 +157,8 @@ pub struct OnnxBackend {
     /// Where inputs and outputs go through memory that the device reads and writes by itself. It goes before the
     /// session does.
     pinned: Option<Pinned>,
-    /// Present where memory is kept between runs. It goes before the session does, too.
-    housekeeping: Option<Housekeeping>,
+    /// Whether memory is kept between runs.
+    keeps_memory: bool,
     call: Call,
     signature: Signature,
     /// What the session reads its graph and weights from. It stands below the session, so that it is dropped later.
@@ -196,12 +198,8 @@ impl OnnxBackend {
         if let Some(labelled) = signature.inputs.iter().find(|spec| spec.labels.is_some()) {
             return Err(format!("input `{}` is a sequence of maps, which Hedef does not take", labelled.name));
         }
-        // Only the CPU provider's own sessions have the arena.
-        let arena = options.arena && pinned.is_none() && options.device != Device::OpenVino;
-        let arena = arena.then(|| Arena::of(session)).transpose().map_err(|error| error.to_string())?;
-        let housekeeping = arena.map(Housekeeping::of);
         let call = Call::new(session, options.denormals)?;
-        Ok(Self { pinned, call, signature, graph: None, housekeeping })
+        Ok(Self { pinned, keeps_memory: options.arena, call, signature, graph: None })
     }
 }
 
@@ -220,8 +218,8 @@ impl Backend for OnnxBackend {
         let missing = |spec: &TensorSpec| RunError::Runtime(format!("output `{}` is missing", spec.name));
         let Some(pinned) = &self.pinned else {
             let found = self.call.run(inputs, outputs, options.as_deref()).map_err(refusal)?;
-            if let Some(housekeeping) = &self.housekeeping {
-                housekeeping.after_run();
+            if self.keeps_memory {
+                pool::tidy();
             }
             let tensor = |(spec, value): (_, Option<Value>)| value.ok_or_else(|| missing(spec))?.tensor(spec);
             return specs.zip(found).map(tensor).collect();
@@ -234,8 +232,8 @@ impl Backend for OnnxBackend {
     }
 
     fn rest(&self) {
-        if let Some(housekeeping) = &self.housekeeping {
-            housekeeping.rest();
+        if self.keeps_memory {
+            pool::purge();
             release_free_memory();
         }
     }

@@ -92,6 +92,7 @@ pub(super) fn builder(runtime: &Runtime, options: &SessionOptions, device: Devic
         Denormals::Flush if options.threads > 1 => builder.with_flush_to_zero()?,
         Denormals::Flush | Denormals::Keep => builder,
     };
+    let builder = if options.arena { builder.with_env_allocators()? } else { builder };
     let cpu = ep::CPU::default().with_arena_allocator(options.arena).build();
     match device {
         Device::Cuda(number) => {

@@ -12,6 +12,12 @@ fn runtime() -> Runtime {
     Runtime::start(&ensure(None, &Dirs::from_process(), |_| {}).unwrap().path).unwrap()
 }
 
+/// What describes the CPU's own memory.
+pub(super) fn memory() -> MemoryInfo<'static> {
+    runtime();
+    MemoryInfo::default()
+}
+
 fn sample(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("models").join(name).join("1/model.onnx")
 }
@@ -92,4 +98,18 @@ fn a_bound_run_that_was_stopped_does_not_begin() {
 fn cuda_that_is_not_there_is_an_error() {
     let error = OnnxBackend::open(&runtime(), &sample("digits"), &options(Device::Cuda(9)), &ModelFacts::default());
     assert!(error.unwrap_err().to_lowercase().contains("cuda"));
+}
+
+#[test]
+fn a_run_leaves_its_memory_for_the_next_until_the_model_rests() {
+    let options = SessionOptions { arena: true, memory_pattern: true, ..options(Device::Cpu) };
+    let facts = ModelFacts::default();
+    let [plain, _] = both("digits");
+    let (kept, _) = OnnxBackend::open(&runtime(), &sample("digits"), &options, &facts).unwrap();
+    let all: Vec<usize> = (0..kept.signature.outputs.len()).collect();
+    for count in [1, 2000, 3, 2000] {
+        let case = rows(count, 64, count);
+        assert_eq!(kept.run(&[&case], &all, None).unwrap(), plain.run(&[&case], &all, None).unwrap());
+        kept.rest();
+    }
 }

@@ -1,0 +1,250 @@
+//! Memory that runs leave for the next ones.
+//!
+//! Fetching the memory of each run anew costs a convolutional network up to half of its time, in page faults. ONNX
+//! Runtime's own arena saves that, but gives memory back at the end of a run only, and never what it began with. So
+//! sessions that want to keep memory allocate here: large blocks wait, by their size, until a run wants them again or
+//! [`Pool::tidy`] and [`Pool::purge`] find them idle. All models share them.
+#![expect(unsafe_code, reason = "ONNX Runtime takes an allocator as C functions")]
+
+use std::alloc::{Layout, alloc, dealloc};
+use std::collections::HashMap;
+use std::ffi::c_void;
+use std::ptr::{self, NonNull};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use ort::AsPointer;
+use ort::environment::Environment;
+use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
+use ort::sys::{OrtAllocator, OrtMemoryInfo};
+
+/// Smaller blocks are left to the C library, which keeps them by itself.
+const SMALLEST: usize = 64 << 10;
+
+/// What the widest vector instructions want, and room for a block's size before its first byte.
+const ALIGNMENT: usize = 64;
+
+/// Blocks that nobody wanted for so long are given back.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// The one pool of this process; ONNX Runtime keeps its address for ever.
+static POOL: OnceLock<Pool> = OnceLock::new();
+
+/// An allocator of ONNX Runtime's that keeps large blocks.
+#[repr(C)]
+pub(super) struct Pool {
+    /// ONNX Runtime knows the pool by the address of its first field.
+    functions: OrtAllocator,
+    memory: MemoryInfo<'static>,
+    idle: Mutex<Idle>,
+}
+
+// SAFETY: the functions never change, and the blocks stand behind a lock.
+unsafe impl Send for Pool {}
+// SAFETY: as above.
+unsafe impl Sync for Pool {}
+
+/// Blocks that nobody uses, by their size.
+struct Idle {
+    blocks: HashMap<usize, Vec<(NonNull<u8>, u64)>>,
+    /// Counts the times that were tidied up; a block remembers when it was last used.
+    round: u64,
+    tidied: Instant,
+}
+
+/// Makes the pool that sessions with `session.use_env_allocators` share. Call it once, with the only environment.
+pub(super) fn register(environment: &Environment) -> ort::Result<()> {
+    let memory = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::Default)?;
+    let idle = Idle { blocks: HashMap::new(), round: 0, tidied: Instant::now() };
+    // SAFETY: it makes a table without functions, which are set here.
+    let mut functions = unsafe { OrtAllocator::default() };
+    functions.Alloc = Some(allocate);
+    functions.Free = Some(free);
+    functions.Info = Some(info);
+    functions.Reserve = Some(reserve);
+    let pool = POOL.get_or_init(|| Pool { functions, memory, idle: Mutex::new(idle) });
+    // SAFETY: the environment lives, and the pool does for ever. ONNX Runtime calls its functions and writes nothing.
+    let status = unsafe {
+        let allocator = ptr::from_ref(pool).cast_mut().cast();
+        (ort::api().RegisterAllocator)(environment.ptr().cast_mut(), allocator)
+    };
+    // SAFETY: the status comes from the call just above and is read once.
+    unsafe { ort::Error::result_from_status(status) }
+}
+
+/// Gives back what nobody wanted for [`INTERVAL`], once in each. Call it after runs.
+pub(super) fn tidy() {
+    if let Some(pool) = POOL.get() {
+        pool.tidy(Instant::now());
+    }
+}
+
+/// Gives back all that nobody uses.
+pub(super) fn purge() {
+    if let Some(pool) = POOL.get() {
+        pool.lock().keep_those(|_| false);
+    }
+}
+
+impl Pool {
+    fn tidy(&self, now: Instant) {
+        // Another thread has the lock at this moment: a later run is early enough.
+        let Ok(mut idle) = self.idle.try_lock() else { return };
+        if now.saturating_duration_since(idle.tidied) >= INTERVAL {
+            idle.tidied = now;
+            let round = idle.round;
+            idle.round += 1;
+            idle.keep_those(|used| used >= round);
+        }
+    }
+
+    /// A block with room for `size` bytes behind its head.
+    fn block(&self, size: usize) -> Option<NonNull<u8>> {
+        let whole = rounded(size.checked_add(ALIGNMENT)?)?;
+        let kept = if whole < SMALLEST { None } else { self.lock().blocks.get_mut(&whole).and_then(Vec::pop) };
+        kept.map_or_else(|| fetch(whole), |(block, _)| Some(block))
+    }
+
+    /// Takes back a block of `whole` bytes that [`Pool::block`] gave.
+    fn put(&self, block: NonNull<u8>, whole: usize) {
+        if whole < SMALLEST {
+            return give_back(block, whole);
+        }
+        let mut idle = self.lock();
+        let round = idle.round;
+        idle.blocks.entry(whole).or_default().push((block, round));
+    }
+
+    /// The lists stay whole even if a thread died while it held the lock.
+    fn lock(&self) -> MutexGuard<'_, Idle> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Idle {
+    /// Gives back the blocks but for those that were last used in a round that `keep` names.
+    fn keep_those(&mut self, keep: impl Fn(u64) -> bool) {
+        self.blocks.retain(|whole, blocks| {
+            blocks.retain(|(block, used)| {
+                let keeps = keep(*used);
+                if !keeps {
+                    give_back(*block, *whole);
+                }
+                keeps
+            });
+            !blocks.is_empty()
+        });
+    }
+}
+
+/// The size that a block of `size` bytes is made with: an eighth more at most, so that sizes that are about the same are
+/// the same.
+fn rounded(size: usize) -> Option<usize> {
+    if size < SMALLEST { Some(size) } else { size.checked_next_multiple_of(1 << (size.ilog2() - 3)) }
+}
+
+fn layout(whole: usize) -> Option<Layout> {
+    Layout::from_size_align(whole, ALIGNMENT).ok()
+}
+
+/// A new block of `whole` bytes, more than [`ALIGNMENT`].
+fn fetch(whole: usize) -> Option<NonNull<u8>> {
+    // SAFETY: the size is not 0.
+    let block = NonNull::new(unsafe { alloc(layout(whole)?) })?;
+    // SAFETY: the block is aligned for a usize and has room for it.
+    unsafe { block.cast::<usize>().write(whole) };
+    Some(block)
+}
+
+fn give_back(block: NonNull<u8>, whole: usize) {
+    if let Some(layout) = layout(whole) {
+        // SAFETY: `fetch` made the block with this layout, and nobody uses it any more.
+        unsafe { dealloc(block.as_ptr(), layout) };
+    }
+}
+
+unsafe extern "system" fn allocate(allocator: *mut OrtAllocator, size: usize) -> *mut c_void {
+    if size == 0 {
+        return ptr::null_mut();
+    }
+    // SAFETY: ONNX Runtime hands over what it was registered with: the first field of the pool.
+    let pool = unsafe { &*allocator.cast::<Pool>().cast_const() };
+    let Some(block) = pool.block(size) else { return ptr::null_mut() };
+    // SAFETY: a block is longer than its head.
+    unsafe { block.as_ptr().add(ALIGNMENT).cast() }
+}
+
+unsafe extern "system" fn reserve(allocator: *const OrtAllocator, size: usize) -> *mut c_void {
+    // SAFETY: as for any other block.
+    unsafe { allocate(allocator.cast_mut(), size) }
+}
+
+unsafe extern "system" fn free(allocator: *mut OrtAllocator, memory: *mut c_void) {
+    let Some(memory) = NonNull::new(memory.cast::<u8>()) else { return };
+    // SAFETY: as in `allocate`, which gave out the memory; its block's head holds the block's size.
+    unsafe {
+        let pool = &*allocator.cast::<Pool>().cast_const();
+        let block = memory.sub(ALIGNMENT);
+        pool.put(block, block.cast::<usize>().read());
+    }
+}
+
+unsafe extern "system" fn info(allocator: *const OrtAllocator) -> *const OrtMemoryInfo {
+    // SAFETY: as in `allocate`.
+    unsafe { (*allocator.cast::<Pool>()).memory.ptr() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool() -> Pool {
+        Pool {
+            // SAFETY: a table without functions, none of which is called.
+            functions: unsafe { OrtAllocator::default() },
+            memory: crate::backend::onnx::tests::memory(),
+            idle: Mutex::new(Idle { blocks: HashMap::new(), round: 0, tidied: Instant::now() }),
+        }
+    }
+
+    fn idle(pool: &Pool) -> usize {
+        pool.lock().blocks.values().map(Vec::len).sum()
+    }
+
+    #[test]
+    fn a_block_is_used_again_for_about_the_same_size_and_small_ones_are_not_kept() {
+        let pool = pool();
+        let block = pool.block(1 << 20).unwrap();
+        // SAFETY: the head of a block holds its size.
+        let whole = unsafe { block.cast::<usize>().read() };
+        pool.put(block, whole);
+        assert_eq!(idle(&pool), 1);
+        assert_eq!(pool.block((1 << 20) + 1000), Some(block), "an eighth of room");
+        let other = pool.block(1 << 19).unwrap();
+        pool.put(other, rounded((1 << 19) + ALIGNMENT).unwrap());
+        pool.put(block, whole);
+        assert_eq!((idle(&pool), other == block), (2, false));
+        let small = pool.block(100).unwrap();
+        pool.put(small, 100 + ALIGNMENT);
+        assert_eq!(idle(&pool), 2);
+        pool.lock().keep_those(|_| false);
+        assert_eq!(idle(&pool), 0);
+    }
+
+    #[test]
+    fn what_nobody_wanted_for_a_round_is_given_back() {
+        let pool = pool();
+        let [a, b] = [1 << 20, 2 << 20].map(|size| (pool.block(size).unwrap(), rounded(size + ALIGNMENT).unwrap()));
+        pool.put(a.0, a.1);
+        pool.put(b.0, b.1);
+        let began = pool.lock().tidied;
+        let tidy = |rounds| {
+            pool.tidy(began + INTERVAL * rounds);
+            idle(&pool)
+        };
+        assert_eq!((tidy(1), tidy(1)), (2, 2));
+        assert_eq!(pool.block(1 << 20), Some(a.0));
+        pool.put(a.0, a.1);
+        assert_eq!((tidy(2), tidy(3)), (1, 0));
+    }
+}
