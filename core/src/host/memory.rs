@@ -26,6 +26,7 @@ pub fn configure_malloc() {
         super::system::bound_arenas(4);
         super::system::map_large_blocks(4 << 20);
         super::system::keep_free(8 << 20);
+        super::system::no_fast_bins();
     }
 }
 
