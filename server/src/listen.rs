@@ -26,6 +26,9 @@ use silence::Silence;
 /// common load balancers let go, so that it is they who close first.
 const SILENCE: Duration = Duration::from_secs(75);
 
+/// The most bytes that are read at once, which each connection may keep while it is idle.
+const READ_BUFFER: usize = 128 << 10;
+
 /// How long to wait after a failed accept: out of file descriptors, trying again at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -113,7 +116,7 @@ impl Connections {
         let (lifecycle, linger) = (self.lifecycle.clone(), self.linger);
         self.tasks.spawn(async move {
             let mut builder = auto::Builder::new(executor);
-            builder.http1().timer(Silence::default()).header_read_timeout(SILENCE);
+            builder.http1().timer(Silence::default()).header_read_timeout(SILENCE).max_buf_size(READ_BUFFER);
             builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(SILENCE)).adaptive_window(true);
             let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
             // A request may be on its way on an open connection: it gets `linger` to arrive.
