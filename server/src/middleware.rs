@@ -82,9 +82,8 @@ impl Site {
         let mut last = http1 && app.lifecycle.is_stopping();
         if http1 && let Some(mut body) = call.unread() {
             // In a box, as it is seldom there and every request's future would hold its place.
-            let reading = drain::read_on(&mut body, app.config.body_limits.usual, call.deadline());
-            let reading = Box::pin(reading).await;
-            last |= waits || !reading;
+            let reading = Box::pin(drain::read_on(&mut body, app.config.body_limits.usual, call.deadline()));
+            last |= waits || !reading.await;
         }
         if last {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
