@@ -23,6 +23,7 @@ mod broken;
 mod budget;
 mod clients;
 mod command;
+mod dashboard;
 mod golden;
 mod graph_cache;
 mod limits;
