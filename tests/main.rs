@@ -33,6 +33,7 @@ mod mixing;
 mod openvino;
 mod readme;
 mod reload;
+mod settings;
 mod shutdown;
 mod structure;
 mod tensors;

@@ -69,6 +69,8 @@ pub(crate) enum Command {
     /// Finds or fetches ONNX Runtime.
     #[command(subcommand)]
     Runtime(Runtime),
+    /// Prints every flag with its variable and its default, as Markdown.
+    Settings,
     /// Prints a completion script for a shell.
     Completions {
         /// The shell.
@@ -80,6 +82,9 @@ pub(crate) enum Command {
 /// Serves models.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
+    /// Print every setting that is in force and where it came from, and end.
+    #[arg(long)]
+    pub(crate) print_config: bool,
     /// Folders of models, one model's folder, or .onnx files.
     #[arg(value_name = "ROOT", default_value = "models", env = "HEDEF_ROOTS", value_delimiter = ',')]
     pub(crate) roots: Vec<PathBuf>,
