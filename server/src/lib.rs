@@ -12,6 +12,7 @@ mod deadline;
 mod encoding;
 mod error;
 mod family;
+mod grpc;
 mod lifecycle;
 mod limit;
 mod listen;
