@@ -56,6 +56,8 @@ pub(crate) enum ApiError {
     BodyTimeout,
     #[error("there is no method `{0}` here")]
     NoCall(String),
+    #[error("there is no service `{0}` here")]
+    NoService(String),
     #[error("the server is stopping")]
     Stopping,
     #[error("{0}")]
@@ -72,7 +74,7 @@ impl ApiError {
         match self {
             Self::Core(error) => error.kind(),
             Self::Protocol(error) => error.kind(),
-            Self::NoRoute(_) | Self::NoVerb(_) | Self::NoDocument(_) => Kind::NotFound,
+            Self::NoRoute(_) | Self::NoVerb(_) | Self::NoDocument(_) | Self::NoService(_) => Kind::NotFound,
             Self::Verb(_) | Self::NoCall(_) => Kind::Unsupported,
             Self::Stopping => Kind::Unavailable,
             Self::NoMethod(_)
@@ -109,6 +111,7 @@ impl ApiError {
             | Self::NoDocument(_)
             | Self::Verb(_)
             | Self::NoCall(_)
+            | Self::NoService(_)
             | Self::Stopping
             | Self::NoScoreModel(_)
             | Self::NoTimeout(_)
@@ -155,9 +158,7 @@ impl ApiError {
         }
         match (self, family) {
             (Self::ContentEncoding(_), Family::Grpc) => headers.insert(GRPC_ACCEPT_ENCODING, Coding::ALL),
-            (Self::ContentEncoding(_), _) => {
-                headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, deflate"))
-            }
+            (Self::ContentEncoding(_), _) => headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, deflate")),
             _ => None,
         };
         headers

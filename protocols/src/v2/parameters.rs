@@ -96,11 +96,7 @@ fn boolean(value: Result<Scalar<'_>, Error>, place: Place<'_>, key: &str) -> Res
     }
 }
 
-fn whole<T: std::str::FromStr>(
-    scalar: Result<Scalar<'_>, Error>,
-    place: Place<'_>,
-    key: &str,
-) -> Result<T, Error> {
+fn whole<T: std::str::FromStr>(scalar: Result<Scalar<'_>, Error>, place: Place<'_>, key: &str) -> Result<T, Error> {
     let number = if let Ok(Scalar::Number(text)) = scalar { text.parse().ok() } else { None };
     number.ok_or_else(|| wrong(place, key, "a whole number from 0 on", scalar))
 }

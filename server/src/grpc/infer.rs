@@ -1,5 +1,7 @@
 //! Scoring: `ModelInfer`.
 
+use std::pin::pin;
+
 use axum::response::Response;
 use bytes::Bytes;
 use hedef_protocols::v2::grpc::{self, Head};
@@ -31,8 +33,8 @@ pub(super) async fn infer<B: Source>(
         incoming.end().await?;
         Ok::<_, ApiError>(message)
     };
-    let message = call.in_time(std::pin::pin!(reading)).await.ok_or(ApiError::BodyTimeout)??;
-    outgoing::one(score(app, call, message, Answer::Alone).await?, coding)
+    let message = call.in_time(pin!(reading)).await.ok_or(ApiError::BodyTimeout)??;
+    outgoing::one(score(app, call, message.unpack().await?, Answer::Alone).await?, coding)
 }
 
 /// Waits for all of a request. Its model is asked for as soon as its name has come, so that a request that is refused,
@@ -62,9 +64,8 @@ pub(super) enum Answer {
 }
 
 /// Scores one request. Returns the answer in its frame.
-pub(super) async fn score(app: &App, call: &Call, message: Message, answer: Answer) -> Result<Bytes, ApiError> {
+pub(super) async fn score(app: &App, call: &Call, message: Bytes, answer: Answer) -> Result<Bytes, ApiError> {
     let limits = app.config.body_limits;
-    let message = message.unpack().await?;
     let model = app.model(call, &target(Head::read(&message)?)).await?;
     let limit = Limit { bytes: body_limit(model.signature(), limits), model: Some(model.id()) };
     if message.len() > limit.bytes {

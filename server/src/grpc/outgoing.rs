@@ -8,8 +8,8 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use hedef_protocols::v2::grpc::{PREFIX, prefix};
-use http::{HeaderMap, HeaderName, HeaderValue};
 use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::encoding::{Coding, GRPC_ACCEPT_ENCODING, GRPC_ENCODING};

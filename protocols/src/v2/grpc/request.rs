@@ -7,12 +7,12 @@ use super::contents;
 use super::wire::{Fields, Value, broken};
 use crate::Error;
 use crate::json::Scalar;
+use crate::v2::binary;
 use crate::v2::decode::Decoded;
 use crate::v2::input::{DIMENSIONS, check, decode_base64, named, tensor};
 use crate::v2::output::{Reply, Wish};
 use crate::v2::parameters::{Parameters, wrong};
 use crate::v2::place::Place;
-use crate::v2::binary;
 
 /// What a `ModelInferRequest` says of itself before its tensors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,9 +76,15 @@ pub fn decode(message: &[u8], signature: &Signature) -> Result<Decoded, Error> {
         check(input.name(index)?, input.data_type, &input.shape, signature)?;
     }
     let typed = inputs.iter().find(|input| !input.contents.is_empty());
-    if raw_count > 0 && let Some(input) = typed {
+    if raw_count > 0
+        && let Some(input) = typed
+    {
         let place = Place::Input(input.name).to_string();
-        return Err(Error::unexpected(place, "either `contents` or `raw_input_contents`, for all inputs alike", "both"));
+        return Err(Error::unexpected(
+            place,
+            "either `contents` or `raw_input_contents`, for all inputs alike",
+            "both",
+        ));
     }
     if raw_count > 0 && raw_count != inputs.len() {
         let expected = format!("one entry for each of {} inputs", inputs.len());
