@@ -12,6 +12,8 @@ pub enum Error {
     TooDeep { limit: usize, at: usize },
     #[error("JSON: not UTF-8 at byte {at}")]
     NotUtf8 { at: usize },
+    #[error("the message is no protocol buffer of its type: {reason}")]
+    Protobuf { reason: String },
     #[error("{place}: `{what}` is missing")]
     Missing { place: String, what: &'static str },
     #[error("{place}: expected {expected}, found {found}")]
@@ -43,6 +45,7 @@ impl Error {
             | Self::DuplicateKey { .. }
             | Self::TooDeep { .. }
             | Self::NotUtf8 { .. }
+            | Self::Protobuf { .. }
             | Self::Missing { .. }
             | Self::Unexpected { .. }
             | Self::NotText { .. }
