@@ -1,6 +1,7 @@
 //! Every command, flag and environment variable.
 
 mod bench;
+mod caps;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use bench::{Bench, BenchFormat, BenchLoad, BenchScenario};
+pub(crate) use caps::Caps;
 
 /// Serves ONNX models on every compute target.
 #[derive(Debug, Parser)]
@@ -132,6 +134,8 @@ pub(crate) struct Serve {
     /// How long requests under way may take after that, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 25_000, value_parser = clap::value_parser!(u64).range(1..), env = "HEDEF_GRACE_MS")]
     pub(crate) grace_ms: u64,
+    #[command(flatten)]
+    pub(crate) caps: Caps,
 }
 
 /// Which models are loaded at the start.

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod bench;
+mod caps;
 mod check;
 mod engine;
 mod logging;

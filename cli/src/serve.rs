@@ -13,6 +13,7 @@ use hedef_server::{AzureSettings, Config, Drain, Server, Settings};
 use prometheus::Registry;
 
 use crate::arguments::{Admin, Engine, ModelControl, OverBudget, Serve};
+use crate::caps;
 use crate::engine::{Started, loader};
 use crate::logging::print;
 
@@ -92,6 +93,7 @@ fn settings(serve: &Serve) -> Settings {
             grace: Duration::from_millis(serve.grace_ms),
             ..Drain::default()
         },
+        caps: caps::resolve(&serve.caps),
     }
 }
 

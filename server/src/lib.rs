@@ -20,6 +20,7 @@ mod middleware;
 mod overrides;
 mod payload;
 mod request_id;
+mod room;
 mod router;
 mod routes;
 mod target;
@@ -35,11 +36,12 @@ use prometheus::Registry;
 use tokio::time::sleep;
 
 use crate::app::{App, Parts};
-pub use crate::config::{Admin, AzureSettings, Config, Drain, InvalidConfig, Settings};
+pub use crate::config::{Admin, AzureSettings, Caps, Config, Drain, InvalidConfig, Settings};
 use crate::lifecycle::Lifecycle;
 use crate::listen::Port;
 use crate::metrics::Metrics;
 use crate::middleware::Flood;
+use crate::room::Budget;
 
 /// A server whose port is taken: connections wait until [`Server::serve`] runs.
 pub struct Server {
@@ -78,12 +80,14 @@ impl Server {
         let port = Port::bind(config.listen).await.map_err(failed)?;
         let address = port.address().map_err(failed)?;
         let metrics = Metrics::new(registry)?;
+        let memory = Budget::new(config.caps.request_memory);
         let app = App::from(Parts {
             config,
             repository,
             metrics,
             lifecycle: Lifecycle::default(),
             refusals: Flood::default(),
+            memory,
         });
         Ok(Self { port, address, app })
     }
@@ -100,7 +104,7 @@ impl Server {
     /// requests under way finish, at most for the grace period.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> Stopped {
         let lifecycle = self.app.lifecycle.clone();
-        let drain = self.app.config.drain;
+        let (drain, caps) = (self.app.config.drain, self.app.config.caps.clone());
         let stopping = async {
             stop.await;
             tracing::info!("stopping: not ready any more, finishing what is under way");
@@ -108,7 +112,7 @@ impl Server {
             sleep(drain.lame_duck).await;
             lifecycle.draining.raise();
         };
-        let serving = self.port.serve(router::new(self.app), &lifecycle, drain);
+        let serving = self.port.serve(router::new(self.app), &lifecycle, drain, caps);
         let ((), abandoned) = tokio::join!(stopping, serving);
         if abandoned > 0 {
             tracing::warn!(abandoned, "the grace period ended with {abandoned} connections or requests unfinished");

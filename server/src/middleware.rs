@@ -33,12 +33,24 @@ use observe::Watch;
 pub(crate) struct Site {
     app: App,
     routes: Router,
+    /// Whether scoring has a way beside the router.
+    scores: bool,
 }
 
 impl Site {
     /// Puts everything that happens around a handler around `routes`.
     pub(crate) fn new(routes: Router<App>, app: App) -> Self {
-        Self { routes: routes.with_state(app.clone()), app }
+        Self { routes: routes.with_state(app.clone()), app, scores: true }
+    }
+
+    /// The same house with these routes only.
+    pub(crate) fn with_only(&self, routes: Router<App>) -> Self {
+        Self { scores: false, ..Self::new(routes, self.app.clone()) }
+    }
+
+    /// Counts a connection beyond the limit.
+    pub(crate) fn refused_connection(&self) {
+        self.app.metrics.refused_connections.inc();
     }
 
     /// Answers one request. It is one future rather than a stack of layers, each of which would copy the layers below
@@ -47,7 +59,7 @@ impl Site {
     where
         B: Source<Error: Into<BoxError>> + 'static,
     {
-        let Self { app, routes } = self;
+        let Self { app, routes, scores } = self;
         let (head, mut body) = request.into_parts();
         let asked = deadline::asked(&head.headers);
         let call = Call::new(RequestId::of(&head.headers), app.config.request_timeout, asked);
@@ -59,7 +71,7 @@ impl Site {
         let waits = head.headers.contains_key(EXPECT);
 
         let span = tracing::debug_span!("request", request.id = %call.id());
-        let response = match v2::target(&head) {
+        let response = match v2::target(&head).filter(|_| scores) {
             // Beside the router, which allocates some fifteen times for a request.
             Some(target) => {
                 let scored = v2::score(&app, &call, Ok(target), (&head.headers, &mut body));
@@ -91,6 +103,7 @@ impl Site {
         }
         response.headers_mut().insert(REQUEST_ID, call.id().value());
         response.headers_mut().extend(trace);
+        let response = answer::count(response, &app);
         app.metrics.response_bytes.inc_by(response.body().size_hint().lower());
         watch.answered(response.status(), failure.as_ref());
         response
@@ -118,7 +131,7 @@ mod tests {
     use http::Request;
 
     use super::*;
-    use crate::encoding::Coding;
+    use crate::encoding::{Coding, Unpacked};
     use crate::payload::Payload;
     use crate::testing::{Answer, House, house};
 
@@ -177,8 +190,8 @@ mod tests {
                     (answer.header("content-encoding"), answer.header("vary")),
                     (Some(name), Some("accept-encoding"))
                 );
-                let body = coding.decompress(&answer.body, size).unwrap().unwrap();
-                assert_eq!(body, plain.as_bytes());
+                let body = coding.decompress(&answer.body, size, &|_| true).unwrap();
+                assert_eq!(body, Unpacked::Whole(plain.into_bytes()));
             }
         }
     }
