@@ -6,6 +6,7 @@ mod caps;
 mod check;
 mod engine;
 mod logging;
+mod quarantine;
 mod runtime;
 mod score;
 mod serve;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         Command::Check(check) => check::run(&check, &arguments.engine),
         Command::Score(score) => score::run(&score, &arguments.engine),
         Command::Bench(bench) => bench::run(&bench, &arguments.engine),
+        Command::TryLoad(wanted) => quarantine::run(&wanted, &arguments.engine),
         Command::Runtime(command) => runtime::run(command),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "hedef", &mut std::io::stdout());

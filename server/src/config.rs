@@ -68,7 +68,7 @@ impl Default for Caps {
     fn default() -> Self {
         Self {
             connections: 4096,
-            header_bytes: 64 << 10,
+            header_bytes: 128 << 10,
             headers: MOST_HEADERS,
             header_timeout: Duration::from_secs(30),
             body_rate: 1 << 10,

@@ -5,11 +5,13 @@ mod patience;
 mod silence;
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -175,7 +177,8 @@ impl Connections {
 
     /// Sets what heads may be like.
     fn limit(&self, builder: &mut auto::Builder<Executor>, pass: &Pass) {
-        // A head has to fit into the buffer that it is read into, which hyper wants to be at least so large.
+        // A head has to fit into the buffer that it is read into, which each connection may keep while it is idle; hyper
+        // wants it to be at least so large.
         builder.http1().max_buf_size(self.caps.header_bytes.max(8 << 10)).keep_alive(!pass.spare);
         if self.caps.headers != MOST_HEADERS {
             // Said explicitly, memory for them is allocated for every request.
@@ -187,13 +190,13 @@ impl Connections {
     /// Ends when a connection has not brought the head of a request in time, and one beyond the limit in any case.
     fn first_head(&self, pass: &Pass, asked: Arc<AtomicBool>) -> impl Future<Output = ()> + use<> {
         let (spare, limit) = (pass.spare, if pass.spare { SPARE_TIME } else { self.caps.header_timeout });
-        async move {
-            sleep(limit).await;
-            if !spare && asked.load(Ordering::Relaxed) {
-                std::future::pending::<()>().await;
-            }
-            tracing::debug!("a connection was closed: it brought no request in time, or was one too many");
-        }
+        let mut alarm = Box::pin(sleep(limit));
+        // Once there was a request, which wakes this again and again, the alarm is not looked at any more.
+        poll_fn(
+            move |context| {
+                if !spare && asked.load(Ordering::Relaxed) { Poll::Pending } else { alarm.as_mut().poll(context) }
+            },
+        )
     }
 
     async fn finish(self, grace: Duration) -> usize {
