@@ -2,9 +2,11 @@
 
 mod arguments;
 mod bench;
+mod caps;
 mod check;
 mod engine;
 mod logging;
+mod quarantine;
 mod runtime;
 mod score;
 mod serve;
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
         Command::Check(check) => check::run(&check, &arguments.engine),
         Command::Score(score) => score::run(&score, &arguments.engine),
         Command::Bench(bench) => bench::run(&bench, &arguments.engine),
+        Command::TryLoad(wanted) => quarantine::run(&wanted, &arguments.engine),
         Command::Runtime(command) => runtime::run(command),
         Command::Settings => settings::print_table(),
         Command::Completions { shell } => {
