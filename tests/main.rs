@@ -25,6 +25,7 @@ mod clients;
 mod command;
 mod golden;
 mod graph_cache;
+mod grpc;
 mod limits;
 mod memory;
 mod metrics;
