@@ -86,22 +86,21 @@ fn floats(values: &[f32]) -> Vec<u8> {
 }
 
 /// What scores so many rows; the frame is longer than what is looked at before the model is asked for.
-fn rows(model: &str, count: u16) -> Vec<u8> {
+fn rows(model: &str, count: u32) -> Vec<u8> {
+    // Two bytes are enough for the numbers of rows here, and three for those of bytes.
+    let seven = |number: u32| u8::try_from(number & 0x7F).unwrap();
+    let size = count * 8;
     let mut message = vec![0x0A, u8::try_from(model.len()).unwrap()];
     message.extend_from_slice(model.as_bytes());
-    let [low, high] = [(count & 0x7F) as u8 | 0x80, (count >> 7) as u8];
-    message.extend_from_slice(&[b"\x2a\x0e\x0a\x01x\x12\x04FP32\x1a\x03", &[low, high, 2][..]].concat());
-    let size = u32::from(count) * 8;
-    message.push(0x3A);
-    let mut left = size;
-    while left >= 0x80 {
-        message.push((left & 0x7F) as u8 | 0x80);
-        left >>= 7;
-    }
-    message.push(left as u8);
-    message.extend(vec![0; size as usize]);
+    message.extend_from_slice(b"\x2a\x0e\x0a\x01x\x12\x04FP32\x1a\x03");
+    message.extend_from_slice(&[seven(count) | 0x80, seven(count >> 7), 2]);
+    message.extend_from_slice(&[0x3A, seven(size) | 0x80, seven(size >> 7) | 0x80, seven(size >> 14)]);
+    message.extend(vec![0; usize::try_from(size).unwrap()]);
     message
 }
+
+/// A call that is refused: its path, headers and body, and the code and the words of the refusal.
+type Refused = (&'static str, &'static [(&'static str, &'static str)], Vec<u8>, &'static str, &'static str);
 
 #[tokio::test]
 async fn a_request_is_scored() {
@@ -131,7 +130,7 @@ async fn a_request_may_come_in_any_pieces() {
 async fn refusals_have_their_code_and_their_reason() {
     let house = house(|settings| (settings.body_limit, settings.admin) = (100_000, Admin::Off));
     let good = request("double", &[1.0, 2.0]);
-    let cases: Vec<(&str, &[(&str, &str)], Vec<u8>, &str, &str)> = vec![
+    let cases: Vec<Refused> = vec![
         (INFER, &[], framed(0, &request("nothing", &[1.0, 2.0])), "5", "no model is named `nothing`"),
         (INFER, &[], framed(0, &request("broken", &[1.0, 2.0])), "14", "it is not an ONNX file"),
         (INFER, &[], framed(0, &request("failing", &[1.0, 2.0])), "13", "the server failed on this request"),
@@ -192,7 +191,7 @@ async fn messages_are_compressed_both_ways() {
             assert_eq!((answer.status(), &answer.headers["grpc-encoding"]), ("0", &name.parse().unwrap()));
             assert_eq!(answer.messages[0][0], 1);
             let plain = coding.decompress(answer.message(0), 1 << 20).unwrap().unwrap();
-            assert!(plain.len() > usize::from(count) * 8);
+            assert!(plain.len() > count as usize * 8);
             let refusing = [("grpc-encoding", name), ("grpc-accept-encoding", "identity")];
             let answer = send(&house, call(INFER, &refusing, packed)).await;
             assert_eq!((answer.status(), answer.messages[0][0], answer.headers.get("grpc-encoding")), ("0", 0, None));
@@ -295,7 +294,7 @@ async fn a_stream_lasts_as_long_as_its_client_says() {
     let house = house(|settings| settings.request_timeout = Duration::from_secs(60));
     let open = Body::new(StreamBody::new(stream::pending::<Result<Frame<Bytes>, axum::Error>>()));
     let answer = send(&house, call(STREAM, &[("grpc-timeout", "20m")], open)).await;
-    assert_eq!(answer.status(), "4");
+    assert_eq!((answer.status(), answer.reason()), ("4", "the request did not finish within 20 ms"));
 }
 
 #[tokio::test]
