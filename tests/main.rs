@@ -26,6 +26,7 @@ mod command;
 mod dashboard;
 mod golden;
 mod graph_cache;
+mod grpc;
 mod hostile;
 mod limits;
 mod memory;

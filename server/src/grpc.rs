@@ -76,8 +76,8 @@ impl Method {
 pub(crate) fn is_call(head: &Parts) -> bool {
     head.version == Version::HTTP_2
         && head.headers.get(CONTENT_TYPE).is_some_and(|value| {
-            let rest = value.as_bytes().strip_prefix(GRPC.as_bytes());
-            rest.is_some_and(|rest| matches!(rest, [] | [b';', ..] | b"+proto"))
+            let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+            matches!(essence.trim_ascii_end(), b"application/grpc" | b"application/grpc+proto")
         })
 }
 

@@ -54,6 +54,8 @@ struct Watching {
     service: String,
     told: Option<Health>,
     due: Option<Instant>,
+    /// How many milliseconds there were until then.
+    allowed: u128,
     ended: bool,
 }
 
@@ -65,7 +67,9 @@ pub(super) async fn watch<B: Source>(
     due: Option<Instant>,
 ) -> Result<Response, ApiError> {
     let service = grpc::decode_health(&only(app, call, incoming).await?)?;
-    let watching = Watching { app: app.clone(), service, told: None, due, ended: false };
+    let received = Instant::from(call.received());
+    let allowed = due.map_or(0, |due| due.saturating_duration_since(received).as_millis());
+    let watching = Watching { app: app.clone(), service, told: None, due, allowed, ended: false };
     let frames = unfold(watching, |watching| Box::pin(watching.next()));
     Ok(outgoing::head(None, Body::new(StreamBody::new(frames))))
 }
@@ -88,8 +92,9 @@ impl Watching {
                 () = lifecycle.stopping.raised(), if !lifecycle.is_stopping() => {}
                 () = sleep_until(self.due.map_or(look, |due| due.min(look))) => {}
             }
+            // The client's time is up.
             if self.due.is_some_and(|due| due <= Instant::now()) {
-                break ApiError::BodyTimeout;
+                break ApiError::Timeout(self.allowed);
             }
         };
         self.ended = true;

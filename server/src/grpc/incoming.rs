@@ -87,12 +87,13 @@ impl<B: Source> Incoming<B> {
         Ok(Some(Begun { packed, length }))
     }
 
-    /// Hands the beginning of a message to `read`, unpacked; not if all of it is there and plain.
+    /// Hands the beginning of a message to `read`, unpacked; not if the message is plain and so short that all of it is
+    /// there.
     pub(super) fn peek<T>(&self, begun: Begun, read: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
         let start = self.arrived.bytes().get(PREFIX..)?;
         match self.coding.filter(|_| begun.packed) {
             Some(coding) => read(&coding.start(start, START)),
-            None if start.len() < begun.length => read(start),
+            None if begun.length > START => read(start),
             None => None,
         }
     }

@@ -48,16 +48,19 @@ pub(super) fn converse<B: Source + 'static>(
     coding: Option<Coding>,
 ) -> Response {
     let draining = about.app.lifecycle.draining.clone();
-    let due = about.due;
+    let (due, received) = (about.due, about.call.received());
     let ending = Box::pin(async move {
         let due = async {
             match due {
-                Some(due) => sleep_until(due.into()).await,
+                Some(due) => {
+                    sleep_until(due.into()).await;
+                    due.saturating_duration_since(received)
+                }
                 None => pending().await,
             }
         };
         tokio::select! {
-            () = due => ApiError::BodyTimeout,
+            allowed = due => ApiError::Timeout(allowed.as_millis()),
             () = draining.raised() => ApiError::Stopping,
         }
     });
@@ -110,7 +113,7 @@ impl<B: Source> Stream<B> {
                 error = self.ending.as_mut(), if self.reading => {
                     self.reading = false;
                     // Nobody waits for answers any more when the time is up.
-                    if matches!(error, ApiError::BodyTimeout) {
+                    if matches!(error, ApiError::Timeout(_)) {
                         return self.end(Some(error));
                     }
                     self.outcome = Some(error);

@@ -41,7 +41,7 @@ pub(super) const fn field(data_type: DataType) -> Option<u32> {
 /// their own: the narrow whole numbers come in lists of 32 bits.
 pub(super) fn read(place: Place<'_>, data_type: DataType, shape: &Shape, parts: &[&[u8]]) -> Result<Data, Error> {
     let Some(field) = field(data_type) else {
-        let found = if parts.is_empty() { "none" } else { "`contents`" };
+        let found = if parts.iter().all(|part| part.is_empty()) { "none" } else { "`contents`" };
         return Err(Error::unexpected(place.to_string(), format!("{data_type} in `raw_input_contents`"), found));
     };
     let list = List { place, data_type, shape, field, parts };

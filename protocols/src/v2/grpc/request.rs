@@ -75,7 +75,7 @@ pub fn decode(message: &[u8], signature: &Signature) -> Result<Decoded, Error> {
     for (index, input) in inputs.iter().enumerate() {
         check(input.name(index)?, input.data_type, &input.shape, signature)?;
     }
-    let typed = inputs.iter().find(|input| !input.contents.is_empty());
+    let typed = inputs.iter().find(|input| input.has_contents());
     if raw_count > 0
         && let Some(input) = typed
     {
@@ -172,11 +172,7 @@ impl<'a> Input<'a> {
                 2 => data_type = value.text()?,
                 3 => read_dims(value, &mut dims)?,
                 4 => read_parameter(value, place(name), &mut parameters)?,
-                5 => {
-                    if !value.bytes()?.is_empty() {
-                        contents.push(value.bytes()?);
-                    }
-                }
+                5 => contents.push(value.bytes()?),
                 _ => {}
             }
         }
@@ -185,6 +181,11 @@ impl<'a> Input<'a> {
         let size = |dim: &i64| usize::try_from(*dim).map_err(|_| negative(*dim));
         let shape = dims.iter().map(size).collect::<Result<Shape, _>>()?;
         Ok(Self { name, data_type: named(data_type, place)?, shape, base64: parameters.base64, contents })
+    }
+
+    /// Whether there are typed contents: of a tensor without elements they are empty.
+    fn has_contents(&self) -> bool {
+        self.contents.iter().any(|part| !part.is_empty())
     }
 
     fn name(&self, index: usize) -> Result<&'a str, Error> {

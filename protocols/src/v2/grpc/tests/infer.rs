@@ -119,7 +119,7 @@ fn every_data_type_is_read_raw_and_typed() {
         for typed in [true, false] {
             let bytes = request(&tensor, typed, |_| {});
             let found = decoded(&bytes, tensor.data_type());
-            assert_eq!(found.request.inputs(), [tensor.clone()]);
+            assert_eq!(found.request.inputs(), std::slice::from_ref(&tensor));
             let has_list = contents(tensor.data()).is_some();
             assert_eq!((found.reply.id.as_deref(), found.reply.binary), (Some("7"), !(typed && has_list)));
             assert_eq!(Head::read(&bytes), Ok(Head { model: "m", version: Some("3"), id: "7" }));
