@@ -1,14 +1,15 @@
 //! The port: accepts connections, speaks HTTP/1.1 and cleartext HTTP/2 on them, and ends them without losing a request.
 
 mod silence;
+mod socket;
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
 use axum::body::Body;
+use http::Version;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -21,6 +22,7 @@ use crate::config::Drain;
 use crate::lifecycle::Lifecycle;
 use crate::middleware::Site;
 use silence::Silence;
+use socket::Awaited;
 
 /// How long a connection may stay silent before or between requests. Longer than the 60 seconds after which
 /// common load balancers let go, so that it is they who close first.
@@ -107,17 +109,20 @@ impl Connections {
             tracing::debug!(error.detail = %error, "TCP_NODELAY could not be set");
         }
         let site = self.site.clone();
+        let (socket, client) = socket::share(stream);
         let service = service_fn(move |request: http::Request<Incoming>| {
-            let answering = site.clone().answer(request.map(Body::new));
-            async { Ok::<_, Infallible>(answering.await) }
+            // With HTTP/2 hyper looks after the client, and a request is run by a task that must not read the socket.
+            let client = (request.version() < Version::HTTP_2).then(|| client.clone());
+            Awaited { answer: site.clone().answer(request.map(Body::new)), client }
         });
         let executor = Executor { tasks: self.tasks.clone(), lifecycle: self.lifecycle.clone() };
         let (lifecycle, linger) = (self.lifecycle.clone(), self.linger);
         self.tasks.spawn(async move {
             let mut builder = auto::Builder::new(executor);
-            builder.http1().timer(Silence::default()).header_read_timeout(SILENCE);
+            // A client that closes its end has left: `half_close` only keeps hyper from looking, since `Client` does.
+            builder.http1().timer(Silence::default()).header_read_timeout(SILENCE).half_close(true);
             builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(SILENCE)).adaptive_window(true);
-            let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+            let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
             // A request may be on its way on an open connection: it gets `linger` to arrive.
             let draining = async {
                 lifecycle.draining.raised().await;
@@ -135,6 +140,8 @@ impl Connections {
                 }
             };
             if let Err(error) = ended {
+                // hyper's own words name the place, their source the reason.
+                let error = error.source().unwrap_or(&*error);
                 tracing::debug!(error.detail = %error, "a connection ended early: {error}");
             }
         });

@@ -1,3 +1,5 @@
+mod leaving;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 
