@@ -3,8 +3,8 @@
 mod door;
 mod patience;
 mod silence;
+mod socket;
 
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::FutureExt;
+use http::Version;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -30,6 +30,7 @@ use crate::router::for_operators;
 use door::{Door, Pass};
 use patience::Patient;
 use silence::Silence;
+use socket::Awaited;
 
 /// How long a connection may stay silent before or between requests. Longer than the 60 seconds after which
 /// common load balancers let go, so that it is they who close first.
@@ -138,17 +139,21 @@ impl Connections {
         }
         let asked = Arc::new(AtomicBool::new(false));
         let first = self.first_head(&pass, Arc::clone(&asked));
+        let (socket, client) = socket::share(stream);
         let service = service_fn(move |request: http::Request<Incoming>| {
             asked.store(true, Ordering::Relaxed);
-            site.clone().answer(request).map(Ok::<_, Infallible>)
+            // With HTTP/2 hyper looks after the client, and a request is run by a task that must not read the socket.
+            let client = (request.version() < Version::HTTP_2).then(|| client.clone());
+            Awaited { answer: site.clone().answer(request), client }
         });
         let executor = Executor { tasks: self.tasks.clone(), lifecycle: self.lifecycle.clone() };
         let (lifecycle, linger) = (self.lifecycle.clone(), self.linger);
         let mut builder = auto::Builder::new(executor);
-        builder.http1().timer(Silence::default()).header_read_timeout(SILENCE);
+        // A client that closes its end has left: `half_close` only keeps hyper from looking, since `Client` does.
+        builder.http1().timer(Silence::default()).header_read_timeout(SILENCE).half_close(true);
         builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(SILENCE)).adaptive_window(true);
         self.limit(&mut builder, &pass);
-        let stream = TokioIo::new(Patient::new(stream, self.caps.answer_timeout));
+        let stream = TokioIo::new(Patient::new(socket, self.caps.answer_timeout));
         self.tasks.spawn(async move {
             let _pass = pass;
             let mut connection = pin!(builder.serve_connection(stream, service));
@@ -170,6 +175,8 @@ impl Connections {
                 }
             };
             if let Err(error) = ended {
+                // hyper's own words name the place, their source the reason.
+                let error = error.source().unwrap_or(&*error);
                 tracing::debug!(error.detail = %error, "a connection ended early: {error}");
             }
         });
