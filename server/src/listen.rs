@@ -170,7 +170,8 @@ impl Connections {
                 }
             };
             if let Err(error) = ended {
-                tracing::debug!(error.detail = %error, "a connection ended early: {error}");
+                let why = std::error::Error::source(&*error).map_or_else(|| error.to_string(), ToString::to_string);
+                tracing::debug!(error.detail = %error, "a connection ended early: {why}");
             }
         });
     }
