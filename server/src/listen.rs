@@ -3,6 +3,7 @@
 mod door;
 mod patience;
 mod silence;
+mod streams;
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -15,7 +16,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -140,9 +141,18 @@ impl Connections {
         let first = self.first_head(&pass, Arc::clone(&asked));
         let service = service_fn(move |request: http::Request<Incoming>| {
             asked.store(true, Ordering::Relaxed);
-            site.clone().answer(request).map(Ok::<_, Infallible>)
+            site.clone().answer(request).map(|response| {
+                if response.body().size_hint().exact().is_some() {
+                    streams::answered();
+                }
+                Ok::<_, Infallible>(response)
+            })
         });
-        let executor = Executor { tasks: self.tasks.clone(), lifecycle: self.lifecycle.clone() };
+        let executor = Executor {
+            tasks: self.tasks.clone(),
+            lifecycle: self.lifecycle.clone(),
+            answer_timeout: self.caps.answer_timeout,
+        };
         let (lifecycle, linger) = (self.lifecycle.clone(), self.linger);
         let mut builder = auto::Builder::new(executor);
         builder.http1().timer(Silence::default()).header_read_timeout(SILENCE);
@@ -218,6 +228,7 @@ impl Connections {
 struct Executor {
     tasks: TaskTracker,
     lifecycle: Lifecycle,
+    answer_timeout: Duration,
 }
 
 impl<F> hyper::rt::Executor<F> for Executor
@@ -226,7 +237,7 @@ where
 {
     fn execute(&self, future: F) {
         let expired = self.lifecycle.expired.clone();
-        self.tasks.spawn(expired.run_until_cancelled_owned(future));
+        self.tasks.spawn(expired.run_until_cancelled_owned(streams::unstalled(future, self.answer_timeout)));
     }
 }
 
