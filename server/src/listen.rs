@@ -4,6 +4,7 @@ mod door;
 mod patience;
 mod silence;
 mod socket;
+mod streams;
 
 use std::future::poll_fn;
 use std::io;
@@ -14,8 +15,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use http::Version;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -144,9 +146,19 @@ impl Connections {
             asked.store(true, Ordering::Relaxed);
             // With HTTP/2 hyper looks after the client, and a request is run by a task that must not read the socket.
             let client = (request.version() < Version::HTTP_2).then(|| client.clone());
-            Awaited { answer: site.clone().answer(request), client }
+            let answer = site.clone().answer(request).map(|response| {
+                if response.body().size_hint().exact().is_some() {
+                    streams::answered();
+                }
+                response
+            });
+            Awaited { answer, client }
         });
-        let executor = Executor { tasks: self.tasks.clone(), lifecycle: self.lifecycle.clone() };
+        let executor = Executor {
+            tasks: self.tasks.clone(),
+            lifecycle: self.lifecycle.clone(),
+            answer_timeout: self.caps.answer_timeout,
+        };
         let (lifecycle, linger) = (self.lifecycle.clone(), self.linger);
         let mut builder = auto::Builder::new(executor);
         // A client that closes its end has left: `half_close` only keeps hyper from looking, since `Client` does.
@@ -224,6 +236,7 @@ impl Connections {
 struct Executor {
     tasks: TaskTracker,
     lifecycle: Lifecycle,
+    answer_timeout: Duration,
 }
 
 impl<F> hyper::rt::Executor<F> for Executor
@@ -232,7 +245,7 @@ where
 {
     fn execute(&self, future: F) {
         let expired = self.lifecycle.expired.clone();
-        self.tasks.spawn(expired.run_until_cancelled_owned(future));
+        self.tasks.spawn(expired.run_until_cancelled_owned(streams::unstalled(future, self.answer_timeout)));
     }
 }
 
