@@ -248,7 +248,7 @@ fn attack(server: &Server, rounds: usize, over: &AtomicBool) {
             scope.spawn(|| {
                 let (seeds, mut dice) = (seeds(), Dice(7));
                 let paths = [IRIS, LANGUAGE, "/v1/models/iris:predict", "/score", "/v2/repository/index"];
-                for _ in 0..rounds * 500 {
+                for _ in 0..rounds * 250 {
                     let body = broken(&seeds[dice.roll(seeds.len())], &mut dice);
                     let mut head = post(paths[dice.roll(paths.len())], "", body.len());
                     if dice.roll(4) == 0 {
