@@ -130,6 +130,18 @@ impl Server {
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
+    /// The processes that it started and that have not ended.
+    pub(crate) fn children(&self) -> Vec<Pid> {
+        let own = format!("PPid:\t{}\n", self.child.id());
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let is_own = |number: &i32| {
+            let status = std::fs::read_to_string(format!("/proc/{number}/status")).unwrap_or_default();
+            status.contains(&own) && !status.contains("State:\tZ")
+        };
+        numbers.filter(is_own).filter_map(Pid::from_raw).collect()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }

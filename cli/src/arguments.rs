@@ -1,6 +1,8 @@
 //! Every command, flag and environment variable.
 
 mod bench;
+mod caps;
+mod quarantine;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,6 +10,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use bench::{Bench, BenchFormat, BenchLoad, BenchScenario};
+pub(crate) use caps::Caps;
+pub(crate) use quarantine::{Quarantine, QuarantineArguments, TryLoad};
 
 /// Serves ONNX models on every compute target.
 #[derive(Debug, Parser)]
@@ -69,6 +73,11 @@ pub(crate) enum Command {
     /// Finds or fetches ONNX Runtime.
     #[command(subcommand)]
     Runtime(Runtime),
+    /// Prints every flag with its variable and its default, as Markdown.
+    Settings,
+    /// Loads one version of a model and ends: what `serve` starts for models that come while it works.
+    #[command(hide = true)]
+    TryLoad(TryLoad),
     /// Prints a completion script for a shell.
     Completions {
         /// The shell.
@@ -80,6 +89,9 @@ pub(crate) enum Command {
 /// Serves models.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
+    /// Print every setting that is in force and where it came from, and end.
+    #[arg(long)]
+    pub(crate) print_config: bool,
     /// Folders of models, one model's folder, or .onnx files.
     #[arg(value_name = "ROOT", default_value = "models", env = "HEDEF_ROOTS", value_delimiter = ',')]
     pub(crate) roots: Vec<PathBuf>,
@@ -136,6 +148,14 @@ pub(crate) struct Serve {
     /// How long requests under way may take after that, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 25_000, value_parser = clap::value_parser!(u64).range(1..), env = "HEDEF_GRACE_MS")]
     pub(crate) grace_ms: u64,
+    /// The time after which a run that has not come back is taken to be stuck, in seconds: it is named in the log, and the
+    /// server says that it is not live.
+    #[arg(long, value_name = "S", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..), env = "HEDEF_STUCK_RUN_S")]
+    pub(crate) stuck_run_s: u64,
+    #[command(flatten)]
+    pub(crate) quarantine: QuarantineArguments,
+    #[command(flatten)]
+    pub(crate) caps: Caps,
 }
 
 /// Which models are loaded at the start.

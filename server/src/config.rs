@@ -25,6 +25,8 @@ pub struct Settings {
     pub azure: AzureSettings,
     /// How the server stops.
     pub drain: Drain,
+    /// What strangers may take.
+    pub caps: Caps,
 }
 
 impl Default for Settings {
@@ -38,9 +40,50 @@ impl Default for Settings {
             admin: Admin::Auto,
             azure: AzureSettings::default(),
             drain: Drain::default(),
+            caps: Caps::default(),
         }
     }
 }
+
+/// What connections and requests may take, however many and whatever they are.
+#[derive(Clone, Debug)]
+pub struct Caps {
+    /// The connections that may be open at the same time. A few more are let in for health and metrics.
+    pub connections: usize,
+    /// The bytes that the head of a request may have.
+    pub header_bytes: usize,
+    /// The headers that a request may have.
+    pub headers: usize,
+    /// The time within which a new connection has to bring the head of its first request.
+    pub header_timeout: Duration,
+    /// The least bytes a second at which a body has to come, over any ten seconds; 0 is no least.
+    pub body_rate: usize,
+    /// The time for which a client may take nothing of its answer.
+    pub answer_timeout: Duration,
+    /// The elements of tensors, and values of JSON, in a request however few bytes it is sent in; one of more bytes
+    /// may have as many as it has bytes.
+    pub elements: usize,
+    /// The bytes of memory that requests under way may hold in all.
+    pub request_memory: usize,
+}
+
+impl Default for Caps {
+    fn default() -> Self {
+        Self {
+            connections: 4096,
+            header_bytes: 128 << 10,
+            headers: MOST_HEADERS,
+            header_timeout: Duration::from_secs(30),
+            body_rate: 1 << 10,
+            answer_timeout: Duration::from_secs(60),
+            elements: 1 << 20,
+            request_memory: 1 << 30,
+        }
+    }
+}
+
+/// The headers that a request may have without memory being allocated for them.
+pub(crate) const MOST_HEADERS: usize = 100;
 
 /// Whether models can be loaded and unloaded over HTTP and gRPC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,6 +143,7 @@ pub struct Config {
     pub(crate) admin_open: bool,
     pub(crate) azure: Azure,
     pub(crate) drain: Drain,
+    pub(crate) caps: Caps,
 }
 
 /// The most bytes a request's body may have once decompressed.
@@ -153,6 +197,12 @@ impl Config {
         positive("cap on body limits", settings.body_limit_cap > 0)?;
         positive("request timeout", !settings.request_timeout.is_zero())?;
         positive("grace period", !settings.drain.grace.is_zero())?;
+        positive("limit on connections", settings.caps.connections > 0)?;
+        positive("limit on headers", settings.caps.headers > 0 && settings.caps.header_bytes > 0)?;
+        positive("header timeout", !settings.caps.header_timeout.is_zero())?;
+        positive("answer timeout", !settings.caps.answer_timeout.is_zero())?;
+        positive("limit on elements", settings.caps.elements > 0)?;
+        positive("memory of requests", settings.caps.request_memory > 0)?;
         let admin_open = match settings.admin {
             Admin::Auto => {
                 let mut all = settings.grpc_listen.iter().chain([&settings.listen]);
@@ -169,6 +219,7 @@ impl Config {
             admin_open,
             azure: Azure::new(settings.azure)?,
             drain: settings.drain,
+            caps: settings.caps,
         })
     }
 

@@ -67,11 +67,12 @@ impl Coding {
         })
     }
 
-    /// Unpacks `packed`. `Ok(None)` when more than `limit` bytes would come out, which are never all held.
-    pub(crate) fn decompress(self, packed: &[u8], limit: usize) -> io::Result<Option<Vec<u8>>> {
+    /// Unpacks `packed`. Asks `room` for memory as it goes on.
+    pub(crate) fn decompress(self, packed: &[u8], limit: usize, room: &dyn Fn(usize) -> bool) -> io::Result<Unpacked> {
+        let first = packed.len().saturating_mul(4);
         match self {
-            Self::Gzip => read_up_to(MultiGzDecoder::new(packed), packed.len(), limit),
-            Self::Deflate => read_up_to(ZlibDecoder::new(packed), packed.len(), limit),
+            Self::Gzip => read_up_to(MultiGzDecoder::new(packed), first, limit, room),
+            Self::Deflate => read_up_to(ZlibDecoder::new(packed), first, limit, room),
         }
     }
 
@@ -110,12 +111,43 @@ impl Coding {
     }
 }
 
-fn read_up_to(decoder: impl Read, packed: usize, limit: usize) -> io::Result<Option<Vec<u8>>> {
-    let mut plain = Vec::with_capacity(packed.saturating_mul(4).min(limit));
+/// What came of unpacking a body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unpacked {
+    Whole(Vec<u8>),
+    /// More bytes than the limit would come out; they were never all held.
+    TooLarge,
+    /// There is no memory for it.
+    NoRoom,
+}
+
+/// The least that is unpacked before more memory is asked for.
+const PIECE: usize = 16 << 10;
+
+fn read_up_to(
+    mut decoder: impl Read,
+    first: usize,
+    limit: usize,
+    room: &dyn Fn(usize) -> bool,
+) -> io::Result<Unpacked> {
     // One byte more than allowed tells a body at the limit from one beyond it.
-    let allowed = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    decoder.take(allowed).read_to_end(&mut plain)?;
-    Ok((plain.len() <= limit).then_some(plain))
+    let most = limit.saturating_add(1);
+    let (mut plain, mut piece) = (Vec::new(), first.max(PIECE));
+    loop {
+        let more = piece.min(most - plain.len());
+        if !room(more) {
+            return Ok(Unpacked::NoRoom);
+        }
+        plain.reserve_exact(more);
+        let read = decoder.by_ref().take(u64::try_from(more).unwrap_or(u64::MAX)).read_to_end(&mut plain)?;
+        if plain.len() > limit {
+            return Ok(Unpacked::TooLarge);
+        }
+        if read < more {
+            return Ok(Unpacked::Whole(plain));
+        }
+        piece = plain.len();
+    }
 }
 
 /// What a client weighs each coding with; `None` for one that it did not name.
@@ -187,7 +219,7 @@ mod tests {
         for coding in [Coding::Gzip, Coding::Deflate] {
             let packed = coding.compress(&plain).unwrap();
             assert!(packed.len() < plain.len());
-            assert_eq!(coding.decompress(&packed, plain.len()).unwrap().as_ref(), Some(&plain));
+            assert_eq!(coding.decompress(&packed, plain.len(), &|_| true).unwrap(), Unpacked::Whole(plain.clone()));
         }
     }
 
@@ -197,16 +229,34 @@ mod tests {
         for coding in [Coding::Gzip, Coding::Deflate] {
             let packed = coding.compress(&bomb).unwrap();
             assert!(packed.len() < 1 << 14);
-            assert_eq!(coding.decompress(&packed, (1 << 20) - 1).unwrap(), None);
+            assert_eq!(coding.decompress(&packed, (1 << 20) - 1, &|_| true).unwrap(), Unpacked::TooLarge);
         }
+    }
+
+    #[test]
+    fn memory_is_asked_for_before_it_is_taken() {
+        use std::cell::Cell;
+        let packed = Coding::Gzip.compress(&vec![0; 1 << 20]).unwrap();
+        let held = Cell::new(0);
+        let room = |most: usize| {
+            held.set(0);
+            let held = &held;
+            move |bytes: usize| {
+                held.set(held.get() + bytes);
+                held.get() <= most
+            }
+        };
+        assert_eq!(Coding::Gzip.decompress(&packed, 1 << 24, &room(1 << 19)).unwrap(), Unpacked::NoRoom);
+        let unpacked = Coding::Gzip.decompress(&packed, 1 << 24, &room(1 << 22)).unwrap();
+        assert!(unpacked == Unpacked::Whole(vec![0; 1 << 20]) && held.get() <= 1 << 21, "{}", held.get());
     }
 
     #[test]
     fn a_body_that_is_cut_or_something_else_is_an_error() {
         for coding in [Coding::Gzip, Coding::Deflate] {
             let packed = coding.compress(&b"abc".repeat(1000)).unwrap();
-            assert!(coding.decompress(&packed[..packed.len() - 9], 1 << 20).is_err());
-            assert!(coding.decompress(b"plain text", 1 << 20).is_err());
+            assert!(coding.decompress(&packed[..packed.len() - 9], 1 << 20, &|_| true).is_err());
+            assert!(coding.decompress(b"plain text", 1 << 20, &|_| true).is_err());
         }
     }
 

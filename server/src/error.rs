@@ -60,6 +60,16 @@ pub(crate) enum ApiError {
     NoService(String),
     #[error("the server is stopping")]
     Stopping,
+    #[error("the body came too slowly: at least {least} bytes are expected in {window} seconds")]
+    BodyTooSlow { least: usize, window: u64 },
+    #[error("the {limit} bytes of memory that all requests together may hold are taken: try again later")]
+    NoMemory { limit: usize },
+    #[error("the request needs {needed} bytes of memory, more than the {limit} that all requests together may hold")]
+    TooMuchMemory { needed: usize, limit: usize },
+    #[error(
+        "as many connections are open as the server allows, and this one is for health and metrics only: try again later"
+    )]
+    TooManyConnections,
     #[error("{0}")]
     Forbidden(&'static str),
     #[error("the request did not finish within {0} ms")]
@@ -86,7 +96,11 @@ impl ApiError {
             | Self::NoTimeout(_)
             | Self::BodyBroken(_)
             | Self::BodyTimeout
+            | Self::BodyTooSlow { .. }
+            | Self::TooMuchMemory { .. }
             | Self::Forbidden(_) => Kind::InvalidArgument,
+            Self::NoMemory { .. } => Kind::ResourceExhausted,
+            Self::TooManyConnections => Kind::Unavailable,
             Self::Timeout(_) => Kind::DeadlineExceeded,
             Self::Fault(_) => Kind::Internal,
         }
@@ -99,10 +113,12 @@ impl ApiError {
         }
         match self {
             Self::NoMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooLarge { .. }
+            | Self::TooMuchMemory { .. }
+            | Self::Protocol(hedef_protocols::Error::TooManyElements { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::ContentEncoding(_) | Self::ContentType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::HeaderTooLong { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyTimeout | Self::BodyTooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::Core(_)
             | Self::Protocol(_)
@@ -116,6 +132,8 @@ impl ApiError {
             | Self::NoScoreModel(_)
             | Self::NoTimeout(_)
             | Self::BodyBroken(_)
+            | Self::NoMemory { .. }
+            | Self::TooManyConnections
             | Self::Timeout(_)
             | Self::Fault(_) => status(self.kind(), family),
         }

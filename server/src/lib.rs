@@ -21,6 +21,7 @@ mod middleware;
 mod overrides;
 mod payload;
 mod request_id;
+mod room;
 mod router;
 mod routes;
 mod target;
@@ -37,11 +38,12 @@ use prometheus::Registry;
 use tokio::time::sleep;
 
 use crate::app::{App, Parts};
-pub use crate::config::{Admin, AzureSettings, Config, Drain, InvalidConfig, Settings};
+pub use crate::config::{Admin, AzureSettings, Caps, Config, Drain, InvalidConfig, Settings};
 use crate::lifecycle::Lifecycle;
 use crate::listen::Port;
 use crate::metrics::Metrics;
 use crate::middleware::Flood;
+use crate::room::Budget;
 
 /// A server whose ports are taken: connections wait until [`Server::serve`] runs.
 pub struct Server {
@@ -83,12 +85,14 @@ impl Server {
             ports.push((port, address));
         }
         let metrics = Metrics::new(registry)?;
+        let memory = Budget::new(config.caps.request_memory);
         let app = App::from(Parts {
             config,
             repository,
             metrics,
             lifecycle: Lifecycle::default(),
             refusals: Flood::default(),
+            memory,
         });
         Ok(Self { ports, app })
     }
@@ -105,7 +109,7 @@ impl Server {
     /// requests under way finish, at most for the grace period.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> Stopped {
         let lifecycle = self.app.lifecycle.clone();
-        let drain = self.app.config.drain;
+        let (drain, caps) = (self.app.config.drain, self.app.config.caps.clone());
         let stopping = async {
             stop.await;
             tracing::info!("stopping: not ready any more, finishing what is under way");
@@ -114,7 +118,7 @@ impl Server {
             lifecycle.draining.raise();
         };
         let site = router::new(self.app);
-        let serving = self.ports.into_iter().map(|(port, _)| port.serve(site.clone(), &lifecycle, drain));
+        let serving = self.ports.into_iter().map(|(port, _)| port.serve(site.clone(), &lifecycle, drain, caps.clone()));
         let ((), abandoned) = tokio::join!(stopping, join_all(serving));
         let abandoned = abandoned.into_iter().sum();
         if abandoned > 0 {

@@ -19,6 +19,7 @@ pub(crate) struct Metrics {
     pub(crate) in_flight: IntGauge,
     pub(crate) request_bytes: IntCounter,
     pub(crate) response_bytes: IntCounter,
+    pub(crate) refused_connections: IntCounter,
     uptime: Gauge,
     started: Instant,
     registry: Registry,
@@ -55,6 +56,13 @@ impl Metrics {
             response_bytes: add(
                 &registry,
                 IntCounter::new("hedef_http_response_bytes_total", "Bytes of response bodies, as they were sent.")?,
+            )?,
+            refused_connections: add(
+                &registry,
+                IntCounter::new(
+                    "hedef_http_refused_connections_total",
+                    "Connections beyond the limit: closed, or let in for health and metrics only.",
+                )?,
             )?,
             uptime: add(&registry, Gauge::new("hedef_uptime_seconds", "Time since the server started.")?)?,
             started: Instant::now(),

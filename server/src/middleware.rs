@@ -34,12 +34,24 @@ use observe::Watch;
 pub(crate) struct Site {
     app: App,
     routes: Router,
+    /// Whether scoring has a way beside the router.
+    scores: bool,
 }
 
 impl Site {
     /// Puts everything that happens around a handler around `routes`.
     pub(crate) fn new(routes: Router<App>, app: App) -> Self {
-        Self { routes: routes.with_state(app.clone()), app }
+        Self { routes: routes.with_state(app.clone()), app, scores: true }
+    }
+
+    /// The same house with these routes only.
+    pub(crate) fn with_only(&self, routes: Router<App>) -> Self {
+        Self { scores: false, ..Self::new(routes, self.app.clone()) }
+    }
+
+    /// Counts a connection beyond the limit.
+    pub(crate) fn refused_connection(&self) {
+        self.app.metrics.refused_connections.inc();
     }
 
     /// Answers one request. It is one future rather than a stack of layers, each of which would copy the layers below
@@ -48,7 +60,7 @@ impl Site {
     where
         B: Source<Error: Into<BoxError>> + 'static,
     {
-        let Self { app, routes } = self;
+        let Self { app, routes, scores } = self;
         let (head, mut body) = request.into_parts();
         let asked = deadline::asked(&head.headers);
         let call = Call::new(RequestId::of(&head.headers), app.config.request_timeout, asked);
@@ -61,8 +73,8 @@ impl Site {
 
         let span = tracing::debug_span!("request", request.id = %call.id());
         let is_grpc = grpc::is_call(&head);
-        let response = match v2::target(&head) {
-            _ if is_grpc => {
+        let response = match v2::target(&head).filter(|_| scores) {
+            _ if is_grpc && scores => {
                 let answering = grpc::answer(app.clone(), call.clone(), head, body);
                 Box::pin(answer::catch_panic(answering.map(IntoResponse::into_response))).instrument(span).await
             }
@@ -91,15 +103,15 @@ impl Site {
         let mut last = http1 && app.lifecycle.is_stopping();
         if http1 && let Some(mut body) = call.unread() {
             // In a box, as it is seldom there and every request's future would hold its place.
-            let reading = drain::read_on(&mut body, app.config.body_limits.usual, call.deadline());
-            let reading = Box::pin(reading).await;
-            last |= waits || !reading;
+            let reading = Box::pin(drain::read_on(&mut body, app.config.body_limits.usual, call.deadline()));
+            last |= waits || !reading.await;
         }
         if last {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response.headers_mut().insert(REQUEST_ID, call.id().value());
         response.headers_mut().extend(trace);
+        let response = answer::count(response, &app);
         app.metrics.response_bytes.inc_by(response.body().size_hint().lower());
         watch.answered(response.status(), failure.as_ref());
         response
@@ -127,7 +139,7 @@ mod tests {
     use http::Request;
 
     use super::*;
-    use crate::encoding::Coding;
+    use crate::encoding::{Coding, Unpacked};
     use crate::payload::Payload;
     use crate::testing::{Answer, House, house};
 
@@ -186,8 +198,8 @@ mod tests {
                     (answer.header("content-encoding"), answer.header("vary")),
                     (Some(name), Some("accept-encoding"))
                 );
-                let body = coding.decompress(&answer.body, size).unwrap().unwrap();
-                assert_eq!(body, plain.as_bytes());
+                let body = coding.decompress(&answer.body, size, &|_| true).unwrap();
+                assert_eq!(body, Unpacked::Whole(plain.into_bytes()));
             }
         }
     }

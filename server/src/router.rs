@@ -25,6 +25,15 @@ pub(crate) fn new(app: App) -> Site {
     Site::new(routes, app)
 }
 
+/// What is left for connections beyond the limit: health and metrics.
+pub(crate) fn for_operators() -> Router<App> {
+    Router::new()
+        .merge(health::routes())
+        .merge(metrics::routes())
+        .fallback(async || ApiError::TooManyConnections)
+        .method_not_allowed_fallback(no_method)
+}
+
 async fn no_route(request: Request) -> ApiError {
     let path = request.uri().path();
     if grpc::owns(path) {

@@ -19,6 +19,7 @@ use crate::config::{Config, Drain, Settings};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
 use crate::middleware::{Flood, Site};
+use crate::room::Budget;
 use crate::router;
 
 /// Opens once; runs of the model `gated` wait for it.
@@ -82,8 +83,10 @@ pub(crate) fn house_of(models: &[&str], change: impl FnOnce(&mut Settings)) -> H
     let drain = Drain { lame_duck: Duration::ZERO, linger: Duration::from_millis(50), grace: Duration::from_secs(10) };
     let mut settings = Settings { listen: "127.0.0.1:0".parse().unwrap(), drain, ..Settings::default() };
     change(&mut settings);
+    let config = Config::new(settings).unwrap();
     let app = App::from(Parts {
-        config: Config::new(settings).unwrap(),
+        memory: Budget::new(config.caps.request_memory),
+        config,
         repository: Arc::new(repository),
         metrics: Metrics::new(registry).unwrap(),
         lifecycle: Lifecycle::default(),

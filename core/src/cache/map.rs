@@ -20,6 +20,19 @@ impl Map {
         Ok(Self(map))
     }
 
+    /// Takes the pages that were read so far out of this process; those that are used again come back from the system's
+    /// cache of the file.
+    pub(crate) fn let_go(&self) {
+        #[cfg(unix)]
+        {
+            // SAFETY: the pages are those of a file that nobody writes to: what comes back is what was there.
+            let gone = unsafe { self.0.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+            if let Err(error) = gone {
+                tracing::debug!(error.detail = %error, "mapped pages could not be let go");
+            }
+        }
+    }
+
     /// The bytes.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.0

@@ -37,6 +37,14 @@ pub(super) fn keep_free(bytes: libc::c_int) {
     unsafe { libc::mallopt(libc::M_TRIM_THRESHOLD, bytes) };
 }
 
+/// Lets small blocks that the threads' own lists have no room for go back to the heap at once. Otherwise each block of
+/// 1 KiB and more that is asked for merges all of them first, the buffer of a request among them.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub(super) fn no_fast_bins() {
+    // SAFETY: as above.
+    unsafe { libc::mallopt(libc::M_MXFAST, 0) };
+}
+
 /// Whether the C library can construct the locale `name`.
 #[cfg(unix)]
 pub(super) fn locale_exists(name: &std::ffi::CStr) -> bool {

@@ -8,8 +8,8 @@ use smallvec::SmallVec;
 use super::binary;
 use super::parameters::{Parameters, set, string, wrong};
 use super::place::Place;
-use crate::Error;
 use crate::json::{Expected, Next, Reader, Scalar, elements};
+use crate::{DecodeLimits, Error};
 
 /// One tensor of a request, checked against the signature; its data may still lie in the binary part.
 #[derive(Debug)]
@@ -35,7 +35,12 @@ impl<'a> Input<'a> {
     ///
     /// Name, data type and shape are checked before any data is read, so that memory is bounded and the message is
     /// about the first thing that is wrong.
-    pub(super) fn read(reader: &mut Reader<'a>, index: usize, signature: &Signature) -> Result<Self, Error> {
+    pub(super) fn read(
+        reader: &mut Reader<'a>,
+        index: usize,
+        signature: &Signature,
+        limits: DecodeLimits<'_>,
+    ) -> Result<Self, Error> {
         let mut keys = Keys::default();
         let mut data: Option<Data> = None;
         let mut later: Option<Reader<'_>> = None;
@@ -61,21 +66,36 @@ impl<'a> Input<'a> {
                 "data" if data.is_some() || later.is_some() => {
                     return Err(Error::DuplicateKey { key: key.to_string(), at: reader.position() });
                 }
-                "data" if keys.complete() => data = Some(keys.data(index, signature, reader)?),
+                "data" if keys.complete() => data = Some(keys.data(index, signature, reader, limits)?),
                 "data" => later = Some(reader.take_value()?),
                 _ => reader.skip_value()?,
             }
         }
         if let Some(mut later) = later {
-            data = Some(keys.data(index, signature, &mut later)?);
+            data = Some(keys.data(index, signature, &mut later, limits)?);
         }
         keys.finish(index, signature, data)
+    }
+
+    /// What it is called.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How many of its elements stood in the JSON.
+    pub(super) fn elements(&self) -> usize {
+        if let Content::Data(data) = &self.content { data.len() } else { 0 }
     }
 
     /// Makes the tensor, taking its bytes from the front of `binary` where it has any there.
     ///
     /// `lone` says that no other input is there, so that all of `binary` is this one's even if it does not say so.
-    pub(super) fn tensor(self, binary: &mut &[u8], lone: bool) -> Result<(Cow<'a, str>, Tensor), Error> {
+    pub(super) fn tensor(
+        self,
+        binary: &mut &[u8],
+        lone: bool,
+        limits: DecodeLimits<'_>,
+    ) -> Result<(Cow<'a, str>, Tensor), Error> {
         let place = |name: &str| Place::Input(name).to_string();
         let count = self.shape.elements().unwrap_or(usize::MAX);
         let size = match self.content {
@@ -89,7 +109,7 @@ impl<'a> Input<'a> {
             return Err(Error::unexpected(place(&self.name), format!("{size} bytes of binary data"), found));
         };
         *binary = rest;
-        let data = binary::read(&place(&self.name), self.data_type, count, bytes)?;
+        let data = binary::read_within(&place(&self.name), self.data_type, count, bytes, limits)?;
         tensor(self.name, self.shape, data)
     }
 }
@@ -133,9 +153,15 @@ impl<'a> Keys<'a> {
         Ok((name, data_type, shape))
     }
 
-    fn data(&self, index: usize, signature: &Signature, reader: &mut Reader<'_>) -> Result<Data, Error> {
+    fn data(
+        &self,
+        index: usize,
+        signature: &Signature,
+        reader: &mut Reader<'_>,
+        limits: DecodeLimits<'_>,
+    ) -> Result<Data, Error> {
         let (_, data_type, shape) = self.checked(index, signature)?;
-        elements(reader, Expected { place: &self.place(index), data_type, shape })
+        elements(reader, Expected { place: &self.place(index), data_type, shape, limits })
     }
 
     fn finish(mut self, index: usize, signature: &Signature, data: Option<Data>) -> Result<Input<'a>, Error> {

@@ -1,14 +1,17 @@
 //! The messages of a call, taken out of their frames as they come.
 
+use std::cell::RefCell;
+
 use bytes::{Buf, Bytes, BytesMut};
 use hedef_core::ModelId;
 use hedef_protocols::v2::grpc::PREFIX;
 use tokio::task::spawn_blocking;
 
 use crate::app::App;
-use crate::encoding::Coding;
+use crate::encoding::{Coding, Unpacked};
 use crate::error::ApiError;
 use crate::payload::{IN_PLACE, Limit, Source, next};
+use crate::room::Reserved;
 
 /// How much of a message is there before it is asked what it says of itself.
 const START: usize = 4 << 10;
@@ -34,13 +37,13 @@ pub(super) struct Begun {
 }
 
 /// A message as it came.
-#[derive(Debug)]
 pub(super) struct Message {
     bytes: Bytes,
     /// How to unpack it, and the most bytes that may come out.
     coding: Option<Coding>,
     limit: usize,
     model: Option<ModelId>,
+    reserved: Reserved,
 }
 
 impl<B: Source> Incoming<B> {
@@ -100,6 +103,7 @@ impl<B: Source> Incoming<B> {
         if begun.length > limit.bytes {
             return Err(limit.exceeded(Some(begun.length)));
         }
+        let reserved = Reserved::of(&self.app, begun.length)?;
         let whole = PREFIX + begun.length;
         while self.arrived.len() < whole {
             if !self.more(whole).await? {
@@ -109,7 +113,7 @@ impl<B: Source> Incoming<B> {
         let mut bytes = self.arrived.take(whole);
         bytes.advance(PREFIX);
         let coding = self.coding.filter(|_| begun.packed);
-        Ok(Message { bytes, coding, limit: limit.bytes, model: limit.model.cloned() })
+        Ok(Message { bytes, coding, limit: limit.bytes, model: limit.model.cloned(), reserved })
     }
 
     /// Leaves out a message that is not going to be finished.
@@ -144,18 +148,26 @@ fn cut() -> ApiError {
 }
 
 impl Message {
-    /// The message, unpacked. Fails where it is larger than allowed then.
+    /// The message, unpacked. Fails where it is larger than allowed then, or than there is memory for.
     pub(super) async fn unpack(self) -> Result<Bytes, ApiError> {
-        let Self { bytes, coding, limit: most, model } = self;
-        let Some(coding) = coding else { return Ok(bytes) };
-        let unpacked = if bytes.len() <= IN_PLACE {
-            coding.decompress(&bytes, most)
-        } else {
-            let unpacking = spawn_blocking(move || coding.decompress(&bytes, most)).await;
-            unpacking.map_err(|error| ApiError::Fault(format!("unpacking a message: {error}")))?
+        let Self { bytes, coding, limit: most, model, mut reserved } = self;
+        let Some(coding) = coding else { return Ok(reserved.keep_with(bytes)) };
+        let small = bytes.len() <= IN_PLACE;
+        let unpack = move || {
+            let room = RefCell::new(&mut reserved);
+            let unpacked = coding.decompress(&bytes, most, &|more| room.borrow_mut().more(more));
+            (unpacked, reserved)
         };
-        let plain = unpacked.map_err(|error| ApiError::BodyBroken(format!("{coding:?}: {error}")))?;
-        plain.map(Bytes::from).ok_or_else(|| Limit { bytes: most, model: model.as_ref() }.exceeded(None))
+        let (unpacked, reserved) = if small {
+            unpack()
+        } else {
+            spawn_blocking(unpack).await.map_err(|error| ApiError::Fault(format!("unpacking a message: {error}")))?
+        };
+        match unpacked.map_err(|error| ApiError::BodyBroken(format!("{coding:?}: {error}")))? {
+            Unpacked::Whole(plain) => Ok(reserved.keep_with(plain.into())),
+            Unpacked::TooLarge => Err(Limit { bytes: most, model: model.as_ref() }.exceeded(None)),
+            Unpacked::NoRoom => Err(reserved.refusal()),
+        }
     }
 }
 

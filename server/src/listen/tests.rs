@@ -22,7 +22,8 @@ async fn start_with(change: impl FnOnce(&mut Settings)) -> Running {
     let port = Port::bind(house.app.config.listen).await.unwrap();
     let (address, lifecycle) = (port.address().unwrap(), house.app.lifecycle.clone());
     let (site, drain, watched) = (house.site(), house.app.config.drain, lifecycle.clone());
-    let serving = tokio::spawn(async move { port.serve(site, &watched, drain).await });
+    let caps = house.app.config.caps.clone();
+    let serving = tokio::spawn(async move { port.serve(site, &watched, drain, caps).await });
     Running { house, address, lifecycle, serving }
 }
 

@@ -12,9 +12,11 @@ use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use tokio::task::spawn_blocking;
 
+use crate::app::App;
 use crate::encoding::Coding;
 use crate::error::ApiError;
 use crate::payload::IN_PLACE;
+use crate::room::{FREE, Held};
 
 /// Smaller answers gain nothing from compression.
 const WORTH_PACKING: u64 = 1024;
@@ -45,6 +47,15 @@ async fn pack(coding: Coding, response: Response) -> Result<Response, ApiError> 
     parts.headers.remove(CONTENT_LENGTH);
     parts.headers.insert(CONTENT_ENCODING, coding.name());
     Ok(Response::from_parts(parts, Body::from(packed)))
+}
+
+/// Counts what an answer holds of the memory of requests until it is written, where that is much.
+pub(super) fn count(response: Response, app: &App) -> Response {
+    if response.body().size_hint().exact().is_none_or(|size| size <= FREE as u64) {
+        return response;
+    }
+    let app = app.clone();
+    response.map(|body| Body::new(body.map_frame(move |frame| frame.map_data(|bytes| Held::count(bytes, &app)))))
 }
 
 /// Awaits the answer of a handler; if it panics, that is an answer to the one request that caused it.

@@ -6,11 +6,10 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
 use ort::AsPointer;
-use ort::memory::MemoryInfo;
 use ort::session::{RunOptions, Session, SharedSessionInner};
 use smallvec::SmallVec;
 
-use super::views::{Lent, Value};
+use super::views::{Api, Lent, Value};
 use crate::Tensor;
 use crate::host::Denormals;
 
@@ -21,8 +20,7 @@ pub(super) struct Call {
     pub(super) inputs: Vec<CString>,
     pub(super) outputs: Vec<CString>,
     pub(super) denormals: Denormals,
-    /// The CPU's own memory.
-    memory: MemoryInfo<'static>,
+    api: Api,
 }
 
 impl Call {
@@ -35,7 +33,7 @@ impl Call {
             inputs: session.inputs().iter().map(|input| name(input.name())).collect::<Result<_, _>>()?,
             outputs: session.outputs().iter().map(|output| name(output.name())).collect::<Result<_, _>>()?,
             denormals,
-            memory: MemoryInfo::default(),
+            api: Api::new(),
         })
     }
 
@@ -47,7 +45,7 @@ impl Call {
         wanted: &[usize],
         options: Option<&RunOptions>,
     ) -> ort::Result<SmallVec<[Option<Value>; 4]>> {
-        let lent = inputs.iter().map(|tensor| Lent::of(tensor, &self.memory));
+        let lent = inputs.iter().map(|tensor| Lent::of(tensor, &self.api));
         let lent: SmallVec<[_; 4]> = lent.collect::<ort::Result<_>>()?;
         let inputs: SmallVec<[_; 4]> = lent.iter().map(Lent::ptr).collect();
         let input_names: SmallVec<[_; 4]> = self.inputs.iter().map(|name| name.as_ptr()).collect();
@@ -60,7 +58,7 @@ impl Call {
             // once; the names are NUL-terminated and the values live until it returns; each array is as long as the
             // length passed beside it; null run options and null outputs mean "none given".
             unsafe {
-                (ort::api().Run)(
+                (self.api.functions.Run)(
                     self.session.ptr().cast_mut(),
                     options.map_or(ptr::null(), AsPointer::ptr),
                     input_names.as_ptr(),
@@ -76,6 +74,9 @@ impl Call {
         unsafe { ort::Error::result_from_status(status) }?;
         // SAFETY: on success each output that is not null is a value of its own that the caller has to free; without
         // a binding outputs are made in the CPU's own memory.
-        Ok(outputs.into_iter().map(|value| NonNull::new(value).map(|value| unsafe { Value::own(value) })).collect())
+        Ok(outputs
+            .into_iter()
+            .map(|value| NonNull::new(value).map(|value| unsafe { Value::own(value, self.api.functions) }))
+            .collect())
     }
 }

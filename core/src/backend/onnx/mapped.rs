@@ -40,6 +40,8 @@ impl OnnxBackend {
         facts: &ModelFacts,
     ) -> Result<Self, String> {
         let session = guarded(|| builder(runtime, options, Device::Cpu)?.commit_from_memory_directly(graph.bytes()))?;
+        // Some weights were copied into another order, and are not read again where they stand.
+        graph.let_go();
         // The call keeps the session beyond what `ort` ties to the bytes; the backend keeps the bytes for longer.
         Ok(Self { graph: Some(Arc::clone(graph)), ..Self::of(&session, None, options, facts)? })
     }

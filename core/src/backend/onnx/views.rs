@@ -9,7 +9,7 @@ use std::slice;
 use half::{bf16, f16};
 use ort::AsPointer;
 use ort::memory::{Allocator, MemoryInfo};
-use ort::sys::{ONNXTensorElementDataType, OrtStatusPtr, OrtValue};
+use ort::sys::{ONNXTensorElementDataType, OrtApi, OrtStatusPtr, OrtValue};
 use ort::value::{DynTensor, DynValue, PrimitiveTensorElementType};
 use smallvec::SmallVec;
 
@@ -17,6 +17,21 @@ use super::{strings, values};
 use crate::backend::RunError;
 use crate::tensor::Element;
 use crate::{Data, DataType, Shape, Tensor, TensorSpec};
+
+/// What every value needs. `ort` looks the first up behind a lock each time.
+#[derive(Debug)]
+pub(super) struct Api {
+    pub(super) functions: &'static OrtApi,
+    /// What describes the CPU's own memory.
+    memory: MemoryInfo<'static>,
+}
+
+impl Api {
+    /// ONNX Runtime must have been loaded.
+    pub(super) fn new() -> Self {
+        Self { functions: ort::api(), memory: MemoryInfo::default() }
+    }
+}
 
 /// A tensor lent to ONNX Runtime for one run; only texts are copied.
 pub(super) enum Lent<'t> {
@@ -31,31 +46,34 @@ pub(super) struct View<'t> {
 }
 
 /// A value of ONNX Runtime's that is freed when dropped.
-pub(super) struct Value(NonNull<OrtValue>);
+pub(super) struct Value {
+    value: NonNull<OrtValue>,
+    functions: &'static OrtApi,
+}
 
 impl<'t> Lent<'t> {
-    /// Lends `tensor`, which lies in what `memory` describes: the CPU's own.
-    pub(super) fn of(tensor: &'t Tensor, memory: &MemoryInfo<'_>) -> ort::Result<Self> {
-        fn view<'t, T>(tensor: &'t Tensor, elements: &'t [T], memory: &MemoryInfo<'_>) -> ort::Result<Lent<'t>>
+    /// Lends `tensor`.
+    pub(super) fn of(tensor: &'t Tensor, api: &Api) -> ort::Result<Self> {
+        fn view<'t, T>(tensor: &'t Tensor, elements: &'t [T], api: &Api) -> ort::Result<Lent<'t>>
         where
             T: PrimitiveTensorElementType,
         {
-            View::of(tensor.shape(), elements, memory).map(Lent::Numbers)
+            View::of(tensor.shape(), elements, api).map(Lent::Numbers)
         }
         match tensor.data() {
-            Data::Bool(elements) => view(tensor, elements, memory),
-            Data::Uint8(elements) => view(tensor, elements, memory),
-            Data::Uint16(elements) => view(tensor, elements, memory),
-            Data::Uint32(elements) => view(tensor, elements, memory),
-            Data::Uint64(elements) => view(tensor, elements, memory),
-            Data::Int8(elements) => view(tensor, elements, memory),
-            Data::Int16(elements) => view(tensor, elements, memory),
-            Data::Int32(elements) => view(tensor, elements, memory),
-            Data::Int64(elements) => view(tensor, elements, memory),
-            Data::Fp16(elements) => view(tensor, elements, memory),
-            Data::Bf16(elements) => view(tensor, elements, memory),
-            Data::Fp32(elements) => view(tensor, elements, memory),
-            Data::Fp64(elements) => view(tensor, elements, memory),
+            Data::Bool(elements) => view(tensor, elements, api),
+            Data::Uint8(elements) => view(tensor, elements, api),
+            Data::Uint16(elements) => view(tensor, elements, api),
+            Data::Uint32(elements) => view(tensor, elements, api),
+            Data::Uint64(elements) => view(tensor, elements, api),
+            Data::Int8(elements) => view(tensor, elements, api),
+            Data::Int16(elements) => view(tensor, elements, api),
+            Data::Int32(elements) => view(tensor, elements, api),
+            Data::Int64(elements) => view(tensor, elements, api),
+            Data::Fp16(elements) => view(tensor, elements, api),
+            Data::Bf16(elements) => view(tensor, elements, api),
+            Data::Fp32(elements) => view(tensor, elements, api),
+            Data::Fp64(elements) => view(tensor, elements, api),
             Data::Bytes(elements) => strings::value(tensor.shape(), elements).map(Lent::Texts),
         }
     }
@@ -63,7 +81,7 @@ impl<'t> Lent<'t> {
     /// The value, which lives as long as `self`.
     pub(super) fn ptr(&self) -> *const OrtValue {
         match self {
-            Self::Numbers(view) => view.value.0.as_ptr().cast_const(),
+            Self::Numbers(view) => view.value.value.as_ptr().cast_const(),
             Self::Texts(texts) => texts.ptr(),
         }
     }
@@ -71,11 +89,7 @@ impl<'t> Lent<'t> {
 
 impl<'t> View<'t> {
     /// `shape` has as many elements as there are.
-    fn of<T: PrimitiveTensorElementType>(
-        shape: &Shape,
-        elements: &'t [T],
-        memory: &MemoryInfo<'_>,
-    ) -> ort::Result<Self> {
+    fn of<T: PrimitiveTensorElementType>(shape: &Shape, elements: &'t [T], api: &Api) -> ort::Result<Self> {
         let dims: SmallVec<[i64; 6]> = shape.dims().iter().map(|dim| i64::try_from(*dim).unwrap_or(i64::MAX)).collect();
         let data = elements.as_ptr().cast_mut().cast();
         let mut value = ptr::null_mut();
@@ -83,8 +97,8 @@ impl<'t> View<'t> {
         // are not written to for `'t`, which `self` does not outlive; ONNX Runtime only reads the inputs of a run, though
         // it takes a pointer that would let it write. The dimensions are copied.
         done(unsafe {
-            (ort::api().CreateTensorWithDataAsOrtValue)(
-                memory.ptr(),
+            (api.functions.CreateTensorWithDataAsOrtValue)(
+                api.memory.ptr(),
                 data,
                 size_of_val(elements),
                 dims.as_ptr(),
@@ -94,7 +108,7 @@ impl<'t> View<'t> {
             )
         })?;
         let value = NonNull::new(value).ok_or_else(|| ort::Error::new("no value was made"))?;
-        Ok(Self { value: Value(value), tensor: PhantomData })
+        Ok(Self { value: Value { value, functions: api.functions }, tensor: PhantomData })
     }
 }
 
@@ -103,8 +117,8 @@ impl Value {
     ///
     /// # Safety
     /// `value` is such a value.
-    pub(super) const unsafe fn own(value: NonNull<OrtValue>) -> Self {
-        Self(value)
+    pub(super) const unsafe fn own(value: NonNull<OrtValue>, functions: &'static OrtApi) -> Self {
+        Self { value, functions }
     }
 
     /// Copies the output out of ONNX Runtime.
@@ -131,7 +145,7 @@ impl Value {
     fn copy<T: Element + Copy + PrimitiveTensorElementType>(&self) -> Result<Tensor, RunError> {
         let (mut found, mut dims, mut rank) =
             (ONNXTensorElementDataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED, ptr::null(), 0);
-        let (value, api) = (self.0.as_ptr(), ort::api());
+        let (value, api) = (self.value.as_ptr(), self.functions);
         // SAFETY: the value lives; ONNX Runtime answers with an error if it is no tensor.
         done(unsafe {
             (api.GetTensorElementTypeAndShapeDataReference)(value, &raw mut found, &raw mut dims, &raw mut rank)
@@ -154,7 +168,7 @@ impl Value {
 
     /// Hands the value to `ort`.
     fn wrapped(self) -> DynValue {
-        let value = self.0;
+        let value = self.value;
         std::mem::forget(self);
         // SAFETY: the value is nobody else's any more; the default allocator is the one ONNX Runtime frees it with.
         unsafe { DynValue::from_ptr(value, Some(&Allocator::default())) }
@@ -164,7 +178,7 @@ impl Value {
 impl Drop for Value {
     fn drop(&mut self) {
         // SAFETY: the value is owned and released once.
-        unsafe { (ort::api().ReleaseValue)(self.0.as_ptr()) }
+        unsafe { (self.functions.ReleaseValue)(self.value.as_ptr()) }
     }
 }
 
