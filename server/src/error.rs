@@ -62,9 +62,9 @@ pub(crate) enum ApiError {
     Stopping,
     #[error("the body came too slowly: at least {least} bytes are expected in {window} seconds")]
     BodyTooSlow { least: usize, window: u64 },
-    #[error("the {limit} bytes of memory that all requests together may hold are taken: try again later")]
+    #[error("the {limit} bytes of memory that requests under way may hold are taken: try again later")]
     NoMemory { limit: usize },
-    #[error("the request needs {needed} bytes of memory, more than the {limit} that all requests together may hold")]
+    #[error("the request needs {needed} bytes of memory, more than the {limit} that all of them may hold")]
     TooMuchMemory { needed: usize, limit: usize },
     #[error(
         "as many connections are open as the server allows, and this one is for health and metrics only: try again later"

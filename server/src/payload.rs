@@ -309,7 +309,7 @@ mod tests {
     #[tokio::test]
     async fn memory_for_a_body_is_reserved_as_it_grows() {
         let limit = Limit { bytes: 8 << 20, model: None };
-        let budget = Budget::new(1 << 20);
+        let budget = Budget::new(2 << 20);
         let whole_of = async |pieces| {
             let room = budget.enter(1).unwrap();
             whole(&mut slow(pieces, 100 << 10, 0), limit, &room, 0).await.map(|bytes| (bytes.len(), budget.held()))

@@ -1,7 +1,8 @@
 //! The memory that requests under way hold, all within one budget.
 //!
 //! What a body, its unpacked form and its tensors take is reserved before it is taken. The first part of it is free to
-//! every request, so that small ones only look at two counters; who comes while the budget is taken is refused.
+//! every request, so that small ones only look at a counter: a quarter of the budget is theirs, so that they are never
+//! turned away for large ones. Who comes while the budget is taken is refused.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -11,24 +12,29 @@ use crate::app::App;
 use crate::error::ApiError;
 
 /// What a request may take unasked; requests under way count for as much each.
-pub(crate) const FREE: usize = 64 << 10;
+pub(crate) const FREE: usize = 16 << 10;
 
 /// Reservations are made in steps of so many bytes.
-const STEP: usize = 256 << 10;
+const STEP: usize = 64 << 10;
 
 /// The memory that all requests under way may hold together.
 #[derive(Debug)]
 pub(crate) struct Budget {
+    /// What requests may hold unasked.
+    small: usize,
+    /// What they may reserve.
     limit: usize,
     held: AtomicUsize,
 }
 
 impl Budget {
-    pub(crate) const fn new(limit: usize) -> Self {
-        Self { limit, held: AtomicUsize::new(0) }
+    pub(crate) const fn new(bytes: usize) -> Self {
+        let small = bytes / 4;
+        Self { small, limit: bytes - small, held: AtomicUsize::new(0) }
     }
 
     /// The bytes reserved now.
+    #[cfg(test)]
     pub(crate) fn held(&self) -> usize {
         self.held.load(Ordering::Relaxed)
     }
@@ -36,8 +42,8 @@ impl Budget {
     /// A request among `under_way` begins; fails where those there are may already hold everything.
     pub(crate) fn enter(&self, under_way: i64) -> Result<Room<'_>, ApiError> {
         let unasked = usize::try_from(under_way).unwrap_or(0).saturating_sub(1).saturating_mul(FREE);
-        if self.held().saturating_add(unasked) > self.limit {
-            return Err(self.refusal(0));
+        if unasked > self.small {
+            return Err(ApiError::NoMemory { limit: self.small });
         }
         Ok(Room { budget: self, asked: AtomicUsize::new(0), reserved: AtomicUsize::new(0) })
     }
@@ -228,7 +234,7 @@ mod tests {
 
     #[test]
     fn small_requests_reserve_nothing_and_large_ones_what_is_beyond() {
-        let budget = Budget::new(4 * STEP);
+        let budget = Budget::new(8 * STEP);
         let room = budget.enter(1).unwrap();
         assert!(room.take(FREE / 2) && room.take(FREE / 2));
         assert_eq!(budget.held(), 0);
@@ -245,12 +251,13 @@ mod tests {
     #[test]
     fn who_asks_for_more_than_is_left_is_refused_and_told_whether_to_come_again() {
         let budget = Budget::new(4 * STEP);
+        assert_eq!((budget.limit, budget.small), (3 * STEP, STEP));
         let (first, second) = (budget.enter(1).unwrap(), budget.enter(2).unwrap());
-        assert!(first.take(FREE + 3 * STEP + 1));
+        assert!(first.take(FREE + 2 * STEP + 1));
         assert!(matches!(second.need(FREE + STEP), Err(ApiError::NoMemory { .. })));
         drop((first, second));
         let third = budget.enter(1).unwrap();
-        assert!(third.take(FREE + 4 * STEP), "all of it is for whoever is alone");
+        assert!(third.take(FREE + 3 * STEP), "all of it is for whoever is alone");
         assert!(matches!(third.need(1), Err(ApiError::TooMuchMemory { .. })));
         assert!(third.need(0).is_err(), "a refusal stays one");
         drop(third);
@@ -259,14 +266,16 @@ mod tests {
 
     #[test]
     fn many_small_requests_count_too() {
-        let budget = Budget::new(4 * FREE);
+        let budget = Budget::new(16 * FREE);
         assert!(budget.enter(5).is_ok());
         assert!(matches!(budget.enter(6), Err(ApiError::NoMemory { .. })));
         let room = budget.enter(1).unwrap();
-        room.force(10 * FREE);
-        assert_eq!(budget.held(), 9 * FREE);
-        assert!(budget.enter(1).is_err());
-        drop(room);
-        assert!(budget.enter(1).is_ok());
+        room.force(20 * FREE);
+        assert_eq!(budget.held(), 19 * FREE, "an answer that is there is not refused");
+        let other = budget.enter(5).unwrap();
+        assert!(other.take(FREE), "small ones go on");
+        assert!(matches!(other.need(1), Err(ApiError::NoMemory { .. })));
+        drop((room, other));
+        assert_eq!(budget.held(), 0);
     }
 }

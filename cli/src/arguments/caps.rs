@@ -26,7 +26,7 @@ pub(crate) struct Caps {
     /// any request may have as many as the bytes it was sent in.
     #[arg(long, value_name = "N", default_value_t = 1 << 20, value_parser = clap::value_parser!(u32).range(1..), env = "HEDEF_MAX_ELEMENTS")]
     pub(crate) max_elements: u32,
-    /// The memory that requests under way may hold in all, in MiB. Default: a quarter of what the process may use, at
+    /// The memory that requests under way may hold in all, in MiB; a quarter of it is for small ones. Default: a quarter of what the process may use, at
     /// least 256.
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..), env = "HEDEF_REQUEST_MEMORY_MIB")]
     pub(crate) request_memory_mib: Option<u32>,

@@ -8,6 +8,8 @@ mod loader;
 mod memory;
 mod opening;
 mod quarantine;
+#[cfg(test)]
+mod quarantine_tests;
 mod quota;
 mod stuck;
 #[cfg(test)]

@@ -78,7 +78,9 @@ impl Gate {
 fn traits(version: &Version<'_>, weights: bool) -> Option<Traits> {
     let mut files = vec![(String::new(), Identity::of(version.file).ok()?)];
     if weights {
-        for weights in preflight::inspect(version.file).ok()?.external_files {
+        // A file that cannot be read names no others, and its load will say why.
+        let inspected = preflight::inspect(version.file).map(|inspection| inspection.external_files);
+        for weights in inspected.unwrap_or_default() {
             let path = version.file.with_file_name(&weights.path);
             files.push((weights.path.to_string_lossy().into_owned(), Identity::of(&path).ok()?));
         }
