@@ -72,7 +72,13 @@ pub(crate) struct Received<'a> {
     elements: usize,
 }
 
-impl Received<'_> {
+impl<'a> Received<'a> {
+    /// A body that was read, of a request with so much room.
+    pub(crate) fn of(app: &App, bytes: Bytes, room: Room<'a>) -> Self {
+        let elements = app.config.caps.elements.max(bytes.len());
+        Self { bytes, room, elements }
+    }
+
     /// How many bytes there are.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()

@@ -177,7 +177,7 @@ impl Drop for Held {
     }
 }
 
-/// What one message of a call holds, given back when dropped. Half of it is for what is made of the message.
+/// What one message of a call holds, given back when dropped.
 pub(crate) struct Reserved {
     app: App,
     bytes: usize,
@@ -193,7 +193,7 @@ impl Reserved {
 
     /// Whether the message may take so many more bytes.
     pub(crate) fn more(&mut self, bytes: usize) -> bool {
-        let more = bytes.saturating_mul(2).saturating_sub(FREE);
+        let more = bytes.saturating_sub(FREE);
         let granted = more == 0 || self.app.memory.reserve(more);
         self.bytes += if granted { more } else { 0 };
         granted

@@ -4,6 +4,7 @@ use std::pin::pin;
 
 use axum::response::Response;
 use bytes::Bytes;
+use hedef_protocols::DecodeLimits;
 use hedef_protocols::v2::grpc::{self, Head};
 
 use super::incoming::{Begun, Incoming, Message};
@@ -15,7 +16,8 @@ use crate::encoding::Coding;
 use crate::error::ApiError;
 use crate::limit::body_limit;
 use crate::metrics::Protocol;
-use crate::payload::{Limit, Source};
+use crate::payload::{Limit, Received, Source};
+use crate::room::Held;
 use crate::target::Target;
 
 /// Answers a call of one request.
@@ -72,15 +74,19 @@ pub(super) async fn score(app: &App, call: &Call, message: Bytes, answer: Answer
         return Err(limit.exceeded(Some(message.len())));
     }
     app.admits(call, &model, message.len())?;
-    let decoded = work(in_binary(message.len()), || grpc::decode(&message, model.signature()))?;
-    // Before the run, since the tensors are copies.
-    drop(message);
+    let weight = in_binary(message.len());
+    let mut received = Received::of(app, message, app.memory.enter(app.metrics.in_flight.get())?);
+    let decode = |bytes: &[u8], limits: DecodeLimits<'_>| grpc::decode_within(bytes, model.signature(), limits);
+    let decoded = received.decode(weight, decode)?;
     let response = app.infer(call, &model, decoded.request, decoded.timeout_us).await?;
+    let size = size(&response);
+    received.room.force(size);
     let encode = match answer {
         Answer::Alone => grpc::encode,
         Answer::InStream => grpc::encode_in_stream,
     };
-    Ok(work(in_binary(size(&response)), || encode(&response, model.signature(), &decoded.reply))?)
+    let answer = work(in_binary(size), || encode(&response, model.signature(), &decoded.reply))?;
+    Ok(Held::count(answer, app))
 }
 
 /// Which model a request names.

@@ -3,10 +3,10 @@
 use hedef_core::{Data, DataType, Shape};
 
 use super::wire::{Fields, Value, broken, write_bytes, write_varint};
-use crate::Error;
 use crate::json::expectation;
-use crate::v2::binary;
+use crate::v2::binary::{self, STRING};
 use crate::v2::place::Place;
+use crate::{DecodeLimits, Error};
 
 /// The lists by the numbers of their fields.
 const LISTS: [&str; 8] = [
@@ -39,11 +39,24 @@ pub(super) const fn field(data_type: DataType) -> Option<u32> {
 ///
 /// Fails when they are of another number than the shape wants, stand in the list of another type, or do not fit
 /// their own: the narrow whole numbers come in lists of 32 bits.
-pub(super) fn read(place: Place<'_>, data_type: DataType, shape: &Shape, parts: &[&[u8]]) -> Result<Data, Error> {
+pub(super) fn read(
+    place: Place<'_>,
+    data_type: DataType,
+    shape: &Shape,
+    parts: &[&[u8]],
+    limits: DecodeLimits<'_>,
+) -> Result<Data, Error> {
     let Some(field) = field(data_type) else {
         let found = if parts.iter().all(|part| part.is_empty()) { "none" } else { "`contents`" };
         return Err(Error::unexpected(place.to_string(), format!("{data_type} in `raw_input_contents`"), found));
     };
+    let (count, bytes) = (shape.elements().unwrap_or(usize::MAX), parts.iter().map(|part| part.len()).sum::<usize>());
+    limits.admit(count, &place)?;
+    // An element takes a byte of the message at least; one of BYTES a tag and a length.
+    limits.take(match data_type.size() {
+        Some(width) => count.min(bytes).saturating_mul(width),
+        None => count.min(bytes / 2).saturating_mul(STRING).saturating_add(bytes),
+    })?;
     let list = List { place, data_type, shape, field, parts };
     macro_rules! signed {
         ($variant:ident, $element:ty) => {

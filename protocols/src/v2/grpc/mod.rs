@@ -26,7 +26,7 @@ pub use frame::{PREFIX, prefix};
 pub use health::{Health, decode_health, health};
 pub use reflection::reflect;
 pub use repository::{decode_index, decode_load, decode_unload, done, index};
-pub use request::{Head, decode};
+pub use request::{Head, decode, decode_within};
 pub use response::{encode, encode_error, encode_in_stream};
 pub use server::{Named, decode_named, metadata, server_metadata, verdict};
 pub use statistics::statistics;

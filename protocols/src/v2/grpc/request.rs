@@ -5,7 +5,6 @@ use smallvec::SmallVec;
 
 use super::contents;
 use super::wire::{Fields, Value, broken};
-use crate::Error;
 use crate::json::Scalar;
 use crate::v2::binary;
 use crate::v2::decode::Decoded;
@@ -13,6 +12,7 @@ use crate::v2::input::{DIMENSIONS, check, decode_base64, named, tensor};
 use crate::v2::output::{Reply, Wish};
 use crate::v2::parameters::{Parameters, wrong};
 use crate::v2::place::Place;
+use crate::{DecodeLimits, Error};
 
 /// What a `ModelInferRequest` says of itself before its tensors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,6 +71,11 @@ impl<'a> Head<'a> {
 /// the request says otherwise, the answer's go the same way. Fails as [`super::super::decode()`] does, in the same words.
 /// Memory is bounded by the message.
 pub fn decode(message: &[u8], signature: &Signature) -> Result<Decoded, Error> {
+    decode_within(message, signature, DecodeLimits::NONE)
+}
+
+/// The same, within limits: [`Error::TooManyElements`] and [`Error::NoRoom`] tell of them.
+pub fn decode_within(message: &[u8], signature: &Signature, limits: DecodeLimits<'_>) -> Result<Decoded, Error> {
     let Message { id, parameters, inputs, outputs, raw, raw_count } = Message::read(message, signature)?;
     for (index, input) in inputs.iter().enumerate() {
         check(input.name(index)?, input.data_type, &input.shape, signature)?;
@@ -91,8 +96,8 @@ pub fn decode(message: &[u8], signature: &Signature) -> Result<Decoded, Error> {
         return Err(Error::unexpected("`raw_input_contents`", expected, raw_count.to_string()));
     }
     let tensors: Result<Vec<_>, Error> = match raw_count {
-        0 => inputs.iter().map(Input::typed).collect(),
-        _ => inputs.iter().zip(raw).map(|(input, bytes)| input.raw(bytes)).collect(),
+        0 => inputs.iter().map(|input| input.typed(limits)).collect(),
+        _ => inputs.iter().zip(raw).map(|(input, bytes)| input.raw(bytes, limits)).collect(),
     };
     let request = Request::new(signature, tensors?)?;
     let request = request.with_outputs(signature, outputs.iter().map(|wish| &*wish.name))?;
@@ -193,15 +198,15 @@ impl<'a> Input<'a> {
         if self.name.is_empty() { Err(missing()) } else { Ok(self.name) }
     }
 
-    fn raw(&self, bytes: &[u8]) -> Result<(Cow<'a, str>, Tensor), Error> {
+    fn raw(&self, bytes: &[u8], limits: DecodeLimits<'_>) -> Result<(Cow<'a, str>, Tensor), Error> {
         let count = self.shape.elements().unwrap_or(usize::MAX);
-        let data = binary::read(&Place::Input(self.name).to_string(), self.data_type, count, bytes)?;
+        let data = binary::read_within(&Place::Input(self.name).to_string(), self.data_type, count, bytes, limits)?;
         tensor(Cow::Borrowed(self.name), self.shape.clone(), data)
     }
 
-    fn typed(&self) -> Result<(Cow<'a, str>, Tensor), Error> {
+    fn typed(&self, limits: DecodeLimits<'_>) -> Result<(Cow<'a, str>, Tensor), Error> {
         let place = Place::Input(self.name);
-        let mut data = contents::read(place, self.data_type, &self.shape, &self.contents)?;
+        let mut data = contents::read(place, self.data_type, &self.shape, &self.contents, limits)?;
         if let hedef_core::Data::Bytes(texts) = &data
             && self.base64
         {

@@ -6,9 +6,10 @@ use prost::Message;
 use prost_reflect::{DynamicMessage, MapKey, Value};
 use std::sync::Arc;
 
-use super::super::{Head, decode, encode, encode_error, encode_in_stream};
+use super::super::{Head, decode, decode_within, encode, encode_error, encode_in_stream};
 use super::{message, read};
 use crate::v2::{Decoded, Reply, Wish, binary};
+use crate::{DecodeLimits, Error};
 
 fn signature(data_type: DataType) -> Signature {
     let spec = |name| TensorSpec::new(name, data_type, Some(vec![Dim::Free, Dim::Fixed(2)]));
@@ -327,5 +328,22 @@ fn a_message_takes_no_more_memory_than_its_model_s_inputs_need() {
     for field in [5_u8, 6, 7] {
         let bytes = [field << 3 | 2, 0].repeat(100_000);
         assert!(decode(&bytes, &signature(DataType::Fp32)).is_err());
+    }
+}
+
+#[test]
+fn elements_and_memory_have_limits() {
+    for tensor in edges() {
+        for typed in [true, false] {
+            let bytes = request(&tensor, typed, |_| {});
+            let within = |elements, room: bool| {
+                let limits = DecodeLimits { elements, room: &|_| room };
+                decode_within(&bytes, &signature(tensor.data_type()), limits).map(|_| ())
+            };
+            assert_eq!(within(2, true), Ok(()));
+            assert_eq!(within(2, false), Err(Error::NoRoom));
+            let counts = tensor.data_type() == DataType::Bytes || (typed && contents(tensor.data()).is_some());
+            assert_eq!(matches!(within(1, true), Err(Error::TooManyElements { .. })), counts);
+        }
     }
 }
