@@ -62,7 +62,7 @@ pub(crate) enum LogFormat {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Serves the models of one or more roots over HTTP.
+    /// Serves the models of one or more roots over HTTP and gRPC.
     Serve(Serve),
     /// Says whether a model can be served, why not, and what it takes and gives.
     Check(Check),
@@ -73,6 +73,8 @@ pub(crate) enum Command {
     /// Finds or fetches ONNX Runtime.
     #[command(subcommand)]
     Runtime(Runtime),
+    /// Prints every flag with its variable and its default, as Markdown.
+    Settings,
     /// Loads one version of a model and ends: what `serve` starts for models that come while it works.
     #[command(hide = true)]
     TryLoad(TryLoad),
@@ -87,12 +89,19 @@ pub(crate) enum Command {
 /// Serves models.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
+    /// Print every setting that is in force and where it came from, and end.
+    #[arg(long)]
+    pub(crate) print_config: bool,
     /// Folders of models, one model's folder, or .onnx files.
     #[arg(value_name = "ROOT", default_value = "models", env = "HEDEF_ROOTS", value_delimiter = ',')]
     pub(crate) roots: Vec<PathBuf>,
     /// Where to listen; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", env = "HEDEF_LISTEN")]
     pub(crate) listen: SocketAddr,
+    /// Where to listen too, for clients that want a port of its own for gRPC, such as 127.0.0.1:8001. Every port answers
+    /// HTTP and gRPC alike.
+    #[arg(long, value_name = "ADDRESS", env = "HEDEF_GRPC_LISTEN")]
+    pub(crate) grpc_listen: Option<SocketAddr>,
     /// Which models to load at the start.
     #[arg(long, value_enum, default_value = "all", env = "HEDEF_MODEL_CONTROL")]
     pub(crate) model_control: ModelControl,
@@ -105,7 +114,7 @@ pub(crate) struct Serve {
     /// The time between two looks at the roots, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..), env = "HEDEF_WATCH_INTERVAL_MS")]
     pub(crate) watch_interval_ms: u64,
-    /// Whether models can be loaded and unloaded over HTTP; `auto`: only when listening on this machine alone.
+    /// Whether models can be loaded and unloaded over HTTP and gRPC; `auto`: only when listening on this machine alone.
     #[arg(long, value_enum, default_value = "auto", env = "HEDEF_ADMIN")]
     pub(crate) admin: Admin,
     /// The memory that loaded models may take, in MiB. Default: no limit.

@@ -1,4 +1,4 @@
-//! `hedef serve`: the HTTP server.
+//! `hedef serve`: the server.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -49,7 +49,7 @@ pub(crate) fn run(serve: Serve, engine: &Engine) -> anyhow::Result<()> {
     let quota = quota.context("cannot follow the processors' quota")?;
     let network = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("hedef-network").build()?;
     let server = network.block_on(Server::bind(config, Arc::clone(&repository), registry))?;
-    let address = server.address();
+    let addresses: Vec<_> = server.addresses().collect();
     let start = Start { began, engine, listening: began.elapsed() };
 
     // The server answers while models load: live at once, ready when they are.
@@ -58,7 +58,7 @@ pub(crate) fn run(serve: Serve, engine: &Engine) -> anyhow::Result<()> {
         let repository = Arc::clone(&repository);
         std::thread::Builder::new()
             .name("hedef-start".into())
-            .spawn(move || load(&repository, &serve, view, address, start))?
+            .spawn(move || load(&repository, &serve, view, &addresses, start))?
     };
     let stopping = async {
         stop_signal().await;
@@ -85,6 +85,7 @@ fn budget(serve: &Serve) -> Option<Budget> {
 fn settings(serve: &Serve) -> Settings {
     Settings {
         listen: serve.listen,
+        grpc_listen: serve.grpc_listen,
         body_limit: mib(serve.body_limit_mib),
         body_limit_cap: mib(serve.body_limit_cap_mib),
         request_timeout: Duration::from_millis(serve.request_timeout_ms),
@@ -149,7 +150,7 @@ fn load(
     repository: &Arc<Repository>,
     serve: &Serve,
     view: View,
-    address: SocketAddr,
+    addresses: &[SocketAddr],
     start: Start,
 ) -> anyhow::Result<Option<Watcher>> {
     match serve.model_control {
@@ -165,16 +166,21 @@ fn load(
         }
     }
     start.log(&repository.models());
-    print(&welcome(&repository.models(), address, start.began.elapsed()));
+    print(&welcome(&repository.models(), addresses, start.began.elapsed()));
     let interval = Duration::from_millis(serve.watch_interval_ms);
     let watcher = serve.watch.then(|| Watcher::start(Arc::clone(repository), view, interval)).transpose();
     watcher.context("cannot follow the roots")
 }
 
 /// What is served, where, and a line to try.
-fn welcome(models: &[Arc<Model>], address: SocketAddr, took: Duration) -> String {
+fn welcome(models: &[Arc<Model>], addresses: &[SocketAddr], took: Duration) -> String {
+    let (address, others) =
+        addresses.split_first().map_or_else(Default::default, |(first, others)| (first.to_string(), others));
     let mut text =
         format!("\nhedef {} listens on http://{address} after {} ms\n", env!("CARGO_PKG_VERSION"), took.as_millis());
+    for other in others {
+        let _ = writeln!(text, "  and on http://{other} for gRPC");
+    }
     if models.is_empty() {
         text.push_str("  no model is loaded\n");
     }

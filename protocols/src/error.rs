@@ -12,6 +12,8 @@ pub enum Error {
     TooDeep { limit: usize, at: usize },
     #[error("JSON: not UTF-8 at byte {at}")]
     NotUtf8 { at: usize },
+    #[error("the message is no protocol buffer of its type: {reason}")]
+    Protobuf { reason: String },
     #[error("{place}: too many elements: at most {limit} more are allowed in a request of its size")]
     TooManyElements { place: String, limit: usize },
     #[error("the memory that requests under way may hold is taken: try again later")]
@@ -47,6 +49,7 @@ impl Error {
             | Self::DuplicateKey { .. }
             | Self::TooDeep { .. }
             | Self::NotUtf8 { .. }
+            | Self::Protobuf { .. }
             | Self::TooManyElements { .. }
             | Self::Missing { .. }
             | Self::Unexpected { .. }

@@ -86,6 +86,15 @@ impl App {
         }
     }
 
+    /// Fails where a model cannot score now.
+    pub(crate) fn can_score(&self, target: &Target) -> Result<(), Error> {
+        match self.repository.model(&target.model, target.version.as_deref()) {
+            // It made room for others, and comes back when it is asked.
+            Ok(_) | Err(Error::Evicted { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Scores `request` within the time that the call has, of which the request itself may ask for less:
     /// `timeout_us` microseconds from the head of the call on.
     pub(crate) async fn infer(

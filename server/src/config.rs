@@ -11,13 +11,15 @@ use http::HeaderValue;
 pub struct Settings {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Where to listen too, for clients that want a port of its own for gRPC. Both ports answer HTTP and gRPC alike.
+    pub grpc_listen: Option<SocketAddr>,
     /// The most bytes a request's body may have once decompressed, where the model's signature does not tell.
     pub body_limit: usize,
     /// The most bytes that a model whose rows are large may have instead.
     pub body_limit_cap: usize,
     /// The time a scoring request may take from its head to its answer.
     pub request_timeout: Duration,
-    /// Whether models can be loaded and unloaded over HTTP.
+    /// Whether models can be loaded and unloaded.
     pub admin: Admin,
     /// The Azure Machine Learning routes.
     pub azure: AzureSettings,
@@ -31,6 +33,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            grpc_listen: None,
             body_limit: 64 << 20,
             body_limit_cap: 1 << 30,
             request_timeout: Duration::from_secs(60),
@@ -82,10 +85,10 @@ impl Default for Caps {
 /// The headers that a request may have without memory being allocated for them.
 pub(crate) const MOST_HEADERS: usize = 100;
 
-/// Whether models can be loaded and unloaded over HTTP.
+/// Whether models can be loaded and unloaded over HTTP and gRPC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Admin {
-    /// Only when listening on a loopback address.
+    /// Only when listening on loopback addresses alone.
     #[default]
     Auto,
     /// Always.
@@ -134,6 +137,7 @@ impl Default for Drain {
 #[derive(Clone, Debug)]
 pub struct Config {
     pub(crate) listen: SocketAddr,
+    pub(crate) grpc_listen: Option<SocketAddr>,
     pub(crate) body_limits: BodyLimits,
     pub(crate) request_timeout: Duration,
     pub(crate) admin_open: bool,
@@ -200,12 +204,16 @@ impl Config {
         positive("limit on elements", settings.caps.elements > 0)?;
         positive("memory of requests", settings.caps.request_memory > 0)?;
         let admin_open = match settings.admin {
-            Admin::Auto => settings.listen.ip().is_loopback(),
+            Admin::Auto => {
+                let mut all = settings.grpc_listen.iter().chain([&settings.listen]);
+                all.all(|address| address.ip().is_loopback())
+            }
             Admin::On => true,
             Admin::Off => false,
         };
         Ok(Self {
             listen: settings.listen,
+            grpc_listen: settings.grpc_listen,
             body_limits: BodyLimits { usual: settings.body_limit, cap: settings.body_limit_cap },
             request_timeout: settings.request_timeout,
             admin_open,
@@ -286,6 +294,8 @@ mod tests {
         assert!(!listening("0.0.0.0:8080", Admin::Auto).admin_open());
         assert!(listening("0.0.0.0:8080", Admin::On).admin_open());
         assert!(!listening("127.0.0.1:8080", Admin::Off).admin_open());
+        let open = Settings { grpc_listen: Some("0.0.0.0:8001".parse().unwrap()), ..Settings::default() };
+        assert!(!Config::new(open).unwrap().admin_open());
     }
 
     #[test]

@@ -6,9 +6,15 @@ use flate2::Compression;
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use flate2::write::{GzEncoder, ZlibEncoder};
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::error::ApiError;
+
+/// The header that names the coding of a gRPC call's compressed messages.
+pub(crate) const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+
+/// The header that names the codings which the other side of a gRPC call understands.
+pub(crate) const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 
 /// A way to compress a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,9 +26,21 @@ pub(crate) enum Coding {
 }
 
 impl Coding {
+    /// Every coding, as gRPC lists them.
+    pub(crate) const ALL: HeaderValue = HeaderValue::from_static("gzip, deflate, identity");
+
     /// The coding of a request's body; `None` when it is not compressed.
     pub(crate) fn of_request(headers: &HeaderMap) -> Result<Option<Self>, ApiError> {
-        let Some(value) = headers.get(CONTENT_ENCODING) else { return Ok(None) };
+        Self::named_in(headers, &CONTENT_ENCODING)
+    }
+
+    /// The coding of the compressed messages of a gRPC call; `None` when there are none.
+    pub(crate) fn of_grpc(headers: &HeaderMap) -> Result<Option<Self>, ApiError> {
+        Self::named_in(headers, &GRPC_ENCODING)
+    }
+
+    fn named_in(headers: &HeaderMap, header: &HeaderName) -> Result<Option<Self>, ApiError> {
+        let Some(value) = headers.get(header) else { return Ok(None) };
         let name = String::from_utf8_lossy(value.as_bytes()).trim().to_ascii_lowercase();
         match name.as_str() {
             "" | "identity" => Ok(None),
@@ -56,6 +74,23 @@ impl Coding {
             Self::Gzip => read_up_to(MultiGzDecoder::new(packed), first, limit, room),
             Self::Deflate => read_up_to(ZlibDecoder::new(packed), first, limit, room),
         }
+    }
+
+    /// Unpacks the beginning of what begins with `packed`: at most `most` bytes, and as far as it is there.
+    pub(crate) fn start(self, packed: &[u8], most: usize) -> Vec<u8> {
+        let mut plain = vec![0; most];
+        let mut filled = 0;
+        let mut decoder: Box<dyn Read + '_> = match self {
+            Self::Gzip => Box::new(MultiGzDecoder::new(packed)),
+            Self::Deflate => Box::new(ZlibDecoder::new(packed)),
+        };
+        while let Some(room) = plain.get_mut(filled..).filter(|room| !room.is_empty())
+            && let Ok(read @ 1..) = decoder.read(room)
+        {
+            filled += read;
+        }
+        plain.truncate(filled);
+        plain
     }
 
     /// Packs `plain`, fast rather than tight.

@@ -1,4 +1,4 @@
-//! Puts the protocols on an HTTP port, with limits, health, metrics and a clean stop.
+//! Puts the protocols on HTTP and gRPC ports, with limits, health, metrics and a clean stop.
 //!
 //! [`Server::bind`] takes the port, [`Server::serve`] answers on it until it is told to stop. The routes stand in
 //! `router.rs`, what happens around every one of them in `middleware.rs`, and how a failure becomes a status in
@@ -12,6 +12,7 @@ mod deadline;
 mod encoding;
 mod error;
 mod family;
+mod grpc;
 mod lifecycle;
 mod limit;
 mod listen;
@@ -31,6 +32,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use hedef_core::repository::Repository;
 use prometheus::Registry;
 use tokio::time::sleep;
@@ -43,10 +45,9 @@ use crate::metrics::Metrics;
 use crate::middleware::Flood;
 use crate::room::Budget;
 
-/// A server whose port is taken: connections wait until [`Server::serve`] runs.
+/// A server whose ports are taken: connections wait until [`Server::serve`] runs.
 pub struct Server {
-    port: Port,
-    address: SocketAddr,
+    ports: Vec<(Port, SocketAddr)>,
     app: App,
 }
 
@@ -74,11 +75,15 @@ pub struct Stopped {
 }
 
 impl Server {
-    /// Takes the port. `registry` gets the server's metrics; `GET /metrics` tells everything in it.
+    /// Takes the ports. `registry` gets the server's metrics; `GET /metrics` tells everything in it.
     pub async fn bind(config: Config, repository: Arc<Repository>, registry: Registry) -> Result<Self, StartError> {
-        let failed = |source| StartError::Bind { address: config.listen, source };
-        let port = Port::bind(config.listen).await.map_err(failed)?;
-        let address = port.address().map_err(failed)?;
+        let mut ports = Vec::new();
+        for address in [Some(config.listen), config.grpc_listen].into_iter().flatten() {
+            let failed = |source| StartError::Bind { address, source };
+            let port = Port::bind(address).await.map_err(failed)?;
+            let address = port.address().map_err(failed)?;
+            ports.push((port, address));
+        }
         let metrics = Metrics::new(registry)?;
         let memory = Budget::new(config.caps.request_memory);
         let app = App::from(Parts {
@@ -89,13 +94,13 @@ impl Server {
             refusals: Flood::default(),
             memory,
         });
-        Ok(Self { port, address, app })
+        Ok(Self { ports, app })
     }
 
-    /// The address taken: with the real port where the settings said 0.
-    #[must_use]
-    pub const fn address(&self) -> SocketAddr {
-        self.address
+    /// The addresses taken, with the real ports where the settings said 0: the server's, and the one for gRPC if there
+    /// is one.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.ports.iter().map(|(_, address)| *address)
     }
 
     /// Answers until `stop` is ready and everything that was begun by then is finished.
@@ -112,8 +117,10 @@ impl Server {
             sleep(drain.lame_duck).await;
             lifecycle.draining.raise();
         };
-        let serving = self.port.serve(router::new(self.app), &lifecycle, drain, caps);
-        let ((), abandoned) = tokio::join!(stopping, serving);
+        let site = router::new(self.app);
+        let serving = self.ports.into_iter().map(|(port, _)| port.serve(site.clone(), &lifecycle, drain, caps.clone()));
+        let ((), abandoned) = tokio::join!(stopping, join_all(serving));
+        let abandoned = abandoned.into_iter().sum();
         if abandoned > 0 {
             tracing::warn!(abandoned, "the grace period ended with {abandoned} connections or requests unfinished");
         }

@@ -96,6 +96,8 @@ impl Metrics {
 pub(crate) enum Protocol {
     /// Open Inference Protocol.
     V2,
+    /// Open Inference Protocol over gRPC.
+    Grpc,
     /// KServe v1 and TensorFlow Serving.
     V1,
     /// Azure Machine Learning.
@@ -106,6 +108,7 @@ impl Protocol {
     const fn label(self) -> &'static str {
         match self {
             Self::V2 => "v2",
+            Self::Grpc => "grpc",
             Self::V1 => "v1",
             Self::Azure => "azure",
         }

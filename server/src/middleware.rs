@@ -1,9 +1,9 @@
 //! Everything that happens around a handler, in order: [`Site::answer`] is the table of contents.
 
-mod answer;
+pub(crate) mod answer;
 mod drain;
 mod flood;
-mod observe;
+pub(crate) mod observe;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -22,6 +22,7 @@ use crate::deadline;
 use crate::encoding::Coding;
 use crate::error::{self, ApiError};
 use crate::family::Family;
+use crate::grpc;
 use crate::payload::Source;
 use crate::request_id::{REQUEST_ID, RequestId};
 use crate::routes::v2;
@@ -63,7 +64,7 @@ impl Site {
         let (head, mut body) = request.into_parts();
         let asked = deadline::asked(&head.headers);
         let call = Call::new(RequestId::of(&head.headers), app.config.request_timeout, asked);
-        let mut watch = Watch::begin(&app, &call, &head);
+        let mut watch = Watch::begin(&app, &call, (&head.method, &head.uri));
         let trace = observe::trace(&head.headers);
         let wanted = Coding::for_response(&head.headers);
         let http1 = head.version <= Version::HTTP_11;
@@ -71,7 +72,12 @@ impl Site {
         let waits = head.headers.contains_key(EXPECT);
 
         let span = tracing::debug_span!("request", request.id = %call.id());
+        let is_grpc = grpc::is_call(&head);
         let response = match v2::target(&head).filter(|_| scores) {
+            _ if is_grpc && scores => {
+                let answering = grpc::answer(app.clone(), call.clone(), head, body);
+                Box::pin(answer::catch_panic(answering.map(IntoResponse::into_response))).instrument(span).await
+            }
             // Beside the router, which allocates some fifteen times for a request.
             Some(target) => {
                 let scored = v2::score(&app, &call, Ok(target), (&head.headers, &mut body));
@@ -88,15 +94,17 @@ impl Site {
         // Gives errors their status and body in the words of the path's protocols.
         let failure = response.extensions().get::<ApiError>().cloned();
         let mut response = match &failure {
-            Some(error) => error::render(error, response, Family::of(watch.path(), &app.config.azure), &call),
+            Some(error) => {
+                let family = if is_grpc { Family::Grpc } else { Family::of(watch.path(), &app.config.azure) };
+                error::render(error, response, family, &call)
+            }
             None => response,
         };
         let mut last = http1 && app.lifecycle.is_stopping();
         if http1 && let Some(mut body) = call.unread() {
             // In a box, as it is seldom there and every request's future would hold its place.
-            let reading = drain::read_on(&mut body, app.config.body_limits.usual, call.deadline());
-            let reading = Box::pin(reading).await;
-            last |= waits || !reading;
+            let reading = Box::pin(drain::read_on(&mut body, app.config.body_limits.usual, call.deadline()));
+            last |= waits || !reading.await;
         }
         if last {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -58,7 +58,7 @@ pub(crate) struct Limit<'a> {
 }
 
 impl Limit<'_> {
-    fn exceeded(self, found: Option<usize>) -> ApiError {
+    pub(crate) fn exceeded(self, found: Option<usize>) -> ApiError {
         ApiError::BodyTooLarge { limit: self.bytes, model: self.model.cloned(), found }
     }
 }

@@ -177,6 +177,57 @@ impl Drop for Held {
     }
 }
 
+/// What one message of a call holds, given back when dropped. Half of it is for what is made of the message.
+pub(crate) struct Reserved {
+    app: App,
+    bytes: usize,
+}
+
+impl Reserved {
+    /// Reserves what a message of `bytes` takes.
+    pub(crate) fn of(app: &App, bytes: usize) -> Result<Self, ApiError> {
+        app.memory.enter(app.metrics.in_flight.get())?;
+        let mut reserved = Self { app: app.clone(), bytes: 0 };
+        if reserved.more(bytes) { Ok(reserved) } else { Err(app.memory.refusal(bytes)) }
+    }
+
+    /// Whether the message may take so many more bytes.
+    pub(crate) fn more(&mut self, bytes: usize) -> bool {
+        let more = bytes.saturating_mul(2).saturating_sub(FREE);
+        let granted = more == 0 || self.app.memory.reserve(more);
+        self.bytes += if granted { more } else { 0 };
+        granted
+    }
+
+    /// Why the last asking was in vain.
+    pub(crate) fn refusal(&self) -> ApiError {
+        self.app.memory.refusal(self.bytes)
+    }
+
+    /// Holds on as long as `bytes` do.
+    pub(crate) fn keep_with(self, bytes: Bytes) -> Bytes {
+        if self.bytes == 0 { bytes } else { Bytes::from_owner(Kept { bytes, _reserved: self }) }
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.app.memory.give_back(self.bytes);
+    }
+}
+
+/// Bytes with what was reserved for them.
+struct Kept {
+    bytes: Bytes,
+    _reserved: Reserved,
+}
+
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

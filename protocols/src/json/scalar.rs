@@ -68,7 +68,7 @@ pub(super) fn from_scalar<T: FromScalar>(scalar: &mut Scalar<'_>) -> Result<T, U
 }
 
 /// What a data type takes, in words, such as `INT8 (a whole number from -128 to 127)`.
-pub(super) fn expectation(data_type: DataType) -> String {
+pub(crate) fn expectation(data_type: DataType) -> String {
     macro_rules! expectation {
         ($($variant:ident($element:ty))*) => {
             match data_type { $(DataType::$variant => <$element>::expected(),)* }

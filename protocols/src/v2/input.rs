@@ -114,7 +114,8 @@ impl<'a> Input<'a> {
     }
 }
 
-fn tensor(name: Cow<'_, str>, shape: Shape, data: Data) -> Result<(Cow<'_, str>, Tensor), Error> {
+/// Puts shape and elements together, which may differ in their number.
+pub(super) fn tensor(name: Cow<'_, str>, shape: Shape, data: Data) -> Result<(Cow<'_, str>, Tensor), Error> {
     match Tensor::new(shape, data) {
         Ok(tensor) => Ok((name, tensor)),
         Err(error) => {
@@ -149,13 +150,6 @@ impl<'a> Keys<'a> {
         let data_type = self.data_type.ok_or_else(|| missing("datatype"))?;
         let shape = self.shape.as_ref().ok_or_else(|| missing("shape"))?;
         check(name, data_type, shape, signature)?;
-        if shape.elements().is_none() {
-            return Err(Error::unexpected(
-                self.place(index).to_string(),
-                "a shape that memory can hold",
-                shape.to_string(),
-            ));
-        }
         Ok((name, data_type, shape))
     }
 
@@ -189,30 +183,42 @@ impl<'a> Keys<'a> {
     }
 }
 
-/// Refuses what [`hedef_core::Request::new`] would refuse, in the same words, before there is a tensor.
-fn check(name: &str, data_type: DataType, shape: &Shape, signature: &Signature) -> Result<(), InvalidRequest> {
+/// Refuses what [`hedef_core::Request::new`] would refuse, in the same words, before there is a tensor; and a shape that
+/// no memory can hold.
+pub(super) fn check(name: &str, data_type: DataType, shape: &Shape, signature: &Signature) -> Result<(), Error> {
     let Some(spec) = signature.inputs.iter().find(|spec| *spec.name == *name) else {
         let all: Vec<_> = signature.inputs.iter().map(|spec| format!("`{}` {spec}", spec.name)).collect();
-        return Err(InvalidRequest::UnknownInput { name: name.to_string(), expected: all.join(", ") });
+        return Err(InvalidRequest::UnknownInput { name: name.to_string(), expected: all.join(", ") }.into());
     };
-    if spec.data_type == data_type && spec.accepts(shape) {
-        return Ok(());
+    if spec.data_type != data_type || !spec.accepts(shape) {
+        let found = format!("{data_type} {shape}");
+        return Err(InvalidRequest::WrongInput { name: name.to_string(), expected: spec.to_string(), found }.into());
     }
-    let found = format!("{data_type} {shape}");
-    Err(InvalidRequest::WrongInput { name: name.to_string(), expected: spec.to_string(), found })
+    if shape.elements().is_none() {
+        let place = Place::Input(name).to_string();
+        return Err(Error::unexpected(place, "a shape that memory can hold", shape.to_string()));
+    }
+    Ok(())
 }
 
 fn data_type(reader: &mut Reader<'_>, place: Place<'_>) -> Result<DataType, Error> {
-    let name = string(reader, place, "datatype")?;
+    named(&string(reader, place, "datatype")?, place)
+}
+
+/// The data type of that name.
+pub(super) fn named(name: &str, place: Place<'_>) -> Result<DataType, Error> {
     let unknown = || {
         let all: Vec<_> = DataType::ALL.iter().map(|data_type| data_type.name()).collect();
         Error::unexpected(format!("{place}: `datatype`"), format!("one of {}", all.join(", ")), format!("`{name}`"))
     };
-    DataType::from_name(&name).ok_or_else(unknown)
+    DataType::from_name(name).ok_or_else(unknown)
 }
 
+/// What a shape is.
+pub(super) const DIMENSIONS: &str = "a list of whole numbers from 0 on";
+
 fn shape(reader: &mut Reader<'_>, place: Place<'_>) -> Result<Shape, Error> {
-    let expected = "a list of whole numbers from 0 on";
+    let expected = DIMENSIONS;
     if reader.peek()? != Next::Array {
         return Err(wrong(place, "shape", expected, reader.take_value()?.scalar()));
     }
@@ -228,7 +234,8 @@ fn shape(reader: &mut Reader<'_>, place: Place<'_>) -> Result<Shape, Error> {
     Ok(Shape::new(dims))
 }
 
-fn decode_base64(place: &str, texts: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Error> {
+/// Decodes elements that a client sent as base64.
+pub(super) fn decode_base64(place: &str, texts: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Error> {
     let decode = |(index, text): (usize, &Vec<u8>)| {
         let wrong = |error: base64::DecodeError| {
             Error::unexpected(format!("{place}, element [{index}]"), "base64", error.to_string())

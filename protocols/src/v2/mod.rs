@@ -10,6 +10,7 @@ mod config;
 mod decode;
 mod encode;
 mod example;
+pub mod grpc;
 mod header;
 mod input;
 mod load;

@@ -93,7 +93,11 @@ async fn what_does_not_end_in_the_grace_period_is_given_up() {
 async fn http2_without_tls_is_spoken_and_ended_gracefully() {
     let running = start().await;
     let stream = TokioIo::new(TcpStream::connect(running.address).await.unwrap());
-    let executor = Executor { tasks: TaskTracker::new(), lifecycle: Lifecycle::default() };
+    let executor = Executor {
+        tasks: TaskTracker::new(),
+        lifecycle: Lifecycle::default(),
+        answer_timeout: Duration::from_secs(60),
+    };
     let (mut client, connection) = hyper::client::conn::http2::handshake(executor, stream).await.unwrap();
     let connection = tokio::spawn(connection);
     let request = || http::Request::get("http://x/v2/health/live").body(Body::empty()).unwrap();

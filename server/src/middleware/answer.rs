@@ -60,11 +60,16 @@ pub(super) fn count(response: Response, app: &App) -> Response {
 
 /// Awaits the answer of a handler; if it panics, that is an answer to the one request that caused it.
 pub(super) fn catch_panic(handling: impl Future<Output = Response>) -> impl Future<Output = Response> {
+    caught(handling).map(|outcome| outcome.unwrap_or_else(IntoResponse::into_response))
+}
+
+/// Awaits what a handler does; if it panics, that is an error.
+pub(crate) fn caught<T>(handling: impl Future<Output = T>) -> impl Future<Output = Result<T, ApiError>> {
     AssertUnwindSafe(handling).catch_unwind().map(|outcome| {
-        outcome.unwrap_or_else(|panic| {
+        outcome.map_err(|panic| {
             let words = panic.downcast_ref::<String>().map(String::as_str);
             let words = words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message");
-            ApiError::Fault(format!("a handler panicked: {words}")).into_response()
+            ApiError::Fault(format!("a handler panicked: {words}"))
         })
     })
 }

@@ -6,6 +6,7 @@ use axum::routing::post;
 use hedef_core::Error;
 use hedef_core::repository::{IndexEntry, State as ModelState};
 use hedef_protocols::v2;
+use http::HeaderMap;
 use http::header::ORIGIN;
 use http::request::Parts;
 use tokio::task::spawn_blocking;
@@ -29,10 +30,14 @@ pub(crate) fn routes() -> Router<App> {
 }
 
 async fn index(State(app): State<App>, Payload(body): Payload) -> Result<Json, ApiError> {
-    let query = v2::decode_index(&body)?;
+    Ok(Json(list(&app, v2::decode_index(&body)?, v2::index)))
+}
+
+/// Hands the lines of the index that are asked for to `write`.
+pub(crate) fn list<T>(app: &App, query: v2::IndexQuery, write: impl Fn(&[v2::IndexEntry<'_>]) -> T) -> T {
     let index = app.repository.index();
     let wanted = |entry: &&IndexEntry| !query.ready || entry.state == ModelState::Ready;
-    Ok(Json(v2::index(&index.iter().filter(wanted).map(told).collect::<Vec<_>>())))
+    write(&index.iter().filter(wanted).map(told).collect::<Vec<_>>())
 }
 
 fn told(entry: &IndexEntry) -> v2::IndexEntry<'_> {
@@ -45,13 +50,23 @@ fn told(entry: &IndexEntry) -> v2::IndexEntry<'_> {
 }
 
 async fn load(State(app): State<App>, _: Allowed, target: Target, Payload(body): Payload) -> Result<(), ApiError> {
-    let with = overrides(v2::decode_load(&body)?, app.device_of(&target.model).as_deref())?;
-    blocking(move || app.repository.load(&target.model, with)).await
+    load_model(app, target.model, v2::decode_load(&body)?).await
+}
+
+/// Loads a model.
+pub(crate) async fn load_model(app: App, model: String, request: v2::LoadRequest) -> Result<(), ApiError> {
+    let with = overrides(request, app.device_of(&model).as_deref())?;
+    blocking(move || app.repository.load(&model, with)).await
 }
 
 async fn unload(State(app): State<App>, _: Allowed, target: Target, Payload(body): Payload) -> Result<(), ApiError> {
     v2::decode_unload(&body)?;
-    blocking(move || app.repository.unload(&target.model)).await
+    unload_model(app, target.model).await
+}
+
+/// Unloads a model.
+pub(crate) async fn unload_model(app: App, model: String) -> Result<(), ApiError> {
+    blocking(move || app.repository.unload(&model)).await
 }
 
 /// Loading takes seconds and waits for old requests: not a thing for a thread that answers others.
@@ -63,18 +78,23 @@ async fn blocking(change: impl FnOnce() -> Result<(), Error> + Send + 'static) -
 /// That this request may change which models are loaded.
 struct Allowed;
 
+/// Whether a request with these headers may change which models are loaded.
+pub(crate) fn allowed(app: &App, headers: &HeaderMap) -> Result<(), ApiError> {
+    if !app.config.admin_open {
+        return Err(ApiError::Forbidden("loading and unloading is closed here: start the server with it open"));
+    }
+    // A page in the browser of someone who runs a server on their machine must not reach it.
+    if headers.contains_key(ORIGIN) {
+        return Err(ApiError::Forbidden("loading and unloading is not open to web pages: send no Origin header"));
+    }
+    Ok(())
+}
+
 impl FromRequestParts<App> for Allowed {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-        if !app.config.admin_open {
-            return Err(ApiError::Forbidden("loading and unloading is closed here: start the server with it open"));
-        }
-        // A page in the browser of someone who runs a server on their machine must not reach it.
-        if parts.headers.contains_key(ORIGIN) {
-            return Err(ApiError::Forbidden("loading and unloading is not open to web pages: send no Origin header"));
-        }
-        Ok(Self)
+        allowed(app, &parts.headers).map(|()| Self)
     }
 }
 

@@ -3,7 +3,6 @@
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::routing::{get, post};
-use hedef_core::Error;
 use hedef_protocols::{DecodeLimits, v2};
 use http::request::Parts;
 use http::{HeaderMap, Method};
@@ -17,7 +16,7 @@ use crate::payload::{Source, json_length};
 use crate::target::Target;
 
 /// The extensions that work here, under the names that Triton gave them.
-const EXTENSIONS: [&str; 5] =
+pub(crate) const EXTENSIONS: [&str; 5] =
     ["classification", "model_repository", "model_configuration", "binary_tensor_data", "statistics"];
 
 /// Everything below `/v2` that is about the server or one model, but for its configuration and statistics.
@@ -52,11 +51,8 @@ async fn metadata(State(app): State<App>, target: Target, call: Call) -> Result<
 }
 
 async fn ready(State(app): State<App>, target: Target) -> Result<Json, ApiError> {
-    match app.repository.model(&target.model, target.version.as_deref()) {
-        // It made room for others, and comes back when it is asked.
-        Ok(_) | Err(Error::Evicted { .. }) => Ok(Json(v2::model_ready(&target.model, true))),
-        Err(error) => Err(error.into()),
-    }
+    app.can_score(&target)?;
+    Ok(Json(v2::model_ready(&target.model, true)))
 }
 
 async fn infer(

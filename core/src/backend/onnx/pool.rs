@@ -3,11 +3,12 @@
 //! Fetching the memory of each run anew costs a convolutional network up to half of its time, in page faults. ONNX
 //! Runtime's own arena saves that, but gives memory back at the end of a run only, and never what it began with. So
 //! sessions that want to keep memory allocate here: large blocks wait, by their size, until a run wants them again or
-//! [`Pool::tidy`] and [`Pool::purge`] find them idle. All models share them.
+//! [`tidy`] and [`purge`] find them idle. All models share them. Never more waits than was lately in use at once, so
+//! requests of many sizes hold twice what they need at most.
 #![expect(unsafe_code, reason = "ONNX Runtime takes an allocator as C functions")]
 
 use std::alloc::{Layout, alloc, dealloc};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::ptr::{self, NonNull};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -44,25 +45,36 @@ unsafe impl Send for Pool {}
 // SAFETY: as above.
 unsafe impl Sync for Pool {}
 
-/// Blocks that nobody uses, by their size.
+/// Blocks that nobody uses, and how much is in use.
+#[derive(Debug)]
 struct Idle {
-    blocks: HashMap<usize, Vec<(NonNull<u8>, u64)>>,
-    /// Counts the times that were tidied up; a block remembers when it was last used.
-    round: u64,
+    /// By their size; those used last stand last.
+    blocks: BTreeMap<usize, Vec<Block>>,
+    /// What they hold.
+    bytes: usize,
+    /// What large blocks in use hold, and the most they held since the times that were tidied up last, and before.
+    in_use: usize,
+    most: [usize; 2],
+    /// Counts the blocks that came back, and those that had when it was tidied up last.
+    uses: u64,
+    tidied_uses: u64,
     tidied: Instant,
 }
+
+/// A block that nobody uses, and when it came back.
+#[derive(Debug)]
+struct Block(NonNull<u8>, u64);
 
 /// Makes the pool that sessions with `session.use_env_allocators` share. Call it once, with the only environment.
 pub(super) fn register(environment: &Environment) -> ort::Result<()> {
     let memory = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::Default)?;
-    let idle = Idle { blocks: HashMap::new(), round: 0, tidied: Instant::now() };
     // SAFETY: it makes a table without functions, which are set here.
     let mut functions = unsafe { OrtAllocator::default() };
     functions.Alloc = Some(allocate);
     functions.Free = Some(free);
     functions.Info = Some(info);
     functions.Reserve = Some(reserve);
-    let pool = POOL.get_or_init(|| Pool { functions, memory, idle: Mutex::new(idle) });
+    let pool = POOL.get_or_init(|| Pool { functions, memory, idle: Mutex::new(Idle::new()) });
     // SAFETY: the environment lives, and the pool does for ever. ONNX Runtime calls its functions and writes nothing.
     let status = unsafe {
         let allocator = ptr::from_ref(pool).cast_mut().cast();
@@ -82,7 +94,7 @@ pub(super) fn tidy() {
 /// Gives back all that nobody uses.
 pub(super) fn purge() {
     if let Some(pool) = POOL.get() {
-        pool.lock().keep_those(|_| false);
+        pool.lock().keep_since(u64::MAX);
     }
 }
 
@@ -91,28 +103,27 @@ impl Pool {
         // Another thread has the lock at this moment: a later run is early enough.
         let Ok(mut idle) = self.idle.try_lock() else { return };
         if now.saturating_duration_since(idle.tidied) >= INTERVAL {
-            idle.tidied = now;
-            let round = idle.round;
-            idle.round += 1;
-            idle.keep_those(|used| used >= round);
+            idle.tidy(now);
         }
     }
 
     /// A block with room for `size` bytes behind its head.
     fn block(&self, size: usize) -> Option<NonNull<u8>> {
         let whole = rounded(size.checked_add(ALIGNMENT)?)?;
-        let kept = if whole < SMALLEST { None } else { self.lock().blocks.get_mut(&whole).and_then(Vec::pop) };
-        kept.map_or_else(|| fetch(whole), |(block, _)| Some(block))
+        if whole < SMALLEST {
+            return fetch(whole);
+        }
+        let kept = self.lock().take(whole);
+        kept.or_else(|| {
+            let fresh = fetch(whole)?;
+            self.lock().uses(whole);
+            Some(fresh)
+        })
     }
 
     /// Takes back a block of `whole` bytes that [`Pool::block`] gave.
     fn put(&self, block: NonNull<u8>, whole: usize) {
-        if whole < SMALLEST {
-            return give_back(block, whole);
-        }
-        let mut idle = self.lock();
-        let round = idle.round;
-        idle.blocks.entry(whole).or_default().push((block, round));
+        if whole < SMALLEST { give_back(block, whole) } else { self.lock().put(block, whole) }
     }
 
     /// The lists stay whole even if a thread died while it held the lock.
@@ -122,12 +133,62 @@ impl Pool {
 }
 
 impl Idle {
-    /// Gives back the blocks but for those that were last used in a round that `keep` names.
-    fn keep_those(&mut self, keep: impl Fn(u64) -> bool) {
+    fn new() -> Self {
+        let blocks = BTreeMap::new();
+        Self { blocks, bytes: 0, in_use: 0, most: [0; 2], uses: 0, tidied_uses: 0, tidied: Instant::now() }
+    }
+
+    /// Notes that a block is in use.
+    fn uses(&mut self, whole: usize) {
+        self.in_use += whole;
+        self.most[0] = self.most[0].max(self.in_use);
+    }
+
+    /// The smallest block of at least `whole` bytes, unless a quarter of it would be wasted.
+    fn take(&mut self, whole: usize) -> Option<NonNull<u8>> {
+        let (&found, blocks) = self.blocks.range_mut(whole..=whole + whole / 4).next()?;
+        let Block(block, _) = blocks.pop()?;
+        if blocks.is_empty() {
+            self.blocks.remove(&found);
+        }
+        self.bytes -= found;
+        self.uses(found);
+        Some(block)
+    }
+
+    fn put(&mut self, block: NonNull<u8>, whole: usize) {
+        self.in_use = self.in_use.saturating_sub(whole);
+        self.uses += 1;
+        self.blocks.entry(whole).or_default().push(Block(block, self.uses));
+        self.bytes += whole;
+        while self.bytes > self.most.into_iter().max().unwrap_or(0) && self.drop_stalest() {}
+    }
+
+    /// Gives back the block that nobody wanted for the longest time; false when there is none.
+    fn drop_stalest(&mut self) -> bool {
+        let stalest = self.blocks.iter().filter_map(|(whole, blocks)| Some((blocks.first()?.1, *whole))).min();
+        stalest.is_some_and(|(used, _)| {
+            self.keep_since(used + 1);
+            true
+        })
+    }
+
+    /// Gives back what came back before the last time.
+    fn tidy(&mut self, now: Instant) {
+        self.tidied = now;
+        self.keep_since(self.tidied_uses + 1);
+        self.tidied_uses = self.uses;
+        self.most = [self.in_use, self.most[0]];
+    }
+
+    /// Gives back the blocks but for those that came back as number `first` or later.
+    fn keep_since(&mut self, first: u64) {
+        let bytes = &mut self.bytes;
         self.blocks.retain(|whole, blocks| {
-            blocks.retain(|(block, used)| {
-                let keeps = keep(*used);
+            blocks.retain(|Block(block, used)| {
+                let keeps = *used >= first;
                 if !keeps {
+                    *bytes -= whole;
                     give_back(*block, *whole);
                 }
                 keeps
@@ -203,7 +264,7 @@ mod tests {
             // SAFETY: a table without functions, none of which is called.
             functions: unsafe { OrtAllocator::default() },
             memory: crate::backend::onnx::tests::memory(),
-            idle: Mutex::new(Idle { blocks: HashMap::new(), round: 0, tidied: Instant::now() }),
+            idle: Mutex::new(Idle::new()),
         }
     }
 
@@ -227,12 +288,12 @@ mod tests {
         let small = pool.block(100).unwrap();
         pool.put(small, 100 + ALIGNMENT);
         assert_eq!(idle(&pool), 2);
-        pool.lock().keep_those(|_| false);
-        assert_eq!(idle(&pool), 0);
+        pool.lock().keep_since(u64::MAX);
+        assert_eq!((idle(&pool), pool.lock().bytes), (0, 0));
     }
 
     #[test]
-    fn what_nobody_wanted_for_a_round_is_given_back() {
+    fn what_nobody_wanted_for_a_while_is_given_back() {
         let pool = pool();
         let [a, b] = [1 << 20, 2 << 20].map(|size| (pool.block(size).unwrap(), rounded(size + ALIGNMENT).unwrap()));
         pool.put(a.0, a.1);
@@ -246,5 +307,19 @@ mod tests {
         assert_eq!(pool.block(1 << 20), Some(a.0));
         pool.put(a.0, a.1);
         assert_eq!((tidy(2), tidy(3)), (1, 0));
+    }
+
+    #[test]
+    fn no_more_waits_than_was_in_use_at_once() {
+        let pool = pool();
+        let size = |at: usize| (at + 1) << 20;
+        for at in 0..40 {
+            let block = pool.block(size(at)).unwrap();
+            // SAFETY: the head of a block holds its size.
+            pool.put(block, unsafe { block.cast::<usize>().read() });
+            let idle = pool.lock();
+            assert!(idle.bytes <= rounded(size(at) + ALIGNMENT).unwrap() && idle.in_use == 0, "{idle:?}");
+        }
+        pool.lock().keep_since(u64::MAX);
     }
 }
