@@ -65,7 +65,10 @@ fn refused(server: &Server, name: &str, answer: &Answer, outcome: &str, words: &
     let line = index.as_array().unwrap().iter().find(|line| line["name"] == name).unwrap().clone();
     assert_eq!(line["state"], "UNAVAILABLE");
     assert!(line["reason"].as_str().unwrap().contains(words), "{line}");
-    assert!(server.log().lines().any(|line| line.contains("cannot load the model") && line.contains(words)));
+    // The log comes through a pipe, by a way of its own.
+    until("the reason in the log", || {
+        server.log().lines().any(|line| line.contains("cannot load the model") && line.contains(words)).then_some(())
+    });
     let metrics = server.client().get("/metrics").text();
     for series in [
         format!(r#"hedef_model_trials_total{{model="{name}",outcome="{outcome}",version="1"}} 1"#),

@@ -3,9 +3,9 @@
 mod door;
 mod patience;
 mod silence;
+mod socket;
 mod streams;
 
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -16,6 +16,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use http::Version;
 use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -31,6 +32,7 @@ use crate::router::for_operators;
 use door::{Door, Pass};
 use patience::Patient;
 use silence::Silence;
+use socket::Awaited;
 
 /// How long a connection may stay silent before or between requests. Longer than the 60 seconds after which
 /// common load balancers let go, so that it is they who close first.
@@ -139,14 +141,18 @@ impl Connections {
         }
         let asked = Arc::new(AtomicBool::new(false));
         let first = self.first_head(&pass, Arc::clone(&asked));
+        let (socket, client) = socket::share(stream);
         let service = service_fn(move |request: http::Request<Incoming>| {
             asked.store(true, Ordering::Relaxed);
-            site.clone().answer(request).map(|response| {
+            // With HTTP/2 hyper looks after the client, and a request is run by a task that must not read the socket.
+            let client = (request.version() < Version::HTTP_2).then(|| client.clone());
+            let answer = site.clone().answer(request).map(|response| {
                 if response.body().size_hint().exact().is_some() {
                     streams::answered();
                 }
-                Ok::<_, Infallible>(response)
-            })
+                response
+            });
+            Awaited { answer, client }
         });
         let executor = Executor {
             tasks: self.tasks.clone(),
@@ -155,10 +161,11 @@ impl Connections {
         };
         let (lifecycle, linger) = (self.lifecycle.clone(), self.linger);
         let mut builder = auto::Builder::new(executor);
-        builder.http1().timer(Silence::default()).header_read_timeout(SILENCE);
+        // A client that closes its end has left: `half_close` only keeps hyper from looking, since `Client` does.
+        builder.http1().timer(Silence::default()).header_read_timeout(SILENCE).half_close(true);
         builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(SILENCE)).adaptive_window(true);
         self.limit(&mut builder, &pass);
-        let stream = TokioIo::new(Patient::new(stream, self.caps.answer_timeout));
+        let stream = TokioIo::new(Patient::new(socket, self.caps.answer_timeout));
         self.tasks.spawn(async move {
             let _pass = pass;
             let mut connection = pin!(builder.serve_connection(stream, service));
@@ -180,8 +187,9 @@ impl Connections {
                 }
             };
             if let Err(error) = ended {
-                let why = std::error::Error::source(&*error).map_or_else(|| error.to_string(), ToString::to_string);
-                tracing::debug!(error.detail = %error, "a connection ended early: {why}");
+                // hyper's own words name the place, their source the reason.
+                let error = error.source().unwrap_or(&*error);
+                tracing::debug!(error.detail = %error, "a connection ended early: {error}");
             }
         });
     }

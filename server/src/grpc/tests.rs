@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Channel, StreamBody};
 use hyper::body::Frame;
 
 use crate::config::Admin;
-use crate::encoding::Coding;
+use crate::encoding::{Coding, Unpacked};
 use crate::testing::{House, house};
 
 const INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
@@ -190,7 +190,8 @@ async fn messages_are_compressed_both_ways() {
             let answer = send(&house, call(INFER, &[("grpc-encoding", name)], packed.clone())).await;
             assert_eq!((answer.status(), &answer.headers["grpc-encoding"]), ("0", &name.parse().unwrap()));
             assert_eq!(answer.messages[0][0], 1);
-            let plain = coding.decompress(answer.message(0), 1 << 20).unwrap().unwrap();
+            let unpacked = coding.decompress(answer.message(0), 1 << 20, &|_| true).unwrap();
+            let Unpacked::Whole(plain) = unpacked else { panic!("{unpacked:?}") };
             assert!(plain.len() > count as usize * 8);
             let refusing = [("grpc-encoding", name), ("grpc-accept-encoding", "identity")];
             let answer = send(&house, call(INFER, &refusing, packed)).await;

@@ -1,3 +1,5 @@
+mod leaving;
+
 use axum::body::Body;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
