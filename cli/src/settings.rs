@@ -13,7 +13,7 @@ pub(crate) fn print_table() -> anyhow::Result<()> {
     let mut root = Arguments::command();
     root.build();
     let mut text = section("Flags of every command", root.get_arguments());
-    for command in root.get_subcommands() {
+    for command in root.get_subcommands().filter(|command| !command.is_hide_set()) {
         add_sections(&mut text, "hedef", command);
     }
     Ok(stdout().write_all(text.as_bytes())?)
