@@ -1,6 +1,7 @@
 //! Every command, flag and environment variable.
 
 mod bench;
+mod security;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use bench::{Bench, BenchFormat, BenchLoad, BenchScenario};
+pub(crate) use security::{Admin, Keys, Permission, Security};
 
 /// Serves ONNX models on every compute target.
 #[derive(Debug, Parser)]
@@ -66,6 +68,9 @@ pub(crate) enum Command {
     Score(Score),
     /// Measures a server, ours or another, or the bare runtime under the same load.
     Bench(Box<Bench>),
+    /// Makes API keys.
+    #[command(subcommand)]
+    Keys(Keys),
     /// Finds or fetches ONNX Runtime.
     #[command(subcommand)]
     Runtime(Runtime),
@@ -98,9 +103,6 @@ pub(crate) struct Serve {
     /// The time between two looks at the roots, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..), env = "HEDEF_WATCH_INTERVAL_MS")]
     pub(crate) watch_interval_ms: u64,
-    /// Whether models can be loaded and unloaded over HTTP; `auto`: only when listening on this machine alone.
-    #[arg(long, value_enum, default_value = "auto", env = "HEDEF_ADMIN")]
-    pub(crate) admin: Admin,
     /// The memory that loaded models may take, in MiB. Default: no limit.
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..), env = "HEDEF_MEMORY_BUDGET_MIB")]
     pub(crate) memory_budget: Option<u32>,
@@ -113,9 +115,6 @@ pub(crate) struct Serve {
     /// What stands before `/score` and `/swagger.json`, such as `/api/iris`.
     #[arg(long, value_name = "PATH", env = "SERVICE_PATH_PREFIX")]
     pub(crate) score_path_prefix: Option<String>,
-    /// The origins whose pages may call `/score`, or `*`.
-    #[arg(long, value_name = "ORIGIN", env = "AML_CORS_ORIGINS", value_delimiter = ',')]
-    pub(crate) cors_origin: Vec<String>,
     /// The most bytes in a request's body, decompressed, in MiB. A model whose signature is fixed takes what its
     /// tensors need instead, and one with larger rows at least one row.
     #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..), env = "HEDEF_BODY_LIMIT_MIB")]
@@ -132,6 +131,8 @@ pub(crate) struct Serve {
     /// How long requests under way may take after that, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 25_000, value_parser = clap::value_parser!(u64).range(1..), env = "HEDEF_GRACE_MS")]
     pub(crate) grace_ms: u64,
+    #[command(flatten)]
+    pub(crate) security: Security,
 }
 
 /// Which models are loaded at the start.
@@ -150,17 +151,6 @@ pub(crate) enum OverBudget {
     Evict,
     /// It is not loaded.
     Refuse,
-}
-
-/// Whether models can be loaded and unloaded over HTTP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Admin {
-    /// Only when listening on a loopback address.
-    Auto,
-    /// Always.
-    On,
-    /// Never.
-    Off,
 }
 
 /// Checks a model.

@@ -4,6 +4,7 @@ mod arguments;
 mod bench;
 mod check;
 mod engine;
+mod keys;
 mod logging;
 mod runtime;
 mod score;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         Command::Check(check) => check::run(&check, &arguments.engine),
         Command::Score(score) => score::run(&score, &arguments.engine),
         Command::Bench(bench) => bench::run(&bench, &arguments.engine),
+        Command::Keys(command) => keys::run(command),
         Command::Runtime(command) => runtime::run(command),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "hedef", &mut std::io::stdout());

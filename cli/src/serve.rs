@@ -9,8 +9,9 @@ use anyhow::Context;
 use hedef_core::Model;
 use hedef_core::metrics::Metrics;
 use hedef_core::repository::{self, Budget, Overrides, QuotaWatcher, Repository, View, Watcher};
-use hedef_server::{AzureSettings, Config, Drain, Server, Settings};
+use hedef_server::{AzureSettings, Config, CredentialSettings, Drain, Server, Settings};
 use prometheus::Registry;
+use tokio::sync::Notify;
 
 use crate::arguments::{Admin, Engine, ModelControl, OverBudget, Serve};
 use crate::engine::{Started, loader};
@@ -37,7 +38,7 @@ pub(crate) fn run(serve: Serve, engine: &Engine) -> anyhow::Result<()> {
     let quota = quota.context("cannot follow the processors' quota")?;
     let network = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("hedef-network").build()?;
     let server = network.block_on(Server::bind(config, Arc::clone(&repository), registry))?;
-    let address = server.address();
+    let addresses: Vec<_> = server.addresses().collect();
     let start = Start { began, engine, listening: began.elapsed() };
 
     // The server answers while models load: live at once, ready when they are.
@@ -46,10 +47,11 @@ pub(crate) fn run(serve: Serve, engine: &Engine) -> anyhow::Result<()> {
         let repository = Arc::clone(&repository);
         std::thread::Builder::new()
             .name("hedef-start".into())
-            .spawn(move || load(&repository, &serve, view, address, start))?
+            .spawn(move || load(&repository, &serve, view, &addresses, start))?
     };
+    let hurry = server.follows_files().then(|| server.reload());
     let stopping = async {
-        stop_signal().await;
+        tokio::select! { () = stop_signal() => (), () = hurry_on_hangup(hurry) => () }
         repository.stop_loading();
     };
     let stopped = network.block_on(server.serve(stopping));
@@ -76,15 +78,18 @@ fn settings(serve: &Serve) -> Settings {
         body_limit: mib(serve.body_limit_mib),
         body_limit_cap: mib(serve.body_limit_cap_mib),
         request_timeout: Duration::from_millis(serve.request_timeout_ms),
-        admin: match serve.admin {
+        admin: match serve.security.admin {
             Admin::Auto => hedef_server::Admin::Auto,
             Admin::On => hedef_server::Admin::On,
             Admin::Off => hedef_server::Admin::Off,
         },
+        admin_listen: serve.security.admin_listen,
+        cors_origins: serve.security.cors_origin.clone(),
+        credentials: CredentialSettings { api_keys: serve.security.api_keys.clone() },
+        reload_interval: Duration::from_millis(serve.security.reload_interval_ms),
         azure: AzureSettings {
             score_model: serve.score_model.clone(),
             path_prefix: serve.score_path_prefix.clone(),
-            cors_origins: serve.cors_origin.clone(),
             ..AzureSettings::default()
         },
         drain: Drain {
@@ -136,7 +141,7 @@ fn load(
     repository: &Arc<Repository>,
     serve: &Serve,
     view: View,
-    address: SocketAddr,
+    addresses: &[SocketAddr],
     start: Start,
 ) -> anyhow::Result<Option<Watcher>> {
     match serve.model_control {
@@ -152,16 +157,21 @@ fn load(
         }
     }
     start.log(&repository.models());
-    print(&welcome(&repository.models(), address, start.began.elapsed()));
+    print(&welcome(&repository.models(), addresses, start.began.elapsed()));
     let interval = Duration::from_millis(serve.watch_interval_ms);
     let watcher = serve.watch.then(|| Watcher::start(Arc::clone(repository), view, interval)).transpose();
     watcher.context("cannot follow the roots")
 }
 
 /// What is served, where, and a line to try.
-fn welcome(models: &[Arc<Model>], address: SocketAddr, took: Duration) -> String {
+fn welcome(models: &[Arc<Model>], addresses: &[SocketAddr], took: Duration) -> String {
+    let (address, others) =
+        addresses.split_first().map_or_else(Default::default, |(first, others)| (first.to_string(), others));
     let mut text =
         format!("\nhedef {} listens on http://{address} after {} ms\n", env!("CARGO_PKG_VERSION"), took.as_millis());
+    for other in others {
+        let _ = writeln!(text, "  and on http://{other}");
+    }
     if models.is_empty() {
         text.push_str("  no model is loaded\n");
     }
@@ -176,6 +186,23 @@ fn welcome(models: &[Arc<Model>], address: SocketAddr, took: Duration) -> String
     }
     text.push('\n');
     text
+}
+
+/// Passes each SIGHUP on, for ever. Without anybody to pass it to, it ends the process as usual.
+async fn hurry_on_hangup(hurry: Option<Arc<Notify>>) {
+    #[cfg(unix)]
+    if let Some(hurry) = hurry {
+        use tokio::signal::unix::{SignalKind, signal};
+        match signal(SignalKind::hangup()) {
+            Ok(mut hangup) => {
+                while hangup.recv().await.is_some() {
+                    hurry.notify_one();
+                }
+            }
+            Err(error) => tracing::warn!("SIGHUP will not be noticed: {error}"),
+        }
+    }
+    std::future::pending::<()>().await;
 }
 
 /// Ready on SIGTERM or Ctrl-C.

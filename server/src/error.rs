@@ -3,9 +3,10 @@
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use hedef_core::{Kind, ModelId};
-use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
+use crate::access::Refusal;
 use crate::call::Call;
 use crate::family::Family;
 
@@ -16,6 +17,8 @@ pub(crate) enum ApiError {
     Core(#[from] hedef_core::Error),
     #[error(transparent)]
     Protocol(#[from] hedef_protocols::Error),
+    #[error(transparent)]
+    Access(#[from] Refusal),
     #[error("there is nothing at `{0}`")]
     NoRoute(String),
     #[error("nothing can be posted to `{0}`: expected `:predict` at its end")]
@@ -63,6 +66,7 @@ impl ApiError {
         match self {
             Self::Core(error) => error.kind(),
             Self::Protocol(error) => error.kind(),
+            Self::Access(refusal) => refusal.kind(),
             Self::NoRoute(_) | Self::NoVerb(_) | Self::NoDocument(_) => Kind::NotFound,
             Self::Verb(_) => Kind::Unsupported,
             Self::NoMethod(_)
@@ -89,6 +93,7 @@ impl ApiError {
             Self::HeaderTooLong { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::Access(refusal) => refusal.status(),
             Self::Core(_)
             | Self::Protocol(_)
             | Self::NoRoute(_)
@@ -115,7 +120,12 @@ impl ApiError {
 
     /// Whole seconds after which to ask again: as long as what waits now will take, at least one.
     fn retry_after_seconds(&self) -> u64 {
-        let wait = if let Self::Core(error) = self { error.retry_after() } else { None }.unwrap_or_default();
+        let wait = match self {
+            Self::Core(error) => error.retry_after(),
+            Self::Access(refusal) => refusal.wait(),
+            _ => None,
+        };
+        let wait = wait.unwrap_or_default();
         (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
     }
 
@@ -126,6 +136,10 @@ impl ApiError {
         }
         if matches!(self, Self::ContentEncoding(_)) {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, deflate"));
+        }
+        if let Self::Access(refusal) = self {
+            let challenge = refusal.challenge().map(HeaderValue::from_static);
+            headers.extend(challenge.map(|challenge| (WWW_AUTHENTICATE, challenge)));
         }
         headers
     }

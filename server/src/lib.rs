@@ -4,6 +4,7 @@
 //! `router.rs`, what happens around every one of them in `middleware.rs`, and how a failure becomes a status in
 //! `error.rs`.
 
+mod access;
 mod app;
 mod body;
 mod call;
@@ -15,6 +16,7 @@ mod family;
 mod lifecycle;
 mod limit;
 mod listen;
+mod live;
 mod metrics;
 mod middleware;
 mod overrides;
@@ -30,22 +32,31 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use hedef_core::repository::Repository;
 use prometheus::Registry;
+use tokio::sync::Notify;
 use tokio::time::sleep;
 
+pub use crate::access::keys::{KeyEntry, NewKey};
+pub use crate::access::permission::Permission;
+use crate::access::{Access, Door};
 use crate::app::{App, Parts};
-pub use crate::config::{Admin, AzureSettings, Config, Drain, InvalidConfig, Settings};
+pub use crate::config::{Admin, AzureSettings, Config, CredentialSettings, Drain, InvalidConfig, Settings};
 use crate::lifecycle::Lifecycle;
 use crate::listen::Port;
+pub use crate::live::FileError;
+use crate::live::Follow;
 use crate::metrics::Metrics;
 use crate::middleware::Flood;
 
 /// A server whose port is taken: connections wait until [`Server::serve`] runs.
 pub struct Server {
-    port: Port,
-    address: SocketAddr,
+    ports: Vec<(Door, Port, SocketAddr)>,
     app: App,
+    /// What is read again while the server runs.
+    files: Vec<Arc<dyn Follow>>,
+    reload: Arc<Notify>,
 }
 
 /// Why there is no server.
@@ -59,6 +70,9 @@ pub enum StartError {
         /// What the system says.
         source: io::Error,
     },
+    /// A file of keys or certificates cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The registry holds the server's metrics already.
     #[error("the metrics cannot be declared: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -74,24 +88,43 @@ pub struct Stopped {
 impl Server {
     /// Takes the port. `registry` gets the server's metrics; `GET /metrics` tells everything in it.
     pub async fn bind(config: Config, repository: Arc<Repository>, registry: Registry) -> Result<Self, StartError> {
-        let failed = |source| StartError::Bind { address: config.listen, source };
-        let port = Port::bind(config.listen).await.map_err(failed)?;
-        let address = port.address().map_err(failed)?;
+        let access = Access::open(&config.credentials, config.admin)?;
+        let mut ports = Vec::new();
+        let doors = [(Door::Main, Some(config.listen)), (Door::Admin, config.admin_listen)];
+        for (door, address) in doors.into_iter().filter_map(|(door, address)| Some((door, address?))) {
+            let failed = |source| StartError::Bind { address, source };
+            let port = Port::bind(address).await.map_err(failed)?;
+            let address = port.address().map_err(failed)?;
+            ports.push((door, port, address));
+        }
+        let files = access.files();
         let metrics = Metrics::new(registry)?;
         let app = App::from(Parts {
             config,
+            access,
             repository,
             metrics,
             lifecycle: Lifecycle::default(),
             refusals: Flood::default(),
         });
-        Ok(Self { port, address, app })
+        Ok(Self { ports, app, files, reload: Arc::default() })
     }
 
-    /// The address taken: with the real port where the settings said 0.
+    /// The addresses taken, with the real ports where the settings said 0: the server's own first.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.ports.iter().map(|(_, _, address)| *address)
+    }
+
+    /// Whether there are keys or certificates that are read again when their files change.
     #[must_use]
-    pub const fn address(&self) -> SocketAddr {
-        self.address
+    pub const fn follows_files(&self) -> bool {
+        !self.files.is_empty()
+    }
+
+    /// What makes a running server look at those files at once, each time it is notified.
+    #[must_use]
+    pub fn reload(&self) -> Arc<Notify> {
+        Arc::clone(&self.reload)
     }
 
     /// Answers until `stop` is ready and everything that was begun by then is finished.
@@ -108,8 +141,11 @@ impl Server {
             sleep(drain.lame_duck).await;
             lifecycle.draining.raise();
         };
-        let serving = self.port.serve(router::new(self.app), &lifecycle, drain);
-        let ((), abandoned) = tokio::join!(stopping, serving);
+        let following = live::follow(self.files, self.app.config.reload_interval, self.reload);
+        let site = router::new(self.app);
+        let serving = self.ports.into_iter().map(|(door, port, _)| port.serve(site.behind(door), &lifecycle, drain));
+        let serving = async { tokio::join!(stopping, join_all(serving)).1.into_iter().sum() };
+        let abandoned = tokio::select! { abandoned = serving => abandoned, never = following => match never {} };
         if abandoned > 0 {
             tracing::warn!(abandoned, "the grace period ended with {abandoned} connections or requests unfinished");
         }

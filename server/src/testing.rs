@@ -14,6 +14,7 @@ use http::Request;
 use http_body_util::BodyExt;
 use prometheus::Registry;
 
+use crate::access::Access;
 use crate::app::{App, Parts};
 use crate::config::{Config, Drain, Settings};
 use crate::lifecycle::Lifecycle;
@@ -82,8 +83,10 @@ pub(crate) fn house_of(models: &[&str], change: impl FnOnce(&mut Settings)) -> H
     let drain = Drain { lame_duck: Duration::ZERO, linger: Duration::from_millis(50), grace: Duration::from_secs(10) };
     let mut settings = Settings { listen: "127.0.0.1:0".parse().unwrap(), drain, ..Settings::default() };
     change(&mut settings);
+    let config = Config::new(settings).unwrap();
     let app = App::from(Parts {
-        config: Config::new(settings).unwrap(),
+        access: Access::open(&config.credentials, config.admin).unwrap(),
+        config,
         repository: Arc::new(repository),
         metrics: Metrics::new(registry).unwrap(),
         lifecycle: Lifecycle::default(),

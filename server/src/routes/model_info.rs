@@ -55,9 +55,10 @@ async fn status(State(app): State<App>, target: Target) -> Result<Json, ApiError
     Ok(Json(v2::status(&model)))
 }
 
-async fn all_statistics(State(app): State<App>) -> Json {
+async fn all_statistics(State(app): State<App>, call: Call) -> Json {
     let models = app.repository.models();
-    Json(v2::statistics(&models.iter().map(|model| snapshot(model)).collect::<Vec<_>>()))
+    let models = models.iter().filter(|model| call.may_use(model.id().name.as_str()));
+    Json(v2::statistics(&models.map(|model| snapshot(model)).collect::<Vec<_>>()))
 }
 
 fn snapshot(model: &Model) -> (ModelId, Snapshot) {

@@ -1,17 +1,16 @@
 //! The model repository extension: what there is, and loading and unloading it.
 
 use axum::Router;
-use axum::extract::{FromRequestParts, State};
+use axum::extract::State;
 use axum::routing::post;
 use hedef_core::Error;
 use hedef_core::repository::{IndexEntry, State as ModelState};
 use hedef_protocols::v2;
-use http::header::ORIGIN;
-use http::request::Parts;
 use tokio::task::spawn_blocking;
 
 use crate::app::App;
 use crate::body::Json;
+use crate::call::Call;
 use crate::error::ApiError;
 use crate::overrides::overrides;
 use crate::payload::Payload;
@@ -28,10 +27,11 @@ pub(crate) fn routes() -> Router<App> {
     repository("/v2/repository").merge(repository("/v2/repository/{repository}"))
 }
 
-async fn index(State(app): State<App>, Payload(body): Payload) -> Result<Json, ApiError> {
+async fn index(State(app): State<App>, call: Call, Payload(body): Payload) -> Result<Json, ApiError> {
     let query = v2::decode_index(&body)?;
     let index = app.repository.index();
-    let wanted = |entry: &&IndexEntry| !query.ready || entry.state == ModelState::Ready;
+    let wanted =
+        |entry: &&IndexEntry| (!query.ready || entry.state == ModelState::Ready) && call.may_use(entry.name.as_str());
     Ok(Json(v2::index(&index.iter().filter(wanted).map(told).collect::<Vec<_>>())))
 }
 
@@ -44,12 +44,12 @@ fn told(entry: &IndexEntry) -> v2::IndexEntry<'_> {
     v2::IndexEntry { name: entry.name.as_str(), version: entry.version, state, reason: &entry.reason }
 }
 
-async fn load(State(app): State<App>, _: Allowed, target: Target, Payload(body): Payload) -> Result<(), ApiError> {
+async fn load(State(app): State<App>, target: Target, Payload(body): Payload) -> Result<(), ApiError> {
     let with = overrides(v2::decode_load(&body)?, app.device_of(&target.model).as_deref())?;
     blocking(move || app.repository.load(&target.model, with)).await
 }
 
-async fn unload(State(app): State<App>, _: Allowed, target: Target, Payload(body): Payload) -> Result<(), ApiError> {
+async fn unload(State(app): State<App>, target: Target, Payload(body): Payload) -> Result<(), ApiError> {
     v2::decode_unload(&body)?;
     blocking(move || app.repository.unload(&target.model)).await
 }
@@ -58,24 +58,6 @@ async fn unload(State(app): State<App>, _: Allowed, target: Target, Payload(body
 async fn blocking(change: impl FnOnce() -> Result<(), Error> + Send + 'static) -> Result<(), ApiError> {
     let ended = spawn_blocking(change).await;
     Ok(ended.map_err(|error| ApiError::Fault(format!("changing the repository: {error}")))??)
-}
-
-/// That this request may change which models are loaded.
-struct Allowed;
-
-impl FromRequestParts<App> for Allowed {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-        if !app.config.admin_open {
-            return Err(ApiError::Forbidden("loading and unloading is closed here: start the server with it open"));
-        }
-        // A page in the browser of someone who runs a server on their machine must not reach it.
-        if parts.headers.contains_key(ORIGIN) {
-            return Err(ApiError::Forbidden("loading and unloading is not open to web pages: send no Origin header"));
-        }
-        Ok(Self)
-    }
 }
 
 #[cfg(test)]
