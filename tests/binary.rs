@@ -18,7 +18,9 @@ use crate::wait::until;
 pub(crate) fn hedef(arguments: &[impl AsRef<OsStr>]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hedef"));
     command.args(arguments).current_dir(config::root()).stdin(Stdio::null());
-    for name in ["HEDEF_LOG", "HEDEF_ROOTS", "HEDEF_LISTEN", "SERVICE_PATH_PREFIX", "AML_CORS_ORIGINS"] {
+    for name in
+        ["HEDEF_LOG", "HEDEF_ROOTS", "HEDEF_LISTEN", "HEDEF_GRPC_LISTEN", "SERVICE_PATH_PREFIX", "AML_CORS_ORIGINS"]
+    {
         command.env_remove(name);
     }
     // Not the user's own.
@@ -53,6 +55,7 @@ pub(crate) fn run(arguments: &[impl AsRef<OsStr>], input: &[u8]) -> Said {
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: SocketAddr,
+    said: Arc<Mutex<String>>,
     log: Arc<Mutex<String>>,
     readers: Vec<JoinHandle<()>>,
 }
@@ -87,7 +90,8 @@ impl Server {
             keep(child.stdout.take().unwrap(), Arc::clone(&said)),
             keep(child.stderr.take().unwrap(), Arc::clone(&log)),
         ];
-        let mut server = Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), log, readers };
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut server = Self { child, address, said: Arc::clone(&said), log, readers };
         server.address = until("the line with the server's address", || {
             if let Some(status) = server.child.try_wait().unwrap() {
                 panic!("the server ended at once, {status}: {}", server.log());
@@ -97,6 +101,13 @@ impl Server {
             rest.split_once(" after ")?.0.parse().ok()
         });
         server
+    }
+
+    /// The address of the port that `--grpc-listen` asked for.
+    pub(crate) fn grpc_address(&self) -> SocketAddr {
+        let said = self.said.lock().unwrap();
+        let (_, rest) = said.split_once("  and on http://").unwrap();
+        rest.split_once(" for gRPC").unwrap().0.parse().unwrap()
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -117,6 +128,18 @@ impl Server {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// The processes that it started and that have not ended.
+    pub(crate) fn children(&self) -> Vec<Pid> {
+        let own = format!("PPid:\t{}\n", self.child.id());
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let is_own = |number: &i32| {
+            let status = std::fs::read_to_string(format!("/proc/{number}/status")).unwrap_or_default();
+            status.contains(&own) && !status.contains("State:\tZ")
+        };
+        numbers.filter(is_own).filter_map(Pid::from_raw).collect()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

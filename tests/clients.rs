@@ -47,6 +47,17 @@ fn triton_s_client_is_content() {
 }
 
 #[test]
+fn triton_s_client_and_the_standard_ones_are_content_over_grpc() {
+    let models = Models::empty();
+    python::script("triton_client.py", &["prepare", "--models", models.path().to_str().unwrap()]);
+    let server = Server::start(models.path(), &["--log", "warn", "--grpc-listen", "127.0.0.1:0"]);
+    for address in [server.address, server.grpc_address()] {
+        python::script("grpc_client.py", &["--url", &address.to_string()]);
+    }
+    server.stop();
+}
+
+#[test]
 fn the_sample_models_answer_random_inputs_as_onnx_runtime_in_python_does() {
     let server = Server::samples();
     let repository = config::samples();

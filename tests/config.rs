@@ -12,6 +12,11 @@ pub(crate) fn full() -> bool {
     ci() || std::env::var("HEDEF_TESTS_FULL").is_ok_and(|value| value == "1")
 }
 
+/// Whether documents that are made from the code are to be written anew.
+pub(crate) fn bless() -> bool {
+    std::env::var("HEDEF_BLESS").is_ok_and(|value| value == "1")
+}
+
 /// The program of that name on the path.
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;

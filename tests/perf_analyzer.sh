@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Loads a running server with NVIDIA's perf_analyzer over HTTP and prints what it measured.
+# Loads a running server with NVIDIA's perf_analyzer over HTTP and gRPC and prints what it measured.
 #
 #     tests/perf_analyzer.sh HOST:PORT [MODEL...] [-- OPTION...]
 #     tests/perf_analyzer.sh 127.0.0.1:8080 digits language -- -b 4
 #
-# Every model runs with binary and with JSON tensors (FORMATS=binary: only so); the options after `--` go to
-# perf_analyzer. Without models: the four of models/. The exit code is 1 if a run or a request of it fails.
+# Every model runs with binary and with JSON tensors over HTTP, over gRPC, and as streams of gRPC (FORMATS=binary: only
+# so); the options after `--` go to perf_analyzer. Without models: the four of models/. The exit code is 1 if a run or a
+# request of it fails.
 #
 # What perf_analyzer itself asks of a model: a free dimension besides the batch needs `-- --shape NAME:8`; without
 # batching its JSON is wrong unless the first dimension is 1; an input without a dimension besides the batch it refuses.
@@ -20,7 +21,7 @@ LIBRARIES=(libc6 libstdc++6 libgcc-s1 libssl3t64 zlib1g libzstd1)
 HOME_FOLDER="$(cd "$(dirname "$0")/.." && pwd)/target/perf_analyzer"
 PROGRAM="$HOME_FOLDER/$VERSION/perf_analyzer/bin/perf_analyzer"
 ROOT="$HOME_FOLDER/$SUITE"
-FORMATS="${FORMATS:-binary json}"
+FORMATS="${FORMATS:-binary json grpc streaming}"
 TEXT="The weather is nice today, let us go for a walk by the river."
 
 main() {
@@ -120,8 +121,14 @@ system_mirror() {
 measure() {
   local address=$1 model=$2 format=$3 output status=0 result
   shift 3
-  output="$("${COMMAND[@]}" -v -m "$model" -u "$address" -i http --concurrency-range 4 \
-    --input-tensor-format "$format" --output-tensor-format "$format" --string-data "$TEXT" \
+  local protocol=()
+  case $format in
+    grpc) protocol=(-i grpc) ;;
+    streaming) protocol=(-i grpc --streaming) ;;
+    *) protocol=(-i http --input-tensor-format "$format" --output-tensor-format "$format") ;;
+  esac
+  output="$("${COMMAND[@]}" -v -m "$model" -u "$address" --concurrency-range 4 \
+    "${protocol[@]}" --string-data "$TEXT" \
     --measurement-interval 2000 --max-trials 3 -s 80 "$@" 2>&1)" || status=$?
   # 2: every request was answered, but the numbers wavered even so. A failed request ends the run with 99.
   case $status in

@@ -19,12 +19,17 @@ pub(crate) fn interpreter() -> &'static Path {
 
 /// Runs a script of `tests/python`, which has to succeed; returns what it printed.
 pub(crate) fn script(name: &str, arguments: &[&str]) -> String {
-    let script = folder().join(name);
+    let output = command(name).args(arguments).output().unwrap();
+    succeeded(&format!("{name} {}", arguments.join(" ")), &output)
+}
+
+/// A script of `tests/python`, ready to be run.
+pub(crate) fn command(name: &str) -> Command {
     let mut command = Command::new(interpreter());
     // Models of operator sets that were not released when ONNX Runtime was built are compared too.
     command.env("ALLOW_RELEASED_ONNX_OPSET_ONLY", "0");
-    let output = command.arg(&script).args(arguments).current_dir(config::root()).output().unwrap();
-    succeeded(&format!("{name} {}", arguments.join(" ")), &output)
+    command.arg(folder().join(name)).current_dir(config::root());
+    command
 }
 
 /// Runs an installed module with `python -m`, which has to succeed; returns what it printed.

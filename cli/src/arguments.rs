@@ -1,6 +1,8 @@
 //! Every command, flag and environment variable.
 
 mod bench;
+mod caps;
+mod quarantine;
 mod security;
 
 use std::net::SocketAddr;
@@ -9,6 +11,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use bench::{Bench, BenchFormat, BenchLoad, BenchScenario};
+pub(crate) use caps::Caps;
+pub(crate) use quarantine::{Quarantine, QuarantineArguments, TryLoad};
 pub(crate) use security::{Admin, Keys, Permission, Security};
 
 /// Serves ONNX models on every compute target.
@@ -60,7 +64,7 @@ pub(crate) enum LogFormat {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Serves the models of one or more roots over HTTP.
+    /// Serves the models of one or more roots over HTTP and gRPC.
     Serve(Serve),
     /// Says whether a model can be served, why not, and what it takes and gives.
     Check(Check),
@@ -74,6 +78,11 @@ pub(crate) enum Command {
     /// Finds or fetches ONNX Runtime.
     #[command(subcommand)]
     Runtime(Runtime),
+    /// Prints every flag with its variable and its default, as Markdown.
+    Settings,
+    /// Loads one version of a model and ends: what `serve` starts for models that come while it works.
+    #[command(hide = true)]
+    TryLoad(TryLoad),
     /// Prints a completion script for a shell.
     Completions {
         /// The shell.
@@ -85,12 +94,19 @@ pub(crate) enum Command {
 /// Serves models.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
+    /// Print every setting that is in force and where it came from, and end.
+    #[arg(long)]
+    pub(crate) print_config: bool,
     /// Folders of models, one model's folder, or .onnx files.
     #[arg(value_name = "ROOT", default_value = "models", env = "HEDEF_ROOTS", value_delimiter = ',')]
     pub(crate) roots: Vec<PathBuf>,
     /// Where to listen; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", env = "HEDEF_LISTEN")]
     pub(crate) listen: SocketAddr,
+    /// Where to listen too, for clients that want a port of its own for gRPC, such as 127.0.0.1:8001. Every port answers
+    /// HTTP and gRPC alike.
+    #[arg(long, value_name = "ADDRESS", env = "HEDEF_GRPC_LISTEN")]
+    pub(crate) grpc_listen: Option<SocketAddr>,
     /// Which models to load at the start.
     #[arg(long, value_enum, default_value = "all", env = "HEDEF_MODEL_CONTROL")]
     pub(crate) model_control: ModelControl,
@@ -131,6 +147,14 @@ pub(crate) struct Serve {
     /// How long requests under way may take after that, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 25_000, value_parser = clap::value_parser!(u64).range(1..), env = "HEDEF_GRACE_MS")]
     pub(crate) grace_ms: u64,
+    /// The time after which a run that has not come back is taken to be stuck, in seconds: it is named in the log, and the
+    /// server says that it is not live.
+    #[arg(long, value_name = "S", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..), env = "HEDEF_STUCK_RUN_S")]
+    pub(crate) stuck_run_s: u64,
+    #[command(flatten)]
+    pub(crate) quarantine: QuarantineArguments,
+    #[command(flatten)]
+    pub(crate) caps: Caps,
     #[command(flatten)]
     pub(crate) security: Security,
 }

@@ -2,31 +2,38 @@
 
 mod arguments;
 mod bench;
+mod caps;
 mod check;
 mod engine;
 mod keys;
 mod logging;
+mod quarantine;
 mod runtime;
 mod score;
 mod serve;
+mod settings;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches};
 
 use crate::arguments::{Arguments, Command};
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let matches = Arguments::command().get_matches();
+    let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let usual = if matches!(arguments.command, Command::Serve(_)) { "info" } else { "warn" };
     logging::start(&arguments.logging, usual);
     let result = match arguments.command {
+        Command::Serve(serve) if serve.print_config => settings::print_in_force(&matches),
         Command::Serve(serve) => serve::run(serve, &arguments.engine),
         Command::Check(check) => check::run(&check, &arguments.engine),
         Command::Score(score) => score::run(&score, &arguments.engine),
         Command::Bench(bench) => bench::run(&bench, &arguments.engine),
         Command::Keys(command) => keys::run(command),
+        Command::TryLoad(wanted) => quarantine::run(&wanted, &arguments.engine),
         Command::Runtime(command) => runtime::run(command),
+        Command::Settings => settings::print_table(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "hedef", &mut std::io::stdout());
             Ok(())

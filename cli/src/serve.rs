@@ -1,4 +1,4 @@
-//! `hedef serve`: the HTTP server.
+//! `hedef serve`: the server.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -8,17 +8,22 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use hedef_core::Model;
 use hedef_core::metrics::Metrics;
-use hedef_core::repository::{self, Budget, Overrides, QuotaWatcher, Repository, View, Watcher};
+use hedef_core::repository::{self, Budget, QuotaWatcher, Repository, RunWatcher, View, Watcher};
 use hedef_server::{AzureSettings, Config, CredentialSettings, Drain, Server, Settings};
 use prometheus::Registry;
 use tokio::sync::Notify;
 
 use crate::arguments::{Admin, Engine, ModelControl, OverBudget, Serve};
+use crate::caps;
 use crate::engine::{Started, loader};
 use crate::logging::print;
+use crate::quarantine;
 
 /// How often the processors that this process may use are counted again.
 const QUOTA_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How often the runs under way are looked at.
+const STUCK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Serves until SIGTERM or Ctrl-C, then finishes what is under way.
 pub(crate) fn run(serve: Serve, engine: &Engine) -> anyhow::Result<()> {
@@ -30,10 +35,17 @@ pub(crate) fn run(serve: Serve, engine: &Engine) -> anyhow::Result<()> {
     }
     let registry = Registry::new();
     let metrics = Metrics::new(&registry).context("metrics")?;
+    let quarantine = quarantine::place(&serve.quarantine, engine);
     let (loader, engine) = loader(engine, false)?;
     let slots = Arc::clone(&loader.slots);
     let repository = Repository::new(serve.roots.clone(), Box::new(loader), metrics).with_budget(budget(&serve));
+    let repository = match quarantine {
+        Some((place, trusted)) => repository.with_quarantine(place, trusted),
+        None => repository,
+    };
     let repository = Arc::new(repository);
+    let stuck = RunWatcher::start(Arc::clone(&repository), Duration::from_secs(serve.stuck_run_s), STUCK_INTERVAL);
+    let stuck = stuck.context("cannot watch runs")?;
     let quota = QuotaWatcher::start(Arc::clone(&repository), slots, "/".into(), QUOTA_INTERVAL);
     let quota = quota.context("cannot follow the processors' quota")?;
     let network = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("hedef-network").build()?;
@@ -56,7 +68,7 @@ pub(crate) fn run(serve: Serve, engine: &Engine) -> anyhow::Result<()> {
     };
     let stopped = network.block_on(server.serve(stopping));
     let watcher = loading.join().map_err(|_| anyhow::anyhow!("the thread that loads models panicked"))??;
-    drop((watcher, quota));
+    drop((watcher, quota, stuck));
     let drained = repository.close(grace);
     drop(network);
     anyhow::ensure!(stopped.abandoned == 0 && drained, "stopped with requests unanswered: the grace period was over");
@@ -75,6 +87,7 @@ fn budget(serve: &Serve) -> Option<Budget> {
 fn settings(serve: &Serve) -> Settings {
     Settings {
         listen: serve.listen,
+        grpc_listen: serve.grpc_listen,
         body_limit: mib(serve.body_limit_mib),
         body_limit_cap: mib(serve.body_limit_cap_mib),
         request_timeout: Duration::from_millis(serve.request_timeout_ms),
@@ -97,6 +110,7 @@ fn settings(serve: &Serve) -> Settings {
             grace: Duration::from_millis(serve.grace_ms),
             ..Drain::default()
         },
+        caps: caps::resolve(&serve.caps),
     }
 }
 
@@ -149,7 +163,7 @@ fn load(
         ModelControl::Explicit => {
             for name in &serve.load_model {
                 // The others are loaded all the same.
-                if let Err(error) = repository.load(name, Overrides::default()) {
+                if let Err(error) = repository.load_at_start(name) {
                     tracing::error!(model = name, "--load-model {name}: {error}");
                 }
             }

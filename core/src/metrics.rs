@@ -45,6 +45,8 @@ pub struct Metrics {
     memory: IntGaugeVec,
     evictions: IntCounterVec,
     on_demand_loads: IntCounterVec,
+    trials: IntCounterVec,
+    stuck: IntGauge,
 }
 
 impl Metrics {
@@ -187,6 +189,23 @@ impl Metrics {
                     &MODEL,
                 )?,
             )?,
+            trials: add(
+                registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "hedef_model_trials_total",
+                        "Loads tried in a process of their own: ok, refused, crashed, too_slow, too_large or failed.",
+                    ),
+                    &MODEL_OUTCOME,
+                )?,
+            )?,
+            stuck: add(
+                registry,
+                IntGauge::new(
+                    "hedef_stuck_runs",
+                    "Runs of models that have been going on for longer than --stuck-run-s.",
+                )?,
+            )?,
         })
     }
 
@@ -239,6 +258,16 @@ impl Metrics {
     /// Counts a load that a request began.
     pub(crate) fn woken(&self, id: &ModelId) {
         self.on_demand_loads.with_label_values(&[id.name.as_str(), &id.version.to_string()]).inc();
+    }
+
+    /// Counts a load that was tried elsewhere.
+    pub(crate) fn tried(&self, id: &ModelId, outcome: &str) {
+        self.trials.with_label_values(&[id.name.as_str(), &id.version.to_string(), outcome]).inc();
+    }
+
+    /// Says how many runs are stuck.
+    pub(crate) fn stuck(&self, runs: usize) {
+        self.stuck.set(i64::try_from(runs).unwrap_or(i64::MAX));
     }
 
     /// Says whether a model version can score.

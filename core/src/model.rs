@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -143,6 +143,7 @@ impl Model {
         let mut parts = parts;
         let later = parts.later.take();
         let shared = Arc::new(parts.share(later.as_ref(), metrics));
+        retired.watch(&shared);
         let threads = Mutex::default();
         let (loaded_ns, retired) = (now_ns(), Arc::clone(retired));
         let mut model = Self { shared, status, elastic, threads, trials: None, loaded_ns, retired };
@@ -252,18 +253,46 @@ impl Drop for Model {
     }
 }
 
-/// Owns the instance threads of models that nobody holds any more, until they are joined.
+/// Owns the instance threads of models that nobody holds any more, until they are joined; and knows of every model
+/// whose threads have not ended.
 #[derive(Debug, Default)]
-pub struct Retired(Mutex<Vec<JoinHandle<()>>>);
+pub struct Retired {
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    watched: Mutex<Vec<Weak<Shared>>>,
+}
+
+/// A run that has been going on for long.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct LongRun {
+    pub(crate) model: ModelId,
+    pub(crate) run: u64,
+    pub(crate) began: Instant,
+}
 
 impl Retired {
     fn take(&self, threads: Vec<JoinHandle<()>>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(threads);
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).extend(threads);
+    }
+
+    fn watch(&self, shared: &Arc<Shared>) {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.retain(|model| model.strong_count() > 0);
+        watched.push(Arc::downgrade(shared));
+    }
+
+    /// The runs on instances that began before `then`, of models that nobody holds any more too.
+    pub(crate) fn running_since(&self, then: Instant) -> Vec<LongRun> {
+        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let runs = |shared: Arc<Shared>| {
+            let runs = shared.queue.running_since(then).into_iter();
+            runs.map(|(run, began)| LongRun { model: shared.id.clone(), run, began }).collect::<Vec<_>>()
+        };
+        watched.iter().filter_map(Weak::upgrade).flat_map(runs).collect()
     }
 
     /// Waits, at most for `limit`, until the retired threads have ended, and says whether they all have.
     pub fn join(self: &Arc<Self>, limit: Duration) -> bool {
-        let threads = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         if threads.is_empty() {
             return true;
         }

@@ -7,13 +7,18 @@ use std::borrow::Cow;
 
 use hedef_core::{DataType, Request, Response, Signature};
 
-use crate::Error;
 use crate::json::{NonFinite, Value};
 use crate::rows::{self, Telling};
+use crate::{DecodeLimits, Error};
 
 /// Reads the body of `POST /score`, in any form that [`rows::decode`] knows.
 pub fn decode(body: &[u8], signature: &Signature) -> Result<Request, Error> {
     rows::decode(body, signature)
+}
+
+/// The same, within limits: [`Error::TooManyElements`] and [`Error::NoRoom`] tell of them.
+pub fn decode_within(body: &[u8], signature: &Signature, limits: DecodeLimits<'_>) -> Result<Request, Error> {
+    rows::decode_within(body, signature, limits)
 }
 
 /// Reads the query of `GET /score?x=[[1,2]]&y=3`.

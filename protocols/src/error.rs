@@ -12,6 +12,12 @@ pub enum Error {
     TooDeep { limit: usize, at: usize },
     #[error("JSON: not UTF-8 at byte {at}")]
     NotUtf8 { at: usize },
+    #[error("the message is no protocol buffer of its type: {reason}")]
+    Protobuf { reason: String },
+    #[error("{place}: too many elements: at most {limit} more are allowed in a request of its size")]
+    TooManyElements { place: String, limit: usize },
+    #[error("the memory that requests under way may hold is taken: try again later")]
+    NoRoom,
     #[error("{place}: `{what}` is missing")]
     Missing { place: String, what: &'static str },
     #[error("{place}: expected {expected}, found {found}")]
@@ -43,12 +49,15 @@ impl Error {
             | Self::DuplicateKey { .. }
             | Self::TooDeep { .. }
             | Self::NotUtf8 { .. }
+            | Self::Protobuf { .. }
+            | Self::TooManyElements { .. }
             | Self::Missing { .. }
             | Self::Unexpected { .. }
             | Self::NotText { .. }
             | Self::Rows { .. }
             | Self::Request(_) => Kind::InvalidArgument,
             Self::Unsupported { .. } => Kind::Unsupported,
+            Self::NoRoom => Kind::ResourceExhausted,
         }
     }
 }

@@ -6,6 +6,7 @@ pub mod azure;
 pub mod csv;
 mod error;
 pub mod json;
+mod limits;
 pub mod npy;
 pub mod openapi;
 pub mod rows;
@@ -13,3 +14,4 @@ pub mod v1;
 pub mod v2;
 
 pub use error::Error;
+pub use limits::DecodeLimits;

@@ -14,7 +14,7 @@ use http::header::{AUTHORIZATION, ORIGIN};
 use http::{HeaderMap, HeaderName};
 
 use crate::call::Call;
-use crate::config::{AdminDoors, CredentialSettings};
+use crate::config::{AdminOpen, CredentialSettings};
 use crate::error::ApiError;
 use crate::live::{FileError, Follow, Live};
 use keys::{Key, Keys};
@@ -24,9 +24,9 @@ pub(crate) use refusal::Refusal;
 /// The headers that a key may stand in besides `Authorization: Bearer`.
 const KEY_HEADERS: [HeaderName; 2] = [HeaderName::from_static("x-api-key"), HeaderName::from_static("api-key")];
 
-/// The port that a request came through.
+/// Which sort of port a request came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Door {
+pub(crate) enum Entrance {
     /// One for everybody.
     Main,
     /// The one for administration.
@@ -35,7 +35,7 @@ pub(crate) enum Door {
 
 /// Decides who may do what.
 pub(crate) struct Access {
-    admin: AdminDoors,
+    admin: AdminOpen,
     /// `None` where nobody is asked who they are.
     credentials: Option<Credentials>,
 }
@@ -53,7 +53,7 @@ pub(crate) enum Guest {
 
 impl Access {
     /// Reads the files of keys. Fails where one cannot be used.
-    pub(crate) fn open(settings: &CredentialSettings, admin: AdminDoors) -> Result<Self, FileError> {
+    pub(crate) fn open(settings: &CredentialSettings, admin: AdminOpen) -> Result<Self, FileError> {
         let keys = settings.api_keys.as_ref().map(|file| {
             let make = |held: &[Vec<u8>], before: Option<&Keys>| {
                 let keys = Keys::parse(held.first().map_or(&[], Vec::as_slice), before)?;
@@ -77,7 +77,7 @@ impl Access {
     pub(crate) fn admit(
         &self,
         permission: Option<Permission>,
-        door: Door,
+        entrance: Entrance,
         headers: &HeaderMap,
         call: &Call,
     ) -> Result<(), ApiError> {
@@ -90,13 +90,13 @@ impl Access {
                 return Err(Refusal::NotAllowed { guest: guest.name().into(), permission }.into());
             }
         }
-        if permission == Permission::Admin { self.admit_admin(door, headers) } else { Ok(()) }
+        if permission == Permission::Admin { self.admit_admin(entrance, headers) } else { Ok(()) }
     }
 
-    fn admit_admin(&self, door: Door, headers: &HeaderMap) -> Result<(), ApiError> {
-        let open = match door {
-            Door::Main => self.admin.main,
-            Door::Admin => self.admin.own,
+    fn admit_admin(&self, entrance: Entrance, headers: &HeaderMap) -> Result<(), ApiError> {
+        let open = match entrance {
+            Entrance::Main => self.admin.main,
+            Entrance::Admin => self.admin.own,
         };
         if !open {
             return Err(ApiError::Forbidden("loading and unloading is closed here: start the server with it open"));

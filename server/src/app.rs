@@ -6,7 +6,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
 use hedef_core::repository::{IndexEntry, Repository};
 use hedef_core::{Error, Model, ModelVersion, Request, Response};
 use http::HeaderMap;
@@ -20,7 +19,8 @@ use crate::lifecycle::Lifecycle;
 use crate::limit::{binary_body_limit, body_limit};
 use crate::metrics::Metrics;
 use crate::middleware::Flood;
-use crate::payload::{self, Limit, Source};
+use crate::payload::{self, Limit, Received, Source};
+use crate::room::Budget;
 use crate::target::Target;
 
 /// Decoding more bytes than this takes longer than asking whether there is hope for the request.
@@ -39,6 +39,8 @@ pub(crate) struct Parts {
     pub(crate) lifecycle: Lifecycle,
     /// Stands before the log lines of refusals.
     pub(crate) refusals: Flood,
+    /// What requests under way may hold.
+    pub(crate) memory: Budget,
 }
 
 impl App {
@@ -57,13 +59,13 @@ impl App {
     }
 
     /// Reads the body of a request to `model`, of which `json` bytes are JSON if the client says so.
-    pub(crate) async fn body(
-        &self,
+    pub(crate) async fn body<'a>(
+        &'a self,
         call: &Call,
         model: &Model,
         (headers, body): (&HeaderMap, &mut impl Source),
         json: Option<usize>,
-    ) -> Result<Bytes, ApiError> {
+    ) -> Result<Received<'a>, ApiError> {
         let (signature, limits) = (model.signature(), self.config.body_limits);
         let bytes = match json {
             Some(json) => binary_body_limit(signature, limits, json),
@@ -84,6 +86,15 @@ impl App {
                 Ok(awake.map_err(|_| ApiError::Timeout(call.allowed().as_millis()))??)
             }
             found => Ok(found?),
+        }
+    }
+
+    /// Fails where a model cannot score now.
+    pub(crate) fn can_score(&self, target: &Target) -> Result<(), Error> {
+        match self.repository.model(&target.model, target.version.as_deref()) {
+            // It made room for others, and comes back when it is asked.
+            Ok(_) | Err(Error::Evicted { .. }) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 

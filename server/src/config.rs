@@ -8,7 +8,7 @@ use std::time::Duration;
 use hedef_core::ModelName;
 use http::HeaderValue;
 
-pub(crate) use access::AdminDoors;
+pub(crate) use access::AdminOpen;
 pub use access::CredentialSettings;
 
 /// The settings as a person gives them. The defaults serve a developer's machine.
@@ -16,6 +16,8 @@ pub use access::CredentialSettings;
 pub struct Settings {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Where to listen too, for clients that want a port of its own for gRPC. Both ports answer HTTP and gRPC alike.
+    pub grpc_listen: Option<SocketAddr>,
     /// The most bytes a request's body may have once decompressed, where the model's signature does not tell.
     pub body_limit: usize,
     /// The most bytes that a model whose rows are large may have instead.
@@ -36,12 +38,15 @@ pub struct Settings {
     pub azure: AzureSettings,
     /// How the server stops.
     pub drain: Drain,
+    /// What strangers may take.
+    pub caps: Caps,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            grpc_listen: None,
             body_limit: 64 << 20,
             body_limit_cap: 1 << 30,
             request_timeout: Duration::from_secs(60),
@@ -52,15 +57,56 @@ impl Default for Settings {
             reload_interval: Duration::from_secs(1),
             azure: AzureSettings::default(),
             drain: Drain::default(),
+            caps: Caps::default(),
         }
     }
 }
+
+/// What connections and requests may take, however many and whatever they are.
+#[derive(Clone, Debug)]
+pub struct Caps {
+    /// The connections that may be open at the same time. A few more are let in for health and metrics.
+    pub connections: usize,
+    /// The bytes that the head of a request may have.
+    pub header_bytes: usize,
+    /// The headers that a request may have.
+    pub headers: usize,
+    /// The time within which a new connection has to bring the head of its first request.
+    pub header_timeout: Duration,
+    /// The least bytes a second at which a body has to come, over any ten seconds; 0 is no least.
+    pub body_rate: usize,
+    /// The time for which a client may take nothing of its answer.
+    pub answer_timeout: Duration,
+    /// The elements of tensors, and values of JSON, in a request however few bytes it is sent in; one of more bytes
+    /// may have as many as it has bytes.
+    pub elements: usize,
+    /// The bytes of memory that requests under way may hold in all.
+    pub request_memory: usize,
+}
+
+impl Default for Caps {
+    fn default() -> Self {
+        Self {
+            connections: 4096,
+            header_bytes: 128 << 10,
+            headers: MOST_HEADERS,
+            header_timeout: Duration::from_secs(30),
+            body_rate: 1 << 10,
+            answer_timeout: Duration::from_secs(60),
+            elements: 1 << 20,
+            request_memory: 1 << 30,
+        }
+    }
+}
+
+/// The headers that a request may have without memory being allocated for them.
+pub(crate) const MOST_HEADERS: usize = 100;
 
 /// Whether models can be loaded and unloaded over the network. Where keys or tokens are asked for, it takes one with the
 /// permission in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Admin {
-    /// Where keys or tokens are asked for, on a port of its own, and when listening on a loopback address.
+    /// Where keys or tokens are asked for, on a port of its own, and when listening on loopback addresses alone.
     #[default]
     Auto,
     /// Always.
@@ -107,15 +153,17 @@ impl Default for Drain {
 #[derive(Clone, Debug)]
 pub struct Config {
     pub(crate) listen: SocketAddr,
+    pub(crate) grpc_listen: Option<SocketAddr>,
     pub(crate) body_limits: BodyLimits,
     pub(crate) request_timeout: Duration,
-    pub(crate) admin: AdminDoors,
+    pub(crate) admin: AdminOpen,
     pub(crate) admin_listen: Option<SocketAddr>,
     pub(crate) cors: Cors,
     pub(crate) credentials: CredentialSettings,
     pub(crate) reload_interval: Duration,
     pub(crate) azure: Azure,
     pub(crate) drain: Drain,
+    pub(crate) caps: Caps,
 }
 
 /// The most bytes a request's body may have once decompressed.
@@ -171,9 +219,16 @@ impl Config {
         positive("request timeout", !settings.request_timeout.is_zero())?;
         positive("grace period", !settings.drain.grace.is_zero())?;
         positive("reload interval", !settings.reload_interval.is_zero())?;
-        let admin = AdminDoors::new(&settings)?;
+        positive("limit on connections", settings.caps.connections > 0)?;
+        positive("limit on headers", settings.caps.headers > 0 && settings.caps.header_bytes > 0)?;
+        positive("header timeout", !settings.caps.header_timeout.is_zero())?;
+        positive("answer timeout", !settings.caps.answer_timeout.is_zero())?;
+        positive("limit on elements", settings.caps.elements > 0)?;
+        positive("memory of requests", settings.caps.request_memory > 0)?;
+        let admin = AdminOpen::new(&settings)?;
         Ok(Self {
             listen: settings.listen,
+            grpc_listen: settings.grpc_listen,
             body_limits: BodyLimits { usual: settings.body_limit, cap: settings.body_limit_cap },
             request_timeout: settings.request_timeout,
             admin,
@@ -183,6 +238,7 @@ impl Config {
             reload_interval: settings.reload_interval,
             azure: Azure::new(settings.azure)?,
             drain: settings.drain,
+            caps: settings.caps,
         })
     }
 

@@ -6,9 +6,15 @@ use flate2::Compression;
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use flate2::write::{GzEncoder, ZlibEncoder};
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::error::ApiError;
+
+/// The header that names the coding of a gRPC call's compressed messages.
+pub(crate) const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+
+/// The header that names the codings which the other side of a gRPC call understands.
+pub(crate) const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 
 /// A way to compress a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,9 +26,21 @@ pub(crate) enum Coding {
 }
 
 impl Coding {
+    /// Every coding, as gRPC lists them.
+    pub(crate) const ALL: HeaderValue = HeaderValue::from_static("gzip, deflate, identity");
+
     /// The coding of a request's body; `None` when it is not compressed.
     pub(crate) fn of_request(headers: &HeaderMap) -> Result<Option<Self>, ApiError> {
-        let Some(value) = headers.get(CONTENT_ENCODING) else { return Ok(None) };
+        Self::named_in(headers, &CONTENT_ENCODING)
+    }
+
+    /// The coding of the compressed messages of a gRPC call; `None` when there are none.
+    pub(crate) fn of_grpc(headers: &HeaderMap) -> Result<Option<Self>, ApiError> {
+        Self::named_in(headers, &GRPC_ENCODING)
+    }
+
+    fn named_in(headers: &HeaderMap, header: &HeaderName) -> Result<Option<Self>, ApiError> {
+        let Some(value) = headers.get(header) else { return Ok(None) };
         let name = String::from_utf8_lossy(value.as_bytes()).trim().to_ascii_lowercase();
         match name.as_str() {
             "" | "identity" => Ok(None),
@@ -49,12 +67,30 @@ impl Coding {
         })
     }
 
-    /// Unpacks `packed`. `Ok(None)` when more than `limit` bytes would come out, which are never all held.
-    pub(crate) fn decompress(self, packed: &[u8], limit: usize) -> io::Result<Option<Vec<u8>>> {
+    /// Unpacks `packed`. Asks `room` for memory as it goes on.
+    pub(crate) fn decompress(self, packed: &[u8], limit: usize, room: &dyn Fn(usize) -> bool) -> io::Result<Unpacked> {
+        let first = packed.len().saturating_mul(4);
         match self {
-            Self::Gzip => read_up_to(MultiGzDecoder::new(packed), packed.len(), limit),
-            Self::Deflate => read_up_to(ZlibDecoder::new(packed), packed.len(), limit),
+            Self::Gzip => read_up_to(MultiGzDecoder::new(packed), first, limit, room),
+            Self::Deflate => read_up_to(ZlibDecoder::new(packed), first, limit, room),
         }
+    }
+
+    /// Unpacks the beginning of what begins with `packed`: at most `most` bytes, and as far as it is there.
+    pub(crate) fn start(self, packed: &[u8], most: usize) -> Vec<u8> {
+        let mut plain = vec![0; most];
+        let mut filled = 0;
+        let mut decoder: Box<dyn Read + '_> = match self {
+            Self::Gzip => Box::new(MultiGzDecoder::new(packed)),
+            Self::Deflate => Box::new(ZlibDecoder::new(packed)),
+        };
+        while let Some(room) = plain.get_mut(filled..).filter(|room| !room.is_empty())
+            && let Ok(read @ 1..) = decoder.read(room)
+        {
+            filled += read;
+        }
+        plain.truncate(filled);
+        plain
     }
 
     /// Packs `plain`, fast rather than tight.
@@ -75,12 +111,43 @@ impl Coding {
     }
 }
 
-fn read_up_to(decoder: impl Read, packed: usize, limit: usize) -> io::Result<Option<Vec<u8>>> {
-    let mut plain = Vec::with_capacity(packed.saturating_mul(4).min(limit));
+/// What came of unpacking a body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unpacked {
+    Whole(Vec<u8>),
+    /// More bytes than the limit would come out; they were never all held.
+    TooLarge,
+    /// There is no memory for it.
+    NoRoom,
+}
+
+/// The least that is unpacked before more memory is asked for.
+const PIECE: usize = 16 << 10;
+
+fn read_up_to(
+    mut decoder: impl Read,
+    first: usize,
+    limit: usize,
+    room: &dyn Fn(usize) -> bool,
+) -> io::Result<Unpacked> {
     // One byte more than allowed tells a body at the limit from one beyond it.
-    let allowed = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    decoder.take(allowed).read_to_end(&mut plain)?;
-    Ok((plain.len() <= limit).then_some(plain))
+    let most = limit.saturating_add(1);
+    let (mut plain, mut piece) = (Vec::new(), first.max(PIECE));
+    loop {
+        let more = piece.min(most - plain.len());
+        if !room(more) {
+            return Ok(Unpacked::NoRoom);
+        }
+        plain.reserve_exact(more);
+        let read = decoder.by_ref().take(u64::try_from(more).unwrap_or(u64::MAX)).read_to_end(&mut plain)?;
+        if plain.len() > limit {
+            return Ok(Unpacked::TooLarge);
+        }
+        if read < more {
+            return Ok(Unpacked::Whole(plain));
+        }
+        piece = plain.len();
+    }
 }
 
 /// What a client weighs each coding with; `None` for one that it did not name.
@@ -152,7 +219,7 @@ mod tests {
         for coding in [Coding::Gzip, Coding::Deflate] {
             let packed = coding.compress(&plain).unwrap();
             assert!(packed.len() < plain.len());
-            assert_eq!(coding.decompress(&packed, plain.len()).unwrap().as_ref(), Some(&plain));
+            assert_eq!(coding.decompress(&packed, plain.len(), &|_| true).unwrap(), Unpacked::Whole(plain.clone()));
         }
     }
 
@@ -162,16 +229,34 @@ mod tests {
         for coding in [Coding::Gzip, Coding::Deflate] {
             let packed = coding.compress(&bomb).unwrap();
             assert!(packed.len() < 1 << 14);
-            assert_eq!(coding.decompress(&packed, (1 << 20) - 1).unwrap(), None);
+            assert_eq!(coding.decompress(&packed, (1 << 20) - 1, &|_| true).unwrap(), Unpacked::TooLarge);
         }
+    }
+
+    #[test]
+    fn memory_is_asked_for_before_it_is_taken() {
+        use std::cell::Cell;
+        let packed = Coding::Gzip.compress(&vec![0; 1 << 20]).unwrap();
+        let held = Cell::new(0);
+        let room = |most: usize| {
+            held.set(0);
+            let held = &held;
+            move |bytes: usize| {
+                held.set(held.get() + bytes);
+                held.get() <= most
+            }
+        };
+        assert_eq!(Coding::Gzip.decompress(&packed, 1 << 24, &room(1 << 19)).unwrap(), Unpacked::NoRoom);
+        let unpacked = Coding::Gzip.decompress(&packed, 1 << 24, &room(1 << 22)).unwrap();
+        assert!(unpacked == Unpacked::Whole(vec![0; 1 << 20]) && held.get() <= 1 << 21, "{}", held.get());
     }
 
     #[test]
     fn a_body_that_is_cut_or_something_else_is_an_error() {
         for coding in [Coding::Gzip, Coding::Deflate] {
             let packed = coding.compress(&b"abc".repeat(1000)).unwrap();
-            assert!(coding.decompress(&packed[..packed.len() - 9], 1 << 20).is_err());
-            assert!(coding.decompress(b"plain text", 1 << 20).is_err());
+            assert!(coding.decompress(&packed[..packed.len() - 9], 1 << 20, &|_| true).is_err());
+            assert!(coding.decompress(b"plain text", 1 << 20, &|_| true).is_err());
         }
     }
 

@@ -1,4 +1,7 @@
-//! Every refusal and failure that a client can see, its HTTP status, and its body in the words of each protocol.
+//! Every refusal and failure that a client can see, its HTTP status or gRPC code, and its body in the words of each
+//! protocol.
+
+use std::fmt::Write as _;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -8,7 +11,9 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::access::Refusal;
 use crate::call::Call;
+use crate::encoding::{Coding, GRPC_ACCEPT_ENCODING};
 use crate::family::Family;
+use crate::grpc::{MESSAGE as GRPC_MESSAGE, STATUS as GRPC_STATUS};
 
 /// Why a request gets no answer of its own.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -52,6 +57,22 @@ pub(crate) enum ApiError {
     BodyBroken(String),
     #[error("the body did not arrive in time")]
     BodyTimeout,
+    #[error("there is no method `{0}` here")]
+    NoCall(String),
+    #[error("there is no service `{0}` here")]
+    NoService(String),
+    #[error("the server is stopping")]
+    Stopping,
+    #[error("the body came too slowly: at least {least} bytes are expected in {window} seconds")]
+    BodyTooSlow { least: usize, window: u64 },
+    #[error("the {limit} bytes of memory that requests under way may hold are taken: try again later")]
+    NoMemory { limit: usize },
+    #[error("the request needs {needed} bytes of memory, more than the {limit} that all of them may hold")]
+    TooMuchMemory { needed: usize, limit: usize },
+    #[error(
+        "as many connections are open as the server allows, and this one is for health and metrics only: try again later"
+    )]
+    TooManyConnections,
     #[error("{0}")]
     Forbidden(&'static str),
     #[error("the request did not finish within {0} ms")]
@@ -67,8 +88,9 @@ impl ApiError {
             Self::Core(error) => error.kind(),
             Self::Protocol(error) => error.kind(),
             Self::Access(refusal) => refusal.kind(),
-            Self::NoRoute(_) | Self::NoVerb(_) | Self::NoDocument(_) => Kind::NotFound,
-            Self::Verb(_) => Kind::Unsupported,
+            Self::NoRoute(_) | Self::NoVerb(_) | Self::NoDocument(_) | Self::NoService(_) => Kind::NotFound,
+            Self::Verb(_) | Self::NoCall(_) => Kind::Unsupported,
+            Self::Stopping => Kind::Unavailable,
             Self::NoMethod(_)
             | Self::NoScoreModel(_)
             | Self::BodyTooLarge { .. }
@@ -78,7 +100,11 @@ impl ApiError {
             | Self::NoTimeout(_)
             | Self::BodyBroken(_)
             | Self::BodyTimeout
+            | Self::BodyTooSlow { .. }
+            | Self::TooMuchMemory { .. }
             | Self::Forbidden(_) => Kind::InvalidArgument,
+            Self::NoMemory { .. } => Kind::ResourceExhausted,
+            Self::TooManyConnections => Kind::Unavailable,
             Self::Timeout(_) => Kind::DeadlineExceeded,
             Self::Fault(_) => Kind::Internal,
         }
@@ -86,12 +112,17 @@ impl ApiError {
 
     /// The status: what HTTP itself has a number for, else that of the kind.
     const fn status(&self, family: Family) -> StatusCode {
+        if matches!(family, Family::Grpc) {
+            return StatusCode::OK;
+        }
         match self {
             Self::NoMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooLarge { .. }
+            | Self::TooMuchMemory { .. }
+            | Self::Protocol(hedef_protocols::Error::TooManyElements { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::ContentEncoding(_) | Self::ContentType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::HeaderTooLong { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyTimeout | Self::BodyTooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::Access(refusal) => refusal.status(),
             Self::Core(_)
@@ -100,16 +131,33 @@ impl ApiError {
             | Self::NoVerb(_)
             | Self::NoDocument(_)
             | Self::Verb(_)
+            | Self::NoCall(_)
+            | Self::NoService(_)
+            | Self::Stopping
             | Self::NoScoreModel(_)
             | Self::NoTimeout(_)
             | Self::BodyBroken(_)
+            | Self::NoMemory { .. }
+            | Self::TooManyConnections
             | Self::Timeout(_)
             | Self::Fault(_) => status(self.kind(), family),
         }
     }
 
+    /// The gRPC code: what gRPC itself has a code for, else that of the kind.
+    pub(crate) const fn code(&self) -> Code {
+        match self {
+            Self::BodyTooLarge { .. } => Code::ResourceExhausted,
+            Self::ContentEncoding(_) => Code::Unimplemented,
+            Self::BodyTimeout => Code::DeadlineExceeded,
+            Self::Forbidden(_) => Code::PermissionDenied,
+            Self::Access(refusal) => refusal.code(),
+            _ => code(self.kind()),
+        }
+    }
+
     /// What the client is told. The reason of an internal failure is for the log alone.
-    fn told(&self) -> String {
+    pub(crate) fn told(&self) -> String {
         match self.kind() {
             Kind::Internal => {
                 "the server failed on this request: its log tells why, under the id in x-request-id".into()
@@ -129,25 +177,89 @@ impl ApiError {
         (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
     }
 
-    fn headers(&self) -> HeaderMap {
+    fn headers(&self, family: Family) -> HeaderMap {
         let mut headers = HeaderMap::new();
+        if family == Family::Grpc {
+            headers = self.trailers();
+        }
         if matches!(self.kind(), Kind::ResourceExhausted | Kind::Unavailable) {
             headers.insert(RETRY_AFTER, HeaderValue::from(self.retry_after_seconds()));
         }
-        if matches!(self, Self::ContentEncoding(_)) {
-            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, deflate"));
-        }
-        if let Self::Access(refusal) = self {
-            let challenge = refusal.challenge().map(HeaderValue::from_static);
-            headers.extend(challenge.map(|challenge| (WWW_AUTHENTICATE, challenge)));
-        }
+        match (self, family) {
+            (Self::ContentEncoding(_), Family::Grpc) => headers.insert(GRPC_ACCEPT_ENCODING, Coding::ALL),
+            (Self::ContentEncoding(_), _) => headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, deflate")),
+            (Self::Access(refusal), _) => refusal
+                .challenge()
+                .and_then(|challenge| headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge))),
+            _ => None,
+        };
         headers
+    }
+
+    /// The trailers of a gRPC call that ends so.
+    pub(crate) fn trailers(&self) -> HeaderMap {
+        let mut trailers = HeaderMap::new();
+        trailers.insert(GRPC_STATUS, HeaderValue::from(self.code() as u16));
+        if let Ok(message) = HeaderValue::from_str(&percent_encoded(&self.told())) {
+            trailers.insert(GRPC_MESSAGE, message);
+        }
+        trailers
+    }
+
+    /// Writes the reason of an internal failure to the log.
+    pub(crate) fn log(&self, call: &Call) {
+        if self.kind() == Kind::Internal {
+            tracing::error!(request.id = %call.id(), error.detail = %self, "a request failed: {self}");
+        }
+    }
+}
+
+/// Writes a text such that it can stand in a header: every byte that is not plain ASCII as `%` and two digits.
+fn percent_encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b' '..=b'~' if byte != b'%' => out.push(char::from(byte)),
+            _ => {
+                let _ = write!(out, "%{byte:02X}");
+            }
+        }
+    }
+    out
+}
+
+/// The codes of gRPC that calls end with here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub(crate) enum Code {
+    InvalidArgument = 3,
+    DeadlineExceeded = 4,
+    NotFound = 5,
+    PermissionDenied = 7,
+    ResourceExhausted = 8,
+    Unimplemented = 12,
+    Internal = 13,
+    Unavailable = 14,
+    Unauthenticated = 16,
+}
+
+/// The same table for gRPC.
+pub(crate) const fn code(kind: Kind) -> Code {
+    match kind {
+        Kind::InvalidArgument => Code::InvalidArgument,
+        Kind::NotFound => Code::NotFound,
+        Kind::Unsupported => Code::Unimplemented,
+        Kind::ResourceExhausted => Code::ResourceExhausted,
+        Kind::Unavailable => Code::Unavailable,
+        Kind::DeadlineExceeded => Code::DeadlineExceeded,
+        Kind::Internal => Code::Internal,
     }
 }
 
 /// The one table from kinds to statuses.
 pub(crate) const fn status(kind: Kind, family: Family) -> StatusCode {
     match (kind, family) {
+        (_, Family::Grpc) => StatusCode::OK,
         (Kind::InvalidArgument, _) => StatusCode::BAD_REQUEST,
         (Kind::NotFound, _) => StatusCode::NOT_FOUND,
         (Kind::Unsupported, _) => StatusCode::NOT_IMPLEMENTED,
@@ -169,13 +281,11 @@ impl IntoResponse for ApiError {
 
 /// Gives an error its status, its body and its line in the log. Headers that stand already, such as `Allow`, stay.
 pub(crate) fn render(error: &ApiError, mut response: Response, family: Family, call: &Call) -> Response {
-    if error.kind() == Kind::Internal {
-        tracing::error!(request.id = %call.id(), error.detail = %error, "a request failed: {error}");
-    }
+    error.log(call);
     *response.status_mut() = error.status(family);
-    response.headers_mut().extend(error.headers());
+    response.headers_mut().extend(error.headers(family));
     response.headers_mut().remove(CONTENT_LENGTH);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CONTENT_TYPE, family.media_type());
     *response.body_mut() = Body::from(family.error_body(&error.told()));
     response
 }
@@ -200,6 +310,17 @@ mod tests {
     }
 
     #[test]
+    fn every_kind_has_its_grpc_code() {
+        assert_eq!(Kind::ALL.map(|kind| code(kind) as u16), [3, 5, 12, 8, 14, 4, 13]);
+        assert_eq!(ApiError::Forbidden("no").code() as u16, 7);
+    }
+
+    #[test]
+    fn a_message_in_a_trailer_is_plain_ascii() {
+        assert_eq!(percent_encoded("100% çok\n"), "100%25 %C3%A7ok%0A");
+    }
+
+    #[test]
     fn an_overload_says_when_to_come_again() {
         let error = ApiError::Core(Error::NotReady { model: "iris".into(), reason: "it is loading".into() });
         let call = Call::new(RequestId::New(1), Duration::from_secs(1), Ok(None));
@@ -212,7 +333,7 @@ mod tests {
         let model = ModelId { name: ModelName::new("iris").unwrap(), version: 1 };
         for (ms, seconds) in [(0, 1), (999, 1), (1000, 1), (1001, 2), (7500, 8)] {
             let error = ApiError::Core(Error::TooBusy { model: model.clone(), wait: Duration::from_millis(ms) });
-            assert_eq!(error.headers()[RETRY_AFTER], seconds.to_string(), "{ms} ms");
+            assert_eq!(error.headers(Family::Inference)[RETRY_AFTER], seconds.to_string(), "{ms} ms");
         }
     }
 

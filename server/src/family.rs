@@ -1,8 +1,10 @@
 //! The families of protocols: a path's family decides the words of its errors.
 
+use http::HeaderValue;
 use serde_json::json;
 
 use crate::config::Azure;
+use crate::grpc::GRPC;
 
 /// Protocols that share the form of their errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +13,8 @@ pub(crate) enum Family {
     Inference,
     /// Azure Machine Learning.
     Azure,
+    /// Every service over gRPC, whose errors stand in the trailers.
+    Grpc,
 }
 
 impl Family {
@@ -22,11 +26,20 @@ impl Family {
         }
     }
 
+    /// The media type of an error.
+    pub(crate) fn media_type(self) -> HeaderValue {
+        match self {
+            Self::Inference | Self::Azure => HeaderValue::from_static("application/json"),
+            Self::Grpc => GRPC,
+        }
+    }
+
     /// The body of an error.
     pub(crate) fn error_body(self, message: &str) -> String {
         match self {
             Self::Inference => json!({ "error": message }),
             Self::Azure => json!({ "message": message }),
+            Self::Grpc => return String::new(),
         }
         .to_string()
     }

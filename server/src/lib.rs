@@ -1,4 +1,4 @@
-//! Puts the protocols on an HTTP port, with limits, health, metrics and a clean stop.
+//! Puts the protocols on HTTP and gRPC ports, with limits, health, metrics and a clean stop.
 //!
 //! [`Server::bind`] takes the port, [`Server::serve`] answers on it until it is told to stop. The routes stand in
 //! `router.rs`, what happens around every one of them in `middleware.rs`, and how a failure becomes a status in
@@ -13,6 +13,7 @@ mod deadline;
 mod encoding;
 mod error;
 mod family;
+mod grpc;
 mod lifecycle;
 mod limit;
 mod listen;
@@ -22,6 +23,7 @@ mod middleware;
 mod overrides;
 mod payload;
 mod request_id;
+mod room;
 mod router;
 mod routes;
 mod target;
@@ -40,19 +42,20 @@ use tokio::time::sleep;
 
 pub use crate::access::keys::{KeyEntry, NewKey};
 pub use crate::access::permission::Permission;
-use crate::access::{Access, Door};
+use crate::access::{Access, Entrance};
 use crate::app::{App, Parts};
-pub use crate::config::{Admin, AzureSettings, Config, CredentialSettings, Drain, InvalidConfig, Settings};
+pub use crate::config::{Admin, AzureSettings, Caps, Config, CredentialSettings, Drain, InvalidConfig, Settings};
 use crate::lifecycle::Lifecycle;
 use crate::listen::Port;
 pub use crate::live::FileError;
 use crate::live::Follow;
 use crate::metrics::Metrics;
 use crate::middleware::Flood;
+use crate::room::Budget;
 
-/// A server whose port is taken: connections wait until [`Server::serve`] runs.
+/// A server whose ports are taken: connections wait until [`Server::serve`] runs.
 pub struct Server {
-    ports: Vec<(Door, Port, SocketAddr)>,
+    ports: Vec<(Entrance, Port, SocketAddr)>,
     app: App,
     /// What is read again while the server runs.
     files: Vec<Arc<dyn Follow>>,
@@ -86,19 +89,24 @@ pub struct Stopped {
 }
 
 impl Server {
-    /// Takes the port. `registry` gets the server's metrics; `GET /metrics` tells everything in it.
+    /// Takes the ports. `registry` gets the server's metrics; `GET /metrics` tells everything in it.
     pub async fn bind(config: Config, repository: Arc<Repository>, registry: Registry) -> Result<Self, StartError> {
         let access = Access::open(&config.credentials, config.admin)?;
+        let entrances = [
+            (Entrance::Main, Some(config.listen)),
+            (Entrance::Main, config.grpc_listen),
+            (Entrance::Admin, config.admin_listen),
+        ];
         let mut ports = Vec::new();
-        let doors = [(Door::Main, Some(config.listen)), (Door::Admin, config.admin_listen)];
-        for (door, address) in doors.into_iter().filter_map(|(door, address)| Some((door, address?))) {
+        for (entrance, address) in entrances.into_iter().filter_map(|(entrance, address)| Some((entrance, address?))) {
             let failed = |source| StartError::Bind { address, source };
             let port = Port::bind(address).await.map_err(failed)?;
             let address = port.address().map_err(failed)?;
-            ports.push((door, port, address));
+            ports.push((entrance, port, address));
         }
         let files = access.files();
         let metrics = Metrics::new(registry)?;
+        let memory = Budget::new(config.caps.request_memory);
         let app = App::from(Parts {
             config,
             access,
@@ -106,6 +114,7 @@ impl Server {
             metrics,
             lifecycle: Lifecycle::default(),
             refusals: Flood::default(),
+            memory,
         });
         Ok(Self { ports, app, files, reload: Arc::default() })
     }
@@ -133,7 +142,7 @@ impl Server {
     /// requests under way finish, at most for the grace period.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> Stopped {
         let lifecycle = self.app.lifecycle.clone();
-        let drain = self.app.config.drain;
+        let (drain, caps) = (self.app.config.drain, self.app.config.caps.clone());
         let stopping = async {
             stop.await;
             tracing::info!("stopping: not ready any more, finishing what is under way");
@@ -143,7 +152,10 @@ impl Server {
         };
         let following = live::follow(self.files, self.app.config.reload_interval, self.reload);
         let site = router::new(self.app);
-        let serving = self.ports.into_iter().map(|(door, port, _)| port.serve(site.behind(door), &lifecycle, drain));
+        let serving = self
+            .ports
+            .into_iter()
+            .map(|(entrance, port, _)| port.serve(site.through(entrance), &lifecycle, drain, caps.clone()));
         let serving = async { tokio::join!(stopping, join_all(serving)).1.into_iter().sum() };
         let abandoned = tokio::select! { abandoned = serving => abandoned, never = following => match never {} };
         if abandoned > 0 {

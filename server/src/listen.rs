@@ -1,15 +1,23 @@
 //! The port: accepts connections, speaks HTTP/1.1 and cleartext HTTP/2 on them, and ends them without losing a request.
 
+mod door;
+mod patience;
 mod silence;
+mod socket;
+mod streams;
 
-use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use hyper::body::Incoming;
+use http::Version;
+use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -17,20 +25,24 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
-use crate::config::Drain;
+use crate::config::{Caps, Drain, MOST_HEADERS};
 use crate::lifecycle::Lifecycle;
 use crate::middleware::Site;
+use crate::router::for_operators;
+use door::{Door, Pass};
+use patience::Patient;
 use silence::Silence;
+use socket::Awaited;
 
 /// How long a connection may stay silent before or between requests. Longer than the 60 seconds after which
 /// common load balancers let go, so that it is they who close first.
 const SILENCE: Duration = Duration::from_secs(75);
 
-/// The most bytes that are read at once, which each connection may keep while it is idle.
-const READ_BUFFER: usize = 128 << 10;
-
 /// How long to wait after a failed accept: out of file descriptors, trying again at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a connection beyond the limit may stay.
+const SPARE_TIME: Duration = Duration::from_secs(5);
 
 /// The most connections that can have piled up in the system's queue: what tokio asks for.
 const BACKLOG: usize = 1024;
@@ -55,8 +67,16 @@ impl Port {
 
     /// Serves until `lifecycle` drains, then finishes what is under way and returns how many connections
     /// had to be given up.
-    pub(crate) async fn serve(self, site: Site, lifecycle: &Lifecycle, drain: Drain) -> usize {
-        let connections = Connections { site, lifecycle: lifecycle.clone(), linger: drain.linger, tasks: self.tasks };
+    pub(crate) async fn serve(self, site: Site, lifecycle: &Lifecycle, drain: Drain, caps: Caps) -> usize {
+        let connections = Connections {
+            door: Door::new(caps.connections),
+            spare: site.with_only(for_operators()),
+            site,
+            lifecycle: lifecycle.clone(),
+            linger: drain.linger,
+            caps,
+            tasks: self.tasks,
+        };
         connections.accept_until_draining(self.listener).await;
         connections.finish(drain.grace).await
     }
@@ -64,8 +84,12 @@ impl Port {
 
 struct Connections {
     site: Site,
+    /// What a connection beyond the limit finds.
+    spare: Site,
     lifecycle: Lifecycle,
     linger: Duration,
+    caps: Caps,
+    door: Door,
     /// Owns the tasks of all connections and of all HTTP/2 streams.
     tasks: TaskTracker,
 }
@@ -106,19 +130,45 @@ impl Connections {
     }
 
     fn spawn(&self, stream: TcpStream) {
+        // Without a place even for those who only look after the server, closing it is all that can be said.
+        let Some(pass) = self.door.enter() else { return self.site.refused_connection() };
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(error.detail = %error, "TCP_NODELAY could not be set");
         }
-        let site = self.site.clone();
-        let service =
-            service_fn(move |request: http::Request<Incoming>| site.clone().answer(request).map(Ok::<_, Infallible>));
-        let executor = Executor { tasks: self.tasks.clone(), lifecycle: self.lifecycle.clone() };
+        let site = if pass.spare { self.spare.clone() } else { self.site.clone() };
+        if pass.spare {
+            site.refused_connection();
+        }
+        let asked = Arc::new(AtomicBool::new(false));
+        let first = self.first_head(&pass, Arc::clone(&asked));
+        let (socket, client) = socket::share(stream);
+        let service = service_fn(move |request: http::Request<Incoming>| {
+            asked.store(true, Ordering::Relaxed);
+            // With HTTP/2 hyper looks after the client, and a request is run by a task that must not read the socket.
+            let client = (request.version() < Version::HTTP_2).then(|| client.clone());
+            let answer = site.clone().answer(request).map(|response| {
+                if response.body().size_hint().exact().is_some() {
+                    streams::answered();
+                }
+                response
+            });
+            Awaited { answer, client }
+        });
+        let executor = Executor {
+            tasks: self.tasks.clone(),
+            lifecycle: self.lifecycle.clone(),
+            answer_timeout: self.caps.answer_timeout,
+        };
         let (lifecycle, linger) = (self.lifecycle.clone(), self.linger);
+        let mut builder = auto::Builder::new(executor);
+        // A client that closes its end has left: `half_close` only keeps hyper from looking, since `Client` does.
+        builder.http1().timer(Silence::default()).header_read_timeout(SILENCE).half_close(true);
+        builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(SILENCE)).adaptive_window(true);
+        self.limit(&mut builder, &pass);
+        let stream = TokioIo::new(Patient::new(socket, self.caps.answer_timeout));
         self.tasks.spawn(async move {
-            let mut builder = auto::Builder::new(executor);
-            builder.http1().timer(Silence::default()).header_read_timeout(SILENCE).max_buf_size(READ_BUFFER);
-            builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(SILENCE)).adaptive_window(true);
-            let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+            let _pass = pass;
+            let mut connection = pin!(builder.serve_connection(stream, service));
             // A request may be on its way on an open connection: it gets `linger` to arrive.
             let draining = async {
                 lifecycle.draining.raised().await;
@@ -127,6 +177,7 @@ impl Connections {
             let ended = tokio::select! {
                 biased;
                 ended = connection.as_mut() => ended,
+                () = first => return,
                 () = draining => {
                     connection.as_mut().graceful_shutdown();
                     tokio::select! {
@@ -136,9 +187,35 @@ impl Connections {
                 }
             };
             if let Err(error) = ended {
+                // hyper's own words name the place, their source the reason.
+                let error = error.source().unwrap_or(&*error);
                 tracing::debug!(error.detail = %error, "a connection ended early: {error}");
             }
         });
+    }
+
+    /// Sets what heads may be like.
+    fn limit(&self, builder: &mut auto::Builder<Executor>, pass: &Pass) {
+        // A head has to fit into the buffer that it is read into, which each connection may keep while it is idle; hyper
+        // wants it to be at least so large.
+        builder.http1().max_buf_size(self.caps.header_bytes.max(8 << 10)).keep_alive(!pass.spare);
+        if self.caps.headers != MOST_HEADERS {
+            // Said explicitly, memory for them is allocated for every request.
+            builder.http1().max_headers(self.caps.headers);
+        }
+        builder.http2().max_header_list_size(u32::try_from(self.caps.header_bytes).unwrap_or(u32::MAX));
+    }
+
+    /// Ends when a connection has not brought the head of a request in time, and one beyond the limit in any case.
+    fn first_head(&self, pass: &Pass, asked: Arc<AtomicBool>) -> impl Future<Output = ()> + use<> {
+        let (spare, limit) = (pass.spare, if pass.spare { SPARE_TIME } else { self.caps.header_timeout });
+        let mut alarm = Box::pin(sleep(limit));
+        // Once there was a request, which wakes this again and again, the alarm is not looked at any more.
+        poll_fn(
+            move |context| {
+                if !spare && asked.load(Ordering::Relaxed) { Poll::Pending } else { alarm.as_mut().poll(context) }
+            },
+        )
     }
 
     async fn finish(self, grace: Duration) -> usize {
@@ -159,6 +236,7 @@ impl Connections {
 struct Executor {
     tasks: TaskTracker,
     lifecycle: Lifecycle,
+    answer_timeout: Duration,
 }
 
 impl<F> hyper::rt::Executor<F> for Executor
@@ -167,7 +245,7 @@ where
 {
     fn execute(&self, future: F) {
         let expired = self.lifecycle.expired.clone();
-        self.tasks.spawn(expired.run_until_cancelled_owned(future));
+        self.tasks.spawn(expired.run_until_cancelled_owned(streams::unstalled(future, self.answer_timeout)));
     }
 }
 

@@ -22,6 +22,7 @@ pub(crate) struct Metrics {
     pub(crate) in_flight: IntGauge,
     pub(crate) request_bytes: IntCounter,
     pub(crate) response_bytes: IntCounter,
+    pub(crate) refused_connections: IntCounter,
     by_key: IntCounterVec,
     refusals: IntCounterVec,
     uptime: Gauge,
@@ -60,6 +61,13 @@ impl Metrics {
             response_bytes: add(
                 &registry,
                 IntCounter::new("hedef_http_response_bytes_total", "Bytes of response bodies, as they were sent.")?,
+            )?,
+            refused_connections: add(
+                &registry,
+                IntCounter::new(
+                    "hedef_http_refused_connections_total",
+                    "Connections beyond the limit: closed, or let in for health and metrics only.",
+                )?,
             )?,
             by_key: add(
                 &registry,
@@ -123,6 +131,8 @@ impl Metrics {
 pub(crate) enum Protocol {
     /// Open Inference Protocol.
     V2,
+    /// Open Inference Protocol over gRPC.
+    Grpc,
     /// KServe v1 and TensorFlow Serving.
     V1,
     /// Azure Machine Learning.
@@ -133,6 +143,7 @@ impl Protocol {
     const fn label(self) -> &'static str {
         match self {
             Self::V2 => "v2",
+            Self::Grpc => "grpc",
             Self::V1 => "v1",
             Self::Azure => "azure",
         }

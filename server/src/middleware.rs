@@ -1,10 +1,10 @@
 //! Everything that happens around a handler, in order: [`Site::answer`] is the table of contents.
 
-mod answer;
+pub(crate) mod answer;
 mod cors;
 mod drain;
 mod flood;
-mod observe;
+pub(crate) mod observe;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -17,7 +17,7 @@ use hyper::body::Body as _;
 use tower::ServiceExt;
 use tracing::Instrument;
 
-use crate::access::Door;
+use crate::access::Entrance;
 use crate::access::permission::Permission;
 use crate::app::App;
 use crate::call::Call;
@@ -25,6 +25,7 @@ use crate::deadline;
 use crate::encoding::Coding;
 use crate::error::{self, ApiError};
 use crate::family::Family;
+use crate::grpc;
 use crate::payload::Source;
 use crate::request_id::{REQUEST_ID, RequestId};
 use crate::routes::v2;
@@ -36,18 +37,30 @@ use observe::Watch;
 pub(crate) struct Site {
     app: App,
     routes: Router,
-    door: Door,
+    /// Whether scoring has a way beside the router.
+    scores: bool,
+    entrance: Entrance,
 }
 
 impl Site {
     /// Puts everything that happens around a handler around `routes`.
     pub(crate) fn new(routes: Router<App>, app: App) -> Self {
-        Self { routes: routes.with_state(app.clone()), app, door: Door::Main }
+        Self { routes: routes.with_state(app.clone()), app, scores: true, entrance: Entrance::Main }
     }
 
-    /// The same, behind another door.
-    pub(crate) fn behind(&self, door: Door) -> Self {
-        Self { door, ..self.clone() }
+    /// The same for requests that come through another entrance.
+    pub(crate) fn through(&self, entrance: Entrance) -> Self {
+        Self { entrance, ..self.clone() }
+    }
+
+    /// The same house with these routes only.
+    pub(crate) fn with_only(&self, routes: Router<App>) -> Self {
+        Self { scores: false, entrance: self.entrance, ..Self::new(routes, self.app.clone()) }
+    }
+
+    /// Counts a connection beyond the limit.
+    pub(crate) fn refused_connection(&self) {
+        self.app.metrics.refused_connections.inc();
     }
 
     /// Answers one request. It is one future rather than a stack of layers, each of which would copy the layers below
@@ -56,11 +69,11 @@ impl Site {
     where
         B: Source<Error: Into<BoxError>> + 'static,
     {
-        let Self { app, routes, door } = self;
+        let Self { app, routes, scores, entrance } = self;
         let (head, mut body) = request.into_parts();
         let asked = deadline::asked(&head.headers);
         let call = Call::new(RequestId::of(&head.headers), app.config.request_timeout, asked);
-        let mut watch = Watch::begin(&app, &call, &head);
+        let mut watch = Watch::begin(&app, &call, (&head.method, &head.uri));
         let trace = observe::trace(&head.headers);
         let wanted = Coding::for_response(&head.headers);
         let http1 = head.version <= Version::HTTP_11;
@@ -68,31 +81,42 @@ impl Site {
         let waits = head.headers.contains_key(EXPECT);
 
         let span = tracing::debug_span!("request", request.id = %call.id());
+        let is_grpc = grpc::is_call(&head);
         let permission = Permission::of(head.uri.path(), &app.config.azure.path_prefix);
         let page = app.config.cors.page(permission, &head.headers);
         // No route does anything for this method but tell which others there are, and pages ask by it without a key.
         let needed = permission.filter(|_| head.method != Method::OPTIONS);
-        let response = match (app.access.admit(needed, door, &head.headers, &call), v2::target(&head)) {
-            (Err(refused), _) => {
-                leave(&call, body);
-                refused.into_response()
-            }
-            // Beside the router, which allocates some fifteen times for a request.
-            (Ok(()), Some(target)) => {
-                let scored = v2::score(&app, &call, Ok(target), (&head.headers, &mut body));
-                let scored = answer::catch_panic(scored.map(IntoResponse::into_response)).instrument(span).await;
-                leave(&call, body);
-                scored
-            }
-            (Ok(()), None) if let Some(answer) = page.preflight(&head) => answer,
-            (Ok(()), None) => Box::pin(answer::catch_panic(route(routes, &call, head, body))).instrument(span).await,
-        };
+        let response =
+            match (app.access.admit(needed, entrance, &head.headers, &call), v2::target(&head).filter(|_| scores)) {
+                (Err(refused), _) => {
+                    leave(&call, body);
+                    refused.into_response()
+                }
+                (Ok(()), _) if is_grpc && scores => {
+                    let answering = grpc::answer(app.clone(), call.clone(), head, body);
+                    Box::pin(answer::catch_panic(answering.map(IntoResponse::into_response))).instrument(span).await
+                }
+                // Beside the router, which allocates some fifteen times for a request.
+                (Ok(()), Some(target)) => {
+                    let scored = v2::score(&app, &call, Ok(target), (&head.headers, &mut body));
+                    let scored = answer::catch_panic(scored.map(IntoResponse::into_response)).instrument(span).await;
+                    leave(&call, body);
+                    scored
+                }
+                (Ok(()), None) if let Some(answer) = page.preflight(&head) => answer,
+                (Ok(()), None) => {
+                    Box::pin(answer::catch_panic(route(routes, &call, head, body))).instrument(span).await
+                }
+            };
         let response = answer::compress(response, wanted).await;
 
         // Gives errors their status and body in the words of the path's protocols.
         let failure = response.extensions().get::<ApiError>().cloned();
         let mut response = match &failure {
-            Some(error) => error::render(error, response, Family::of(watch.path(), &app.config.azure), &call),
+            Some(error) => {
+                let family = if is_grpc { Family::Grpc } else { Family::of(watch.path(), &app.config.azure) };
+                error::render(error, response, family, &call)
+            }
             None => response,
         };
         let mut last = http1 && app.lifecycle.is_stopping();
@@ -108,6 +132,7 @@ impl Site {
         harden(response.headers_mut());
         page.tell(response.headers_mut());
         response.headers_mut().extend(trace);
+        let response = answer::count(response, &app);
         app.metrics.response_bytes.inc_by(response.body().size_hint().lower());
         watch.answered(response.status(), failure.as_ref());
         response
@@ -153,7 +178,7 @@ mod tests {
     use http::Request;
 
     use super::*;
-    use crate::encoding::Coding;
+    use crate::encoding::{Coding, Unpacked};
     use crate::payload::Payload;
     use crate::testing::{Answer, House, house};
 
@@ -212,8 +237,8 @@ mod tests {
                     (answer.header("content-encoding"), answer.header("vary")),
                     (Some(name), Some("accept-encoding"))
                 );
-                let body = coding.decompress(&answer.body, size).unwrap().unwrap();
-                assert_eq!(body, plain.as_bytes());
+                let body = coding.decompress(&answer.body, size, &|_| true).unwrap();
+                assert_eq!(body, Unpacked::Whole(plain.into_bytes()));
             }
         }
     }

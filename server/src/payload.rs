@@ -1,22 +1,27 @@
 //! The body of a request: read whole, unpacked, and never larger than allowed.
 
 use std::fmt::Display;
-use std::pin::pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::Duration;
 
 use axum::extract::{FromRequest, Request};
 use bytes::{Bytes, BytesMut};
 use hedef_core::ModelId;
-use hedef_protocols::v2;
+use hedef_protocols::{DecodeLimits, v2};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName};
 use http_body_util::BodyExt;
 use hyper::body::Body as HttpBody;
-use tokio::task::spawn_blocking;
+use tokio::time::{Instant, timeout_at};
 
 use crate::app::App;
+use crate::body::work;
 use crate::call::Call;
-use crate::encoding::Coding;
+use crate::encoding::{Coding, Unpacked};
 use crate::error::ApiError;
+use crate::room::Room;
 
 /// Bodies up to this size are unpacked in place; larger ones on a thread of their own, as that takes milliseconds.
 pub(crate) const IN_PLACE: usize = 16 << 10;
@@ -41,7 +46,7 @@ impl FromRequest<App> for Payload {
         let call = Call::of(request.extensions())?;
         let limit = Limit { bytes: app.config.body_limits.usual, model: None };
         let (head, mut body) = request.into_parts();
-        read(app, &call, &head.headers, &mut body, limit).await.map(Self)
+        read(app, &call, &head.headers, &mut body, limit).await.map(|body| Self(body.bytes))
     }
 }
 
@@ -53,26 +58,65 @@ pub(crate) struct Limit<'a> {
 }
 
 impl Limit<'_> {
-    fn exceeded(self, found: Option<usize>) -> ApiError {
+    pub(crate) fn exceeded(self, found: Option<usize>) -> ApiError {
         ApiError::BodyTooLarge { limit: self.bytes, model: self.model.cloned(), found }
     }
 }
 
+/// A body, and the memory that its request holds.
+#[derive(Debug)]
+pub(crate) struct Received<'a> {
+    pub(crate) bytes: Bytes,
+    pub(crate) room: Room<'a>,
+    /// How many values may stand in it, and elements in its tensors.
+    elements: usize,
+}
+
+impl Received<'_> {
+    /// How many bytes there are.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Decodes the body, which takes as long as `weight` bytes of JSON, within what its request may take, and lets it
+    /// go.
+    pub(crate) fn decode<T>(
+        &mut self,
+        weight: usize,
+        decode: impl FnOnce(&[u8], DecodeLimits<'_>) -> Result<T, hedef_protocols::Error>,
+    ) -> Result<T, ApiError> {
+        let bytes = std::mem::take(&mut self.bytes);
+        let before = self.room.asked();
+        let limits = DecodeLimits { elements: self.elements, room: &|bytes| self.room.take(bytes) };
+        let decoded = work(weight, || decode(&bytes, limits)).map_err(|error| match error {
+            hedef_protocols::Error::NoRoom => self.room.refusal(),
+            error => error.into(),
+        })?;
+        // What is left of the body is what was made of it.
+        self.room.shrink_to(self.room.asked() - before);
+        Ok(decoded)
+    }
+}
+
 /// Reads the body of a request with those headers whole and unpacks it.
-pub(crate) async fn read(
-    app: &App,
+pub(crate) async fn read<'a>(
+    app: &'a App,
     call: &Call,
     headers: &HeaderMap,
     body: &mut impl Source,
     limit: Limit<'_>,
-) -> Result<Bytes, ApiError> {
+) -> Result<Received<'a>, ApiError> {
     let coding = announced(headers, body, limit)?;
-    let bytes = call.in_time(pin!(whole(body, limit))).await.ok_or(ApiError::BodyTimeout)??;
+    let room = app.memory.enter(app.metrics.in_flight.get())?;
+    let pace = app.config.caps.body_rate;
+    let bytes = call.in_time(pin!(whole(body, limit, &room, pace))).await.ok_or(ApiError::BodyTimeout)??;
     app.metrics.request_bytes.inc_by(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-    match coding {
-        Some(coding) => Box::pin(unpack(coding, bytes, limit)).await,
-        None => Ok(bytes),
-    }
+    let elements = app.config.caps.elements.max(bytes.len());
+    let bytes = match coding {
+        Some(coding) => unpack(coding, &bytes, limit, &room)?,
+        None => bytes,
+    };
+    Ok(Received { bytes, room, elements })
 }
 
 /// Checks what the head says of the body.
@@ -96,20 +140,76 @@ fn media_type(headers: &HeaderMap) -> Result<(), ApiError> {
     Err(ApiError::ContentType { found: essence.into(), expected: "application/json or application/octet-stream" })
 }
 
-async fn whole(body: &mut impl Source, limit: Limit<'_>) -> Result<Bytes, ApiError> {
-    let Some(first) = next(body).await? else { return Ok(Bytes::new()) };
+/// Reads all of a body that comes at no less than `rate` bytes a second.
+async fn whole(body: &mut impl Source, limit: Limit<'_>, room: &Room<'_>, rate: usize) -> Result<Bytes, ApiError> {
+    // Its announced length, which is within the limit.
+    room.need(usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX))?;
+    let mut pace = Pace::new(rate);
+    let Some(first) = pace.next(body).await? else { return Ok(Bytes::new()) };
     if body.is_end_stream() && first.len() <= limit.bytes {
         return Ok(first);
     }
-    // What is left of the announced length, which is within the limit. Pages that no byte reaches cost nothing.
+    // Pages that no byte reaches cost nothing.
     let rest = usize::try_from(body.size_hint().lower()).unwrap_or(0);
     let mut all = BytesMut::with_capacity(first.len().saturating_add(rest));
     all.extend_from_slice(&first);
     while all.len() <= limit.bytes {
-        let Some(more) = next(body).await? else { return Ok(all.freeze()) };
+        let Some(more) = pace.next(body).await? else { return Ok(all.freeze()) };
+        if all.len() + more.len() > all.capacity() {
+            // It will be twice as large.
+            room.need(all.capacity().max(more.len()))?;
+        }
         all.extend_from_slice(&more);
     }
     Err(limit.exceeded(None))
+}
+
+/// How long a body may take for its least bytes.
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// Sees to it that a body comes at no less than a rate.
+struct Pace {
+    /// The least bytes that have to come in each window.
+    least: usize,
+    came: usize,
+    /// The end of the current window, once somebody had to wait.
+    due: Option<Instant>,
+}
+
+impl Pace {
+    fn new(rate: usize) -> Self {
+        let seconds = usize::try_from(WINDOW.as_secs()).unwrap_or(usize::MAX);
+        Self { least: rate.saturating_mul(seconds), came: 0, due: None }
+    }
+
+    /// The next bytes; `None` at the end. What is there already takes no look at the clock.
+    async fn next(&mut self, body: &mut impl Source) -> Result<Option<Bytes>, ApiError> {
+        let mut waiting = pin!(next(body));
+        let ready = poll_fn(|context| Poll::Ready(waiting.as_mut().poll(context))).await;
+        let bytes = match ready {
+            Poll::Ready(bytes) => bytes?,
+            Poll::Pending => self.wait(waiting).await?,
+        };
+        self.came = self.came.saturating_add(bytes.as_ref().map_or(0, Bytes::len));
+        Ok(bytes)
+    }
+
+    async fn wait(
+        &mut self,
+        mut waiting: Pin<&mut impl Future<Output = Result<Option<Bytes>, ApiError>>>,
+    ) -> Result<Option<Bytes>, ApiError> {
+        loop {
+            let due = *self.due.get_or_insert_with(|| Instant::now() + WINDOW);
+            // In a box, as it is seldom there and every request's future would hold its place.
+            if let Ok(bytes) = Box::pin(timeout_at(due, waiting.as_mut())).await {
+                return bytes;
+            }
+            if self.came < self.least {
+                return Err(ApiError::BodyTooSlow { least: self.least, window: WINDOW.as_secs() });
+            }
+            (self.came, self.due) = (0, None);
+        }
+    }
 }
 
 /// The next bytes of a body; `None` at its end.
@@ -123,16 +223,14 @@ pub(crate) async fn next(body: &mut impl Source) -> Result<Option<Bytes>, ApiErr
     Ok(None)
 }
 
-async fn unpack(coding: Coding, packed: Bytes, limit: Limit<'_>) -> Result<Bytes, ApiError> {
-    let most = limit.bytes;
-    let unpacked = if packed.len() <= IN_PLACE {
-        coding.decompress(&packed, most)
-    } else {
-        let unpacking = spawn_blocking(move || coding.decompress(&packed, most)).await;
-        unpacking.map_err(|error| ApiError::Fault(format!("unpacking a body: {error}")))?
-    };
-    let plain = unpacked.map_err(|error| ApiError::BodyBroken(format!("{coding:?}: {error}")))?;
-    plain.map(Bytes::from).ok_or_else(|| limit.exceeded(None))
+fn unpack(coding: Coding, packed: &[u8], limit: Limit<'_>, room: &Room<'_>) -> Result<Bytes, ApiError> {
+    let weight = if packed.len() <= IN_PLACE { 0 } else { usize::MAX };
+    let unpacked = work(weight, || coding.decompress(packed, limit.bytes, &|bytes| room.take(bytes)));
+    match unpacked.map_err(|error| ApiError::BodyBroken(format!("{coding:?}: {error}")))? {
+        Unpacked::Whole(plain) => Ok(plain.into()),
+        Unpacked::TooLarge => Err(limit.exceeded(None)),
+        Unpacked::NoRoom => Err(room.refusal()),
+    }
 }
 
 /// The header that tells how many bytes of the body are JSON; tensors follow them.
@@ -151,6 +249,7 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
+    use crate::room::Budget;
 
     fn of_type(name: &'static str) -> Result<(), ApiError> {
         media_type(&HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(name))]))
@@ -172,8 +271,46 @@ mod tests {
     async fn a_body_is_read_up_to_its_limit() {
         let body = || Body::from(vec![0; 100]);
         let limit = |bytes| Limit { bytes, model: None };
-        assert_eq!(whole(&mut body(), limit(100)).await.unwrap().len(), 100);
-        assert!(matches!(whole(&mut body(), limit(99)).await, Err(ApiError::BodyTooLarge { limit: 99, .. })));
-        assert!(whole(&mut Body::empty(), limit(1)).await.unwrap().is_empty());
+        let budget = Budget::new(1 << 20);
+        let room = budget.enter(1).unwrap();
+        assert_eq!(whole(&mut body(), limit(100), &room, 0).await.unwrap().len(), 100);
+        assert!(matches!(whole(&mut body(), limit(99), &room, 0).await, Err(ApiError::BodyTooLarge { limit: 99, .. })));
+        assert!(whole(&mut Body::empty(), limit(1), &room, 0).await.unwrap().is_empty());
+    }
+
+    /// A body of so many pieces, each after so many seconds.
+    fn slow(pieces: usize, bytes: usize, seconds: u64) -> Body {
+        let piece = move |at: usize| async move {
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            (at < pieces).then(|| (Ok::<_, ApiError>(Bytes::from(vec![0; bytes])), at + 1))
+        };
+        Body::from_stream(Box::pin(futures_util::stream::unfold(0, piece)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_trickles_is_given_up_and_one_that_is_slow_is_not() {
+        let limit = Limit { bytes: 1 << 20, model: None };
+        let budget = Budget::new(1 << 20);
+        let room = budget.enter(1).unwrap();
+        let start = Instant::now();
+        let trickles = whole(&mut slow(100, 1, 3), limit, &room, 1).await;
+        assert!(matches!(trickles, Err(ApiError::BodyTooSlow { least: 10, window: 10 })), "{trickles:?}");
+        assert_eq!(start.elapsed(), WINDOW);
+        assert_eq!(whole(&mut slow(20, 50, 3), limit, &room, 10).await.unwrap().len(), 1000);
+        assert_eq!(whole(&mut slow(3, 1, 9), limit, &room, 0).await.unwrap().len(), 3, "no rate is wanted");
+    }
+
+    #[tokio::test]
+    async fn memory_for_a_body_is_reserved_as_it_grows() {
+        let limit = Limit { bytes: 8 << 20, model: None };
+        let budget = Budget::new(2 << 20);
+        let whole_of = async |pieces| {
+            let room = budget.enter(1).unwrap();
+            whole(&mut slow(pieces, 100 << 10, 0), limit, &room, 0).await.map(|bytes| (bytes.len(), budget.held()))
+        };
+        let (length, held) = whole_of(5).await.unwrap();
+        assert!(length == 500 << 10 && held > 400 << 10, "{held}");
+        assert!(matches!(whole_of(50).await, Err(ApiError::TooMuchMemory { .. } | ApiError::NoMemory { .. })));
+        assert_eq!(budget.held(), 0);
     }
 }

@@ -2,9 +2,11 @@
 
 use axum::Router;
 use axum::extract::Request;
+use http::header::CONTENT_TYPE;
 
 use crate::app::App;
 use crate::error::ApiError;
+use crate::grpc;
 use crate::middleware::Site;
 use crate::routes::{azure, health, metrics, model_info, repository, v1, v2};
 
@@ -23,8 +25,25 @@ pub(crate) fn new(app: App) -> Site {
     Site::new(routes, app)
 }
 
+/// What is left for connections beyond the limit: health and metrics.
+pub(crate) fn for_operators() -> Router<App> {
+    Router::new()
+        .merge(health::routes())
+        .merge(metrics::routes())
+        .fallback(async || ApiError::TooManyConnections)
+        .method_not_allowed_fallback(no_method)
+}
+
 async fn no_route(request: Request) -> ApiError {
-    ApiError::NoRoute(request.uri().path().into())
+    let path = request.uri().path();
+    if grpc::owns(path) {
+        let found = request
+            .headers()
+            .get(CONTENT_TYPE)
+            .map_or("none".into(), |found| String::from_utf8_lossy(found.as_bytes()));
+        return ApiError::ContentType { found: found.into(), expected: "application/grpc over HTTP/2" };
+    }
+    ApiError::NoRoute(path.into())
 }
 
 async fn no_method(request: Request) -> ApiError {

@@ -20,6 +20,7 @@ use crate::config::{Config, Drain, Settings};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
 use crate::middleware::{Flood, Site};
+use crate::room::Budget;
 use crate::router;
 
 /// Opens once; runs of the model `gated` wait for it.
@@ -86,6 +87,7 @@ pub(crate) fn house_of(models: &[&str], change: impl FnOnce(&mut Settings)) -> H
     let config = Config::new(settings).unwrap();
     let app = App::from(Parts {
         access: Access::open(&config.credentials, config.admin).unwrap(),
+        memory: Budget::new(config.caps.request_memory),
         config,
         repository: Arc::new(repository),
         metrics: Metrics::new(registry).unwrap(),

@@ -292,6 +292,56 @@ def patient(out, _):
     save(graph_model(nodes, {"x": ROWS}, {"y": ROWS}, {"zero": np.float32(0)}), out)
 
 
+def endless(out, _):
+    """y = x, after 2^62 rounds of a loop."""
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go"], ["go_on"]),
+            helper.make_node("Tanh", ["state"], ["next_state"]),
+        ],
+        "round",
+        [
+            helper.make_tensor_value_info("round", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("state", TensorProto.FLOAT, ["batch", 4]),
+        ],
+        [
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next_state", TensorProto.FLOAT, ["batch", 4]),
+        ],
+    )
+    node = helper.make_node("Loop", ["rounds", "", "x"], ["y"], name="loop", body=body)
+    save(graph_model([node], {"x": ROWS}, {"y": ROWS}, {"rounds": np.int64(1 << 62)}), out)
+
+
+def memory_bomb(out, _):
+    """y = x, after 40 tensors of 1 GB each, none of which is like another and all of which are there at once."""
+    nodes = [helper.make_node("ReduceMax", ["x"], ["largest"], keepdims=0)]
+    for at in range(40):
+        nodes.append(helper.make_node("Add", ["largest", f"c{at}"], [f"seed{at}"]))
+        nodes.append(helper.make_node("Expand", [f"seed{at}", "huge"], [f"huge{at}"]))
+    nodes.append(helper.make_node("Sum", [f"huge{at}" for at in range(40)], ["all"]))
+    nodes.append(helper.make_node("ReduceMax", ["all"], ["most"], keepdims=0))
+    nodes.append(helper.make_node("Mul", ["most", "zero"], ["nothing"]))
+    nodes.append(helper.make_node("Add", ["x", "nothing"], ["y"]))
+    weights = {f"c{at}": np.float32(at) for at in range(40)}
+    weights |= {"huge": np.array([250_000_000], np.int64), "zero": np.float32(0)}
+    save(graph_model(nodes, {"x": ROWS}, {"y": ROWS}, weights), out)
+
+
+def too_large(out, _):
+    """y = x, after one tensor of 4 EB, which no machine gives."""
+    nodes = [
+        helper.make_node("ReduceMax", ["x"], ["largest"], keepdims=0),
+        helper.make_node("Expand", ["largest", "huge"], ["all"]),
+        helper.make_node("ReduceMax", ["all"], ["most"], keepdims=0),
+        helper.make_node("Mul", ["most", "zero"], ["nothing"]),
+        helper.make_node("Add", ["x", "nothing"], ["y"]),
+    ]
+    weights = {"huge": np.array([1 << 60], np.int64), "zero": np.float32(0)}
+    save(graph_model(nodes, {"x": ROWS}, {"y": ROWS}, weights), out)
+
+
 def rowwise(out, _):
     """y = tanh(x) and sum, the sum of each row of y * x: rows of any width, which zeros at the end do not change.
 
@@ -362,6 +412,9 @@ KINDS = {
         nonzero,
         slow,
         patient,
+        endless,
+        memory_bomb,
+        too_large,
         rowwise,
         nan_out,
         string_nul,

@@ -56,6 +56,14 @@ pub fn own_bytes() -> Option<u64> {
     kilobytes(Path::new("/proc/self/status"), "RssAnon:")
 }
 
+/// The bytes of memory that another process holds, what is mapped from files left out where the system tells it apart;
+/// `None` where the system does not say.
+#[must_use]
+pub fn memory_of(process: u32) -> Option<u64> {
+    let status = Path::new("/proc").join(process.to_string()).join("status");
+    kilobytes(&status, "RssAnon:").or_else(|| kilobytes(&status, "VmRSS:"))
+}
+
 /// Reads the line `NAME   1234 kB` of a kernel file, in bytes.
 fn kilobytes(file: &Path, name: &str) -> Option<u64> {
     let text = fs::read_to_string(file).ok()?;
@@ -107,5 +115,7 @@ mod tests {
     fn this_process_holds_memory_and_trimming_does_no_harm() {
         release_free_memory();
         assert!(resident_bytes().unwrap() > 0);
+        assert!(memory_of(std::process::id()).unwrap() > 0);
+        assert_eq!(memory_of(u32::MAX), None);
     }
 }

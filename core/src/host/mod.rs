@@ -4,6 +4,7 @@ mod cgroup;
 mod clock;
 mod cpus;
 mod denormals;
+mod files;
 mod locale;
 mod memory;
 mod processor;
@@ -16,8 +17,9 @@ pub(crate) use cgroup::machine;
 pub(crate) use clock::thread_time;
 pub use cpus::Cpus;
 pub use denormals::Denormals;
+pub use files::open_files;
 pub use locale::locale_available;
-pub use memory::{configure_malloc, memory_limit, own_bytes, release_free_memory, resident_bytes};
+pub use memory::{configure_malloc, memory_limit, memory_of, own_bytes, release_free_memory, resident_bytes};
 pub use processor::processor;
 #[cfg(unix)]
 pub(crate) use system::effective_user;

@@ -109,9 +109,14 @@ fn no_cuda(fact: &str) -> Option<String> {
     })
 }
 
+/// Whether `message`, an error of ONNX Runtime, says that there is not enough memory.
+#[must_use]
+pub fn is_out_of_memory(message: &str) -> bool {
+    ["bad_alloc", "Failed to allocate memory", "bad allocation"].iter().any(|words| message.contains(words))
+}
+
 fn no_memory(fact: &str) -> Option<String> {
-    let told = ["bad_alloc", "Failed to allocate memory", "bad allocation"];
-    told.iter().any(|words| fact.contains(words)).then(|| {
+    is_out_of_memory(fact).then(|| {
         format!("there is not enough memory for the model: raise the process's limit, or run fewer instances ({fact})")
     })
 }

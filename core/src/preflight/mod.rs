@@ -18,7 +18,7 @@ mod fixture;
 use std::path::Path;
 
 pub use error::PreflightError;
-pub use explain::explain;
+pub use explain::{explain, is_out_of_memory};
 pub use inspection::{
     Declared, DeclaredDim, DeclaredType, ElementType, ExternalFile, Inspection, Labels, ZipMapLabels,
 };

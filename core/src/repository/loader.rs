@@ -68,6 +68,9 @@ impl Load for OnnxLoader {
             known => warm_up::first(&backend, &settings.warm_up, known.as_ref().map(Verdict::guess))?,
         };
         if let Some(complaint) = &first.complaint {
+            if preflight::is_out_of_memory(complaint) {
+                return Err(format!("its first run fails: {}", preflight::explain(complaint)));
+            }
             let complaint = preflight::explain(complaint);
             tracing::warn!(model = %version.id, complaint, "the model does not run on generated inputs; give some in model.toml under [warm_up]");
         }
@@ -219,8 +222,12 @@ fn add_labels(signature: &mut Signature, settings: &Settings, folder: &Path) -> 
         if file.components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir)) {
             return Err(wrong(format!("{} is not inside the model's folder", file.display())));
         }
-        let text =
-            fs::read_to_string(folder.join(file)).map_err(|error| wrong(format!("{}: {error}", file.display())))?;
+        let unreadable = |error: std::io::Error| wrong(format!("{}: {error}", file.display()));
+        let real = folder.join(file).canonicalize().map_err(unreadable)?;
+        if !folder.canonicalize().is_ok_and(|folder| real.starts_with(folder)) {
+            return Err(wrong(format!("{} leads out of the model's folder", file.display())));
+        }
+        let text = fs::read_to_string(real).map_err(unreadable)?;
         let labels: Vec<String> = text.lines().map(String::from).collect();
         let Some(spec) = signature.outputs.get_mut(at) else { continue };
         let last = spec.dims.as_ref().and_then(|dims| dims.last()).filter(|dim| !dim.is_free()).map(crate::Dim::wire);

@@ -7,7 +7,11 @@ mod layout;
 mod loader;
 mod memory;
 mod opening;
+mod quarantine;
+#[cfg(test)]
+mod quarantine_tests;
 mod quota;
+mod stuck;
 #[cfg(test)]
 mod tests;
 mod trials;
@@ -28,10 +32,13 @@ pub use budget::{Budget, OverBudget};
 pub use layout::{Found, Package, scan};
 pub use loader::OnnxLoader;
 pub use memory::{Loads, ModelMemory};
+pub use quarantine::{Candidate, Quarantine, Refused, Trusted};
 pub use quota::QuotaWatcher;
+pub use stuck::RunWatcher;
 pub use watch::{View, Watcher};
 
 use self::budget::{EVICTED, Reserved};
+use self::quarantine::Gate;
 use self::wake::Waking;
 use crate::host::release_free_memory;
 use crate::metrics::Metrics;
@@ -127,6 +134,19 @@ struct Entry {
 
 type Snapshot = HashMap<ModelName, Entry>;
 
+/// When a load comes.
+#[derive(Clone, Copy, Debug)]
+struct Occasion {
+    /// Whether the model is to be there from the start.
+    at_start: bool,
+    /// Whether versions that would push others out are left to their first request.
+    postpone: bool,
+}
+
+impl Occasion {
+    const START: Self = Self { at_start: true, postpone: true };
+}
+
 /// The models on disk and their loaded state. Looking a model up takes no lock.
 pub struct Repository {
     roots: Vec<PathBuf>,
@@ -134,6 +154,7 @@ pub struct Repository {
     metrics: Metrics,
     budget: Option<Budget>,
     reserved: Reserved,
+    quarantine: Option<Gate>,
     waking: Waking,
     snapshot: ArcSwap<Snapshot>,
     /// One lock for each model, so that a slow load holds up no other model.
@@ -141,6 +162,8 @@ pub struct Repository {
     retired: Arc<Retired>,
     started: AtomicBool,
     stopping: AtomicBool,
+    /// Whether a run has been going on for too long.
+    stuck: AtomicBool,
 }
 
 impl Repository {
@@ -152,6 +175,7 @@ impl Repository {
             loader,
             metrics,
             budget: None,
+            quarantine: None,
             reserved: Reserved::default(),
             waking: Waking::default(),
             snapshot: ArcSwap::default(),
@@ -159,6 +183,7 @@ impl Repository {
             retired: Arc::default(),
             started: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            stuck: AtomicBool::new(false),
         };
         repository.refresh();
         repository
@@ -168,6 +193,12 @@ impl Repository {
     #[must_use]
     pub fn with_budget(self, budget: Option<Budget>) -> Self {
         Self { budget, ..self }
+    }
+
+    /// Has models tried out elsewhere before they are loaded here, but for those that are trusted.
+    #[must_use]
+    pub fn with_quarantine(self, place: Box<dyn Quarantine>, trusted: Trusted) -> Self {
+        Self { quarantine: Some(Gate::new(place, trusted)), ..self }
     }
 
     /// Looks on disk again, so that new models are in the index. Blocks.
@@ -197,7 +228,7 @@ impl Repository {
                 scope.spawn(|| {
                     while let Some(name) = next() {
                         // The reason is in the log, the index and the metrics already.
-                        let _ = self.load_with(name.as_str(), Overrides::default(), true);
+                        let _ = self.load_with(name.as_str(), Overrides::default(), Occasion::START);
                     }
                 });
             }
@@ -208,6 +239,9 @@ impl Repository {
     /// Makes [`Repository::load_all`] end after the models it is loading now.
     pub fn stop_loading(&self) {
         self.stopping.store(true, Ordering::Release);
+        if let Some(gate) = &self.quarantine {
+            gate.stop();
+        }
     }
 
     /// Says that all models meant to be there from the start have been loaded, or have failed to.
@@ -285,20 +319,24 @@ impl Repository {
     ///
     /// Blocks. If a version cannot be loaded, the old one goes on and the first reason is returned.
     pub fn load(&self, name: &str, with: Overrides) -> Result<(), Error> {
-        self.load_with(name, with, false)
+        self.load_with(name, with, Occasion { at_start: false, postpone: false })
     }
 
-    /// The same; with `postpone`, versions that would push others out are left to their first request.
-    fn load_with(&self, name: &str, with: Overrides, postpone: bool) -> Result<(), Error> {
+    /// The same for a model that is to be there from the start.
+    pub fn load_at_start(&self, name: &str) -> Result<(), Error> {
+        self.load_with(name, Overrides::default(), Occasion { at_start: true, postpone: false })
+    }
+
+    fn load_with(&self, name: &str, with: Overrides, occasion: Occasion) -> Result<(), Error> {
         let name = ModelName::new(name)?;
         let lock = self.lock_of(&name);
         let _changing = hold(&lock);
-        let result = self.load_locked(&name, with, postpone);
+        let result = self.load_locked(&name, with, occasion);
         self.settle();
         result
     }
 
-    fn load_locked(&self, name: &ModelName, mut with: Overrides, postpone: bool) -> Result<(), Error> {
+    fn load_locked(&self, name: &ModelName, mut with: Overrides, occasion: Occasion) -> Result<(), Error> {
         let refuse = |reason: String| {
             tracing::error!(model = %name, reason, "cannot load the model");
             self.note(name, &reason);
@@ -311,7 +349,7 @@ impl Repository {
         };
         with.files.clear();
         let overrides = Arc::new(with.clone());
-        apply(&mut settings, with);
+        with.apply(&mut settings);
         let available: Vec<_> = package.versions.keys().copied().collect();
         let wanted = settings.versions.pick(&available);
         if wanted.is_empty() {
@@ -322,9 +360,12 @@ impl Repository {
             let Some(file) = package.versions.get(version) else { continue };
             let id = ModelId { name: name.clone(), version: *version };
             let version = Version { id, file, folder: &package.folder, settings: &settings };
-            if postpone && self.is_crowded(&version) {
+            let settings = package.settings.as_deref();
+            let candidate = Candidate { version: &version, settings, overrides: &overrides };
+            if occasion.postpone && self.is_crowded(&version) {
                 self.postpone(&version.id);
-            } else if let Err(error) = self.load_version(&version) {
+                self.know(&version, occasion.at_start);
+            } else if let Err(error) = self.load_version(&candidate, occasion.at_start) {
                 failure = failure.or(Some(error));
             }
         }
@@ -345,7 +386,8 @@ impl Repository {
         failure.map_or(Ok(()), Err)
     }
 
-    fn load_version(&self, version: &Version<'_>) -> Result<(), Error> {
+    fn load_version(&self, candidate: &Candidate<'_>, at_start: bool) -> Result<(), Error> {
+        let version = candidate.version;
         let id = &version.id;
         let loading = Slot { state: State::Loading, reason: "being loaded".into(), model: None };
         self.change(&id.name, |entry| {
@@ -354,6 +396,7 @@ impl Repository {
         let started = Instant::now();
         // A model that makes the loader panic is one more model that cannot be loaded.
         let load = || {
+            self.try_out(candidate, at_start)?;
             let room = self.admit(version)?;
             let parts = catch_unwind(AssertUnwindSafe(|| self.loader.load(version)))
                 .unwrap_or_else(|_| Err("loading it panicked".into()))
@@ -378,6 +421,7 @@ impl Repository {
                 self.change(&id.name, |entry| {
                     entry.slots.insert(id.version, slot.clone());
                 });
+                self.know(version, at_start);
                 self.metrics.loaded(id, "ok", took);
                 self.metrics.ready(id, true);
                 Ok(())
@@ -513,15 +557,18 @@ impl Slot {
     }
 }
 
-fn apply(settings: &mut Settings, with: Overrides) {
-    match with.max_batch_rows {
-        Some(0) => settings.batching.enabled = Some(false),
-        Some(rows) => settings.batching.max_rows = Some(rows),
-        None => {}
-    }
-    settings.instances = with.instances.or(settings.instances);
-    if let Some(versions) = with.versions {
-        settings.versions = versions;
+impl Overrides {
+    /// Changes `settings`.
+    pub fn apply(&self, settings: &mut Settings) {
+        match self.max_batch_rows {
+            Some(0) => settings.batching.enabled = Some(false),
+            Some(rows) => settings.batching.max_rows = Some(rows),
+            None => {}
+        }
+        settings.instances = self.instances.or(settings.instances);
+        if let Some(versions) = &self.versions {
+            settings.versions.clone_from(versions);
+        }
     }
 }
 

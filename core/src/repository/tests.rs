@@ -30,7 +30,7 @@ impl Backend for Constant {
     }
 }
 
-struct TextLoader;
+pub(super) struct TextLoader;
 
 impl Load for TextLoader {
     fn load(&self, version: &Version<'_>) -> Result<Parts, String> {
@@ -54,7 +54,7 @@ impl Load for TextLoader {
     }
 }
 
-fn write(root: &Path, file: &str, text: &str) {
+pub(super) fn write(root: &Path, file: &str, text: &str) {
     let path = root.join(file);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, text).unwrap();
@@ -74,7 +74,7 @@ fn answer(repository: &Repository, name: &str) -> i64 {
     ask(&repository.model(name, None).unwrap())
 }
 
-fn line(repository: &Repository, name: &str) -> IndexEntry {
+pub(super) fn line(repository: &Repository, name: &str) -> IndexEntry {
     repository.index().into_iter().find(|entry| entry.name.as_str() == name).unwrap()
 }
 

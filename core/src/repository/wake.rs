@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use tokio::sync::watch;
 
 use super::budget::EVICTED;
-use super::{Overrides, Repository, Version, apply, hold, scan};
+use super::{Candidate, Repository, Version, hold, scan};
 use crate::settings::Settings;
 use crate::{Error, Model, ModelId};
 
@@ -93,10 +93,11 @@ impl Repository {
         let file = package.versions.get(&id.version).ok_or_else(|| failed("its files are gone".into()))?;
         let settings = package.settings.as_deref().map_or_else(|| Ok(Settings::default()), Settings::read);
         let mut settings = settings.map_err(failed)?;
-        apply(&mut settings, Overrides::clone(&entry.overrides));
+        entry.overrides.apply(&mut settings);
         let version = Version { id: id.clone(), file, folder: &package.folder, settings: &settings };
         self.metrics.woken(id);
-        let loaded = self.load_version(&version);
+        let settings = package.settings.as_deref();
+        let loaded = self.load_version(&Candidate { version: &version, settings, overrides: &entry.overrides }, false);
         self.settle();
         loaded
     }

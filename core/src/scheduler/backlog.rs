@@ -37,6 +37,7 @@ pub(super) struct Backlog {
 #[derive(Debug)]
 struct Running {
     run: u64,
+    began: Instant,
     /// When it is expected to end.
     end: Instant,
     promise: Option<Promise>,
@@ -94,7 +95,12 @@ impl Backlog {
     /// A run begins that is expected to take so many seconds.
     pub(super) fn begin(&mut self, run: u64, now: Instant, seconds: f64, promise: Option<Promise>) {
         let takes = Duration::try_from_secs_f64(seconds).unwrap_or_default();
-        self.running.push(Running { run, end: now.checked_add(takes).unwrap_or(now), promise });
+        self.running.push(Running { run, began: now, end: now.checked_add(takes).unwrap_or(now), promise });
+    }
+
+    /// When each run under way began, with its number.
+    pub(super) fn under_way(&self) -> impl Iterator<Item = (u64, Instant)> {
+        self.running.iter().map(|running| (running.run, running.began))
     }
 
     /// It has ended.
@@ -140,6 +146,7 @@ mod tests {
     fn the_wait_is_what_stands_ahead_over_the_runs_at_once() {
         let (mut backlog, now) = (Backlog::default(), Instant::now());
         assert_eq!(backlog.wait(now, 0.0, 2), 0.0);
+        assert_eq!(backlog.under_way().count(), 0);
         backlog.add(0.3);
         backlog.add(0.1);
         backlog.begin(1, now, 0.5, None);
@@ -149,6 +156,7 @@ mod tests {
             (backlog.wait(now + Duration::from_secs(9), 0.0, 2) - 0.2).abs() < 1e-9,
             "overdue runs count for nothing"
         );
+        assert_eq!(backlog.under_way().collect::<Vec<_>>(), [(1, now)]);
         backlog.end(1, now);
         backlog.remove(0.1);
         backlog.remove(0.3);

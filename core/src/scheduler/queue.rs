@@ -163,6 +163,11 @@ impl Queue {
         batch
     }
 
+    /// The runs that began before `then`: their numbers, and when.
+    pub(crate) fn running_since(&self, then: Instant) -> Vec<(u64, Instant)> {
+        self.lock().backlog.under_way().filter(|(_, began)| *began < then).collect()
+    }
+
     /// Notes that the run of a batch has ended.
     pub(crate) fn ended(&self, run: u64) {
         let now = Instant::now();

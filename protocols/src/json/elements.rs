@@ -4,7 +4,7 @@ use hedef_core::{Data, DataType, Shape};
 
 use super::scalar::{FromScalar, expectation, from_scalar};
 use super::{Next, Reader, Unfit};
-use crate::Error;
+use crate::{DecodeLimits, Error};
 
 /// What an array of elements has to be.
 #[derive(Clone, Copy)]
@@ -15,14 +15,16 @@ pub struct Expected<'a> {
     pub data_type: DataType,
     /// The dimensions.
     pub shape: &'a Shape,
+    /// What it may take.
+    pub limits: DecodeLimits<'a>,
 }
 
 /// Takes the next value of `reader` as the elements of one tensor, row-major: one flat array of all of them, or
 /// arrays nested as deep as the shape has dimensions. A scalar may also stand bare.
 ///
 /// What each data type takes is said at [`super::push`]. Fails with the position, the expectation and the finding
-/// when an element does not fit its type, when there are more or fewer than the shape wants, or when the nesting is
-/// not the shape's. Memory is bounded by the text, whatever the shape claims.
+/// when an element does not fit its type, when there are more or fewer than the shape wants, when the nesting is
+/// not the shape's, or at the limits. Memory is bounded by the text, whatever the shape claims.
 pub fn elements(reader: &mut Reader<'_>, expected: Expected<'_>) -> Result<Data, Error> {
     macro_rules! scan {
         ($($variant:ident)*) => {
@@ -36,8 +38,10 @@ fn scan<T: FromScalar>(reader: &mut Reader<'_>, expected: Expected<'_>) -> Resul
     let unheard =
         || Error::unexpected(expected.place.to_string(), "a shape that memory can hold", expected.shape.to_string());
     let total = expected.shape.elements().ok_or_else(unheard)?;
+    expected.limits.admit(total, expected.place)?;
     // Two bytes is what the shortest element and its comma take.
     let capacity = total.min(reader.remaining() / 2 + 1);
+    expected.limits.take(capacity.saturating_mul(T::FOOTPRINT))?;
     let mut scan = Scan { expected, elements: Vec::with_capacity(capacity), path: Vec::new() };
     match reader.peek()? {
         Next::Array => {}
@@ -192,7 +196,10 @@ mod tests {
     fn read(text: &str, data_type: DataType, shape: &[usize]) -> Result<Data, String> {
         let shape = Shape::from(shape.to_vec());
         let mut reader = Reader::new(text.as_bytes()).unwrap();
-        let data = elements(&mut reader, Expected { place: &"input `x`", data_type, shape: &shape });
+        let data = elements(
+            &mut reader,
+            Expected { place: &"input `x`", data_type, shape: &shape, limits: DecodeLimits::NONE },
+        );
         let data = data.map_err(|error| error.to_string())?;
         reader.end().map(|()| data).map_err(|error| error.to_string())
     }
@@ -271,6 +278,33 @@ mod tests {
         assert!(floats[0].is_nan() && floats[1].is_nan());
         let bits = [f32::INFINITY, f32::NEG_INFINITY, -0.0, f32::from_bits(1)].map(f32::to_bits);
         assert_eq!(floats[2..].iter().map(|float| float.to_bits()).collect::<Vec<_>>(), bits);
+    }
+
+    #[test]
+    fn the_limits_are_held_before_anything_is_read() {
+        use std::cell::Cell;
+        let asked = Cell::new(0);
+        let read = |limit, room: usize, data_type| {
+            let shape = Shape::from(vec![4]);
+            let room = |bytes| {
+                asked.set(bytes);
+                bytes <= room
+            };
+            let limits = DecodeLimits { elements: limit, room: &room };
+            // What is no JSON shows that it was not looked at.
+            let mut reader = Reader::new(b"[\"\",\"\",\"\",!").unwrap();
+            elements(&mut reader, Expected { place: &"input `x`", data_type, shape: &shape, limits })
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(
+            read(3, 1 << 20, DataType::Bytes),
+            Err("input `x`: too many elements: at most 3 more are allowed in a request of its size".into())
+        );
+        assert_eq!(asked.get(), 0);
+        assert_eq!(read(4, 223, DataType::Bytes), Err(Error::NoRoom.to_string()));
+        assert_eq!(asked.get(), 4 * 56, "a string's place, and the least that the heap gives for its bytes");
+        assert!(read(4, 224, DataType::Bytes).unwrap_err().starts_with("JSON"));
+        assert_eq!(read(4, 7, DataType::Int16), Err(Error::NoRoom.to_string()));
     }
 
     #[test]

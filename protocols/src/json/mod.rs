@@ -17,6 +17,7 @@ mod write;
 
 pub use elements::{Expected, elements};
 pub use reader::{Next, Reader};
+pub(crate) use scalar::expectation;
 pub use scalar::{Scalar, Unfit, push};
 pub use value::Value;
 pub use write::{BytesAs, NonFinite, NotText, Style, write_elements, write_nested, write_str};

@@ -68,7 +68,7 @@ pub(super) fn from_scalar<T: FromScalar>(scalar: &mut Scalar<'_>) -> Result<T, U
 }
 
 /// What a data type takes, in words, such as `INT8 (a whole number from -128 to 127)`.
-pub(super) fn expectation(data_type: DataType) -> String {
+pub(crate) fn expectation(data_type: DataType) -> String {
     macro_rules! expectation {
         ($($variant:ident($element:ty))*) => {
             match data_type { $(DataType::$variant => <$element>::expected(),)* }
@@ -80,6 +80,8 @@ pub(super) fn expectation(data_type: DataType) -> String {
 
 /// An element that JSON can spell.
 pub(super) trait FromScalar: Element {
+    /// The bytes of memory that one element takes, its text aside.
+    const FOOTPRINT: usize = size_of::<Self>();
     /// The element, or `None` if `scalar` is none. The scalar is used up only then.
     fn from_scalar(scalar: &mut Scalar<'_>) -> Option<Self>;
     /// What is taken, in words.
@@ -108,6 +110,8 @@ impl FromScalar for bool {
 }
 
 impl FromScalar for Vec<u8> {
+    const FOOTPRINT: usize = crate::v2::binary::STRING;
+
     #[inline]
     fn from_scalar(scalar: &mut Scalar<'_>) -> Option<Self> {
         let Scalar::String(text) = scalar else { return None };

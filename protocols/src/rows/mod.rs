@@ -29,7 +29,7 @@ use std::borrow::Cow;
 use hedef_core::{Request, Signature};
 
 use crate::json::Value;
-use crate::{Error, v2};
+use crate::{DecodeLimits, Error, v2};
 
 pub(crate) use columns::{Assignment, assign, stacks, wanted};
 pub(crate) use encode::{Telling, labels, write_columns, write_rows};
@@ -48,9 +48,14 @@ use form::Form;
 ///
 /// Other members, such as `"params"`, are left alone. Fails with what the model takes and an example.
 pub fn decode(body: &[u8], signature: &Signature) -> Result<Request, Error> {
-    let value = Value::parse(body)?;
+    decode_within(body, signature, DecodeLimits::NONE)
+}
+
+/// The same, within limits: [`Error::TooManyElements`] and [`Error::NoRoom`] tell of them.
+pub fn decode_within(body: &[u8], signature: &Signature, limits: DecodeLimits<'_>) -> Result<Request, Error> {
+    let value = Value::parse_within(body, limits)?;
     match form::form(&value, signature) {
-        Ok(Form::Oip) => v2::decode(body, None, signature).map(|decoded| decoded.request),
+        Ok(Form::Oip) => v2::decode_within(body, None, signature, limits).map(|decoded| decoded.request),
         Ok(form) => request(form, signature),
         Err(error) => Err(error),
     }

@@ -11,9 +11,9 @@ mod tests;
 
 use hedef_core::{Request, Response, Signature};
 
-use crate::Error;
 use crate::json::{NonFinite, Value};
 use crate::rows::{self, Telling};
+use crate::{DecodeLimits, Error};
 
 pub use metadata::{State, VersionStatus, metadata, models, status};
 
@@ -31,7 +31,12 @@ pub enum Form {
 /// Exactly one of `instances`, read as [`crate::rows`] reads rows, and `inputs`, whole tensors by name or the only
 /// one. `signature_name` and members of other names are left alone.
 pub fn decode(body: &[u8], signature: &Signature) -> Result<(Request, Form), Error> {
-    let value = Value::parse(body)?;
+    decode_within(body, signature, DecodeLimits::NONE)
+}
+
+/// The same, within limits: [`Error::TooManyElements`] and [`Error::NoRoom`] tell of them.
+pub fn decode_within(body: &[u8], signature: &Signature, limits: DecodeLimits<'_>) -> Result<(Request, Form), Error> {
+    let value = Value::parse_within(body, limits)?;
     let (request, form) = match (value.get("instances"), value.get("inputs")) {
         (Some(rows), None) => (rows::from_rows(rows, signature), Form::Row),
         (None, Some(columns)) => (rows::from_columns(columns, signature), Form::Column),

@@ -5,18 +5,39 @@ use bytemuck::NoUninit;
 use half::{bf16, f16};
 use hedef_core::{Data, DataType, Element};
 
-use crate::Error;
+use crate::{DecodeLimits, Error};
+
+/// The bytes of memory that a string takes, its text aside: its place, and what the heap gives at least.
+pub(crate) const STRING: usize = size_of::<Vec<u8>>() + 32;
 
 /// Reads `count` elements from `bytes`, of which none may be left over.
 ///
 /// `place` is how messages call the tensor, such as ``input `x` ``. Fails when the size is not that of the
 /// elements, when a length in BYTES overruns, and when a BOOL is neither 0 nor 1.
 pub fn read(place: &str, data_type: DataType, count: usize, bytes: &[u8]) -> Result<Data, Error> {
-    let Some(width) = data_type.size() else { return read_strings(place, count, bytes).map(Data::Bytes) };
+    read_within(place, data_type, count, bytes, DecodeLimits::NONE)
+}
+
+/// The same, within limits.
+pub(super) fn read_within(
+    place: &str,
+    data_type: DataType,
+    count: usize,
+    bytes: &[u8],
+    limits: DecodeLimits<'_>,
+) -> Result<Data, Error> {
+    let Some(width) = data_type.size() else {
+        limits.admit(count, &place)?;
+        // Each element has at least its length.
+        let strings = count.min(bytes.len() / 4);
+        limits.take(strings.saturating_mul(STRING).saturating_add(bytes.len()))?;
+        return read_strings(place, count, bytes).map(Data::Bytes);
+    };
     if count.checked_mul(width) != Some(bytes.len()) {
         let expected = format!("{} bytes for {count} elements of {data_type}", count.saturating_mul(width));
         return Err(Error::unexpected(place, expected, format!("{} bytes", bytes.len())));
     }
+    limits.take(bytes.len())?;
     Ok(match data_type {
         DataType::Bool => Data::Bool(read_booleans(place, bytes)?),
         DataType::Uint8 => Data::Uint8(bytes.to_vec()),

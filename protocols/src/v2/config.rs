@@ -180,7 +180,8 @@ struct DynamicBatching {
     max_queue_delay_microseconds: u64,
 }
 
-fn dims(spec: &TensorSpec, batches: bool) -> Vec<i64> {
+/// The dimensions, without the batch where the model `batches`.
+pub(super) fn dims(spec: &TensorSpec, batches: bool) -> Vec<i64> {
     spec.wire_shape().into_iter().skip(usize::from(batches)).collect()
 }
 

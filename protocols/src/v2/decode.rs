@@ -1,12 +1,12 @@
-use hedef_core::{Request, Signature};
+use hedef_core::{DataType, InvalidRequest, Request, Signature};
 
 use super::input::Input;
 use super::output::{self, Reply, Wish};
 use super::parameters::{Parameters, set, string};
 use super::place::Place;
 use super::raw;
-use crate::Error;
 use crate::json::Reader;
+use crate::{DecodeLimits, Error};
 
 /// A request and what it says beside its tensors.
 #[derive(Clone, Debug)]
@@ -27,14 +27,25 @@ pub struct Decoded {
 /// one tensor ([`super::json_length`] reads the header). Fails with the tensor's name, the expectation and the
 /// finding. Memory is bounded by the body.
 pub fn decode(body: &[u8], json_length: Option<usize>, signature: &Signature) -> Result<Decoded, Error> {
+    decode_within(body, json_length, signature, DecodeLimits::NONE)
+}
+
+/// The same, within limits: [`Error::TooManyElements`] and [`Error::NoRoom`] tell of them.
+pub fn decode_within(
+    body: &[u8],
+    json_length: Option<usize>,
+    signature: &Signature,
+    limits: DecodeLimits<'_>,
+) -> Result<Decoded, Error> {
     let (json, mut binary) = match json_length {
         None => (body, &[][..]),
-        Some(0) => return raw::decode(body, signature),
+        Some(0) => return raw::decode(body, signature, limits),
         Some(length) => body.split_at_checked(length).ok_or_else(|| longer_than_body(length, body.len()))?,
     };
-    let Message { id, parameters, inputs, outputs } = Message::read(json, signature)?;
+    let Message { id, parameters, inputs, outputs } = Message::read(json, signature, limits)?;
     let lone = inputs.len() == 1;
-    let tensors: Result<Vec<_>, Error> = inputs.into_iter().map(|input| input.tensor(&mut binary, lone)).collect();
+    let tensors: Result<Vec<_>, Error> =
+        inputs.into_iter().map(|input| input.tensor(&mut binary, lone, limits)).collect();
     let request = Request::new(signature, tensors?)?;
     let request = request.with_outputs(signature, outputs.iter().map(|wish| &*wish.name))?;
     if !binary.is_empty() {
@@ -63,15 +74,19 @@ struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    fn read(json: &'a [u8], signature: &Signature) -> Result<Self, Error> {
+    fn read(json: &'a [u8], signature: &Signature, limits: DecodeLimits<'_>) -> Result<Self, Error> {
         let (mut id, mut parameters, mut inputs, mut outputs) = (None, None, None, None);
+        if signature.inputs.iter().any(|spec| spec.data_type == DataType::Bytes) {
+            // All of the text may be that of strings.
+            limits.take(json.len())?;
+        }
         let mut reader = Reader::new(json)?;
         reader.begin_object()?;
         while let Some(key) = reader.next_key()? {
             match &*key {
                 "id" => set(&mut id, string(&mut reader, Place::Request, &key)?.into_owned(), &reader, &key)?,
                 "parameters" => set(&mut parameters, Parameters::read(&mut reader, Place::Request)?, &reader, &key)?,
-                "inputs" => set(&mut inputs, read_inputs(&mut reader, signature)?, &reader, &key)?,
+                "inputs" => set(&mut inputs, read_inputs(&mut reader, signature, limits)?, &reader, &key)?,
                 "outputs" => set(&mut outputs, output::read(&mut reader, signature)?, &reader, &key)?,
                 _ => reader.skip_value()?,
             }
@@ -87,11 +102,24 @@ impl<'a> Message<'a> {
     }
 }
 
-fn read_inputs<'a>(reader: &mut Reader<'a>, signature: &Signature) -> Result<Vec<Input<'a>>, Error> {
-    let mut inputs = Vec::with_capacity(signature.inputs.len());
+fn read_inputs<'a>(
+    reader: &mut Reader<'a>,
+    signature: &Signature,
+    mut limits: DecodeLimits<'_>,
+) -> Result<Vec<Input<'a>>, Error> {
+    let mut inputs: Vec<Input<'_>> = Vec::with_capacity(signature.inputs.len());
     reader.begin_array()?;
     while reader.next_element()? {
-        inputs.push(Input::read(reader, inputs.len(), signature)?);
+        if inputs.len() > signature.inputs.len() {
+            // Each has a name that the model knows, so one of them stands twice.
+            let twice =
+                |(at, input): &(usize, &Input<'_>)| inputs.iter().take(*at).any(|one| one.name() == input.name());
+            let name = inputs.iter().enumerate().find(twice).map_or("", |(_, input)| input.name());
+            return Err(InvalidRequest::DuplicateInput { name: name.to_string() }.into());
+        }
+        let input = Input::read(reader, inputs.len(), signature, limits)?;
+        limits = limits.after(input.elements());
+        inputs.push(input);
     }
     Ok(inputs)
 }

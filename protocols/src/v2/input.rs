@@ -8,8 +8,8 @@ use smallvec::SmallVec;
 use super::binary;
 use super::parameters::{Parameters, set, string, wrong};
 use super::place::Place;
-use crate::Error;
 use crate::json::{Expected, Next, Reader, Scalar, elements};
+use crate::{DecodeLimits, Error};
 
 /// One tensor of a request, checked against the signature; its data may still lie in the binary part.
 #[derive(Debug)]
@@ -35,7 +35,12 @@ impl<'a> Input<'a> {
     ///
     /// Name, data type and shape are checked before any data is read, so that memory is bounded and the message is
     /// about the first thing that is wrong.
-    pub(super) fn read(reader: &mut Reader<'a>, index: usize, signature: &Signature) -> Result<Self, Error> {
+    pub(super) fn read(
+        reader: &mut Reader<'a>,
+        index: usize,
+        signature: &Signature,
+        limits: DecodeLimits<'_>,
+    ) -> Result<Self, Error> {
         let mut keys = Keys::default();
         let mut data: Option<Data> = None;
         let mut later: Option<Reader<'_>> = None;
@@ -61,21 +66,36 @@ impl<'a> Input<'a> {
                 "data" if data.is_some() || later.is_some() => {
                     return Err(Error::DuplicateKey { key: key.to_string(), at: reader.position() });
                 }
-                "data" if keys.complete() => data = Some(keys.data(index, signature, reader)?),
+                "data" if keys.complete() => data = Some(keys.data(index, signature, reader, limits)?),
                 "data" => later = Some(reader.take_value()?),
                 _ => reader.skip_value()?,
             }
         }
         if let Some(mut later) = later {
-            data = Some(keys.data(index, signature, &mut later)?);
+            data = Some(keys.data(index, signature, &mut later, limits)?);
         }
         keys.finish(index, signature, data)
+    }
+
+    /// What it is called.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How many of its elements stood in the JSON.
+    pub(super) fn elements(&self) -> usize {
+        if let Content::Data(data) = &self.content { data.len() } else { 0 }
     }
 
     /// Makes the tensor, taking its bytes from the front of `binary` where it has any there.
     ///
     /// `lone` says that no other input is there, so that all of `binary` is this one's even if it does not say so.
-    pub(super) fn tensor(self, binary: &mut &[u8], lone: bool) -> Result<(Cow<'a, str>, Tensor), Error> {
+    pub(super) fn tensor(
+        self,
+        binary: &mut &[u8],
+        lone: bool,
+        limits: DecodeLimits<'_>,
+    ) -> Result<(Cow<'a, str>, Tensor), Error> {
         let place = |name: &str| Place::Input(name).to_string();
         let count = self.shape.elements().unwrap_or(usize::MAX);
         let size = match self.content {
@@ -89,12 +109,13 @@ impl<'a> Input<'a> {
             return Err(Error::unexpected(place(&self.name), format!("{size} bytes of binary data"), found));
         };
         *binary = rest;
-        let data = binary::read(&place(&self.name), self.data_type, count, bytes)?;
+        let data = binary::read_within(&place(&self.name), self.data_type, count, bytes, limits)?;
         tensor(self.name, self.shape, data)
     }
 }
 
-fn tensor(name: Cow<'_, str>, shape: Shape, data: Data) -> Result<(Cow<'_, str>, Tensor), Error> {
+/// Puts shape and elements together, which may differ in their number.
+pub(super) fn tensor(name: Cow<'_, str>, shape: Shape, data: Data) -> Result<(Cow<'_, str>, Tensor), Error> {
     match Tensor::new(shape, data) {
         Ok(tensor) => Ok((name, tensor)),
         Err(error) => {
@@ -129,19 +150,18 @@ impl<'a> Keys<'a> {
         let data_type = self.data_type.ok_or_else(|| missing("datatype"))?;
         let shape = self.shape.as_ref().ok_or_else(|| missing("shape"))?;
         check(name, data_type, shape, signature)?;
-        if shape.elements().is_none() {
-            return Err(Error::unexpected(
-                self.place(index).to_string(),
-                "a shape that memory can hold",
-                shape.to_string(),
-            ));
-        }
         Ok((name, data_type, shape))
     }
 
-    fn data(&self, index: usize, signature: &Signature, reader: &mut Reader<'_>) -> Result<Data, Error> {
+    fn data(
+        &self,
+        index: usize,
+        signature: &Signature,
+        reader: &mut Reader<'_>,
+        limits: DecodeLimits<'_>,
+    ) -> Result<Data, Error> {
         let (_, data_type, shape) = self.checked(index, signature)?;
-        elements(reader, Expected { place: &self.place(index), data_type, shape })
+        elements(reader, Expected { place: &self.place(index), data_type, shape, limits })
     }
 
     fn finish(mut self, index: usize, signature: &Signature, data: Option<Data>) -> Result<Input<'a>, Error> {
@@ -163,30 +183,42 @@ impl<'a> Keys<'a> {
     }
 }
 
-/// Refuses what [`hedef_core::Request::new`] would refuse, in the same words, before there is a tensor.
-fn check(name: &str, data_type: DataType, shape: &Shape, signature: &Signature) -> Result<(), InvalidRequest> {
+/// Refuses what [`hedef_core::Request::new`] would refuse, in the same words, before there is a tensor; and a shape that
+/// no memory can hold.
+pub(super) fn check(name: &str, data_type: DataType, shape: &Shape, signature: &Signature) -> Result<(), Error> {
     let Some(spec) = signature.inputs.iter().find(|spec| *spec.name == *name) else {
         let all: Vec<_> = signature.inputs.iter().map(|spec| format!("`{}` {spec}", spec.name)).collect();
-        return Err(InvalidRequest::UnknownInput { name: name.to_string(), expected: all.join(", ") });
+        return Err(InvalidRequest::UnknownInput { name: name.to_string(), expected: all.join(", ") }.into());
     };
-    if spec.data_type == data_type && spec.accepts(shape) {
-        return Ok(());
+    if spec.data_type != data_type || !spec.accepts(shape) {
+        let found = format!("{data_type} {shape}");
+        return Err(InvalidRequest::WrongInput { name: name.to_string(), expected: spec.to_string(), found }.into());
     }
-    let found = format!("{data_type} {shape}");
-    Err(InvalidRequest::WrongInput { name: name.to_string(), expected: spec.to_string(), found })
+    if shape.elements().is_none() {
+        let place = Place::Input(name).to_string();
+        return Err(Error::unexpected(place, "a shape that memory can hold", shape.to_string()));
+    }
+    Ok(())
 }
 
 fn data_type(reader: &mut Reader<'_>, place: Place<'_>) -> Result<DataType, Error> {
-    let name = string(reader, place, "datatype")?;
+    named(&string(reader, place, "datatype")?, place)
+}
+
+/// The data type of that name.
+pub(super) fn named(name: &str, place: Place<'_>) -> Result<DataType, Error> {
     let unknown = || {
         let all: Vec<_> = DataType::ALL.iter().map(|data_type| data_type.name()).collect();
         Error::unexpected(format!("{place}: `datatype`"), format!("one of {}", all.join(", ")), format!("`{name}`"))
     };
-    DataType::from_name(&name).ok_or_else(unknown)
+    DataType::from_name(name).ok_or_else(unknown)
 }
 
+/// What a shape is.
+pub(super) const DIMENSIONS: &str = "a list of whole numbers from 0 on";
+
 fn shape(reader: &mut Reader<'_>, place: Place<'_>) -> Result<Shape, Error> {
-    let expected = "a list of whole numbers from 0 on";
+    let expected = DIMENSIONS;
     if reader.peek()? != Next::Array {
         return Err(wrong(place, "shape", expected, reader.take_value()?.scalar()));
     }
@@ -202,7 +234,8 @@ fn shape(reader: &mut Reader<'_>, place: Place<'_>) -> Result<Shape, Error> {
     Ok(Shape::new(dims))
 }
 
-fn decode_base64(place: &str, texts: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Error> {
+/// Decodes elements that a client sent as base64.
+pub(super) fn decode_base64(place: &str, texts: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Error> {
     let decode = |(index, text): (usize, &Vec<u8>)| {
         let wrong = |error: base64::DecodeError| {
             Error::unexpected(format!("{place}, element [{index}]"), "base64", error.to_string())

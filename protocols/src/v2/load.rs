@@ -46,20 +46,44 @@ pub fn decode_load(body: &[u8]) -> Result<LoadRequest, Error> {
     for (key, value) in parameters("load", body)? {
         let place = format!("load: `{key}`");
         if key == "config" {
-            request.config = Some(ConfigOverride::parse(text(&place, &value)?)?);
+            request.set_config(text(&place, &value)?)?;
         } else if let Some(path) = key.strip_prefix("file:") {
-            check_path(&place, path)?;
             let content = STANDARD.decode(text(&place, &value)?);
-            let content = content.map_err(|error| Error::unexpected(place, "base64", error.to_string()))?;
-            request.files.push((path.to_string(), content));
+            let content = content.map_err(|error| Error::unexpected(&*place, "base64", error.to_string()))?;
+            request.add_file(&place, path, content)?;
         } else {
-            return Err(Error::unexpected("load", "the parameters `config` and `file:<path>`", format!("`{key}`")));
+            return Err(LoadRequest::unknown(&key));
         }
     }
-    if request.config.is_none() && !request.files.is_empty() {
-        return Err(Error::Missing { place: "load: `file:` parameters need a config".to_string(), what: "config" });
+    request.complete()
+}
+
+impl LoadRequest {
+    /// Takes the parameter `config`.
+    pub(super) fn set_config(&mut self, json: &str) -> Result<(), Error> {
+        self.config = Some(ConfigOverride::parse(json)?);
+        Ok(())
     }
-    Ok(request)
+
+    /// Takes a file; `place` is how messages call it.
+    pub(super) fn add_file(&mut self, place: &str, path: &str, content: Vec<u8>) -> Result<(), Error> {
+        check_path(place, path)?;
+        self.files.push((path.to_string(), content));
+        Ok(())
+    }
+
+    /// Refuses another parameter.
+    pub(super) fn unknown(key: &str) -> Error {
+        Error::unexpected("load", "the parameters `config` and `file:<path>`", format!("`{key}`"))
+    }
+
+    /// The request, once all parameters are taken.
+    pub(super) fn complete(self) -> Result<Self, Error> {
+        if self.config.is_none() && !self.files.is_empty() {
+            return Err(Error::Missing { place: "load: `file:` parameters need a config".to_string(), what: "config" });
+        }
+        Ok(self)
+    }
 }
 
 /// Refuses a path that is not plainly inside the folder it is relative to, on any operating system.

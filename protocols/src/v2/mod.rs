@@ -10,6 +10,7 @@ mod config;
 mod decode;
 mod encode;
 mod example;
+pub mod grpc;
 mod header;
 mod input;
 mod load;
@@ -25,7 +26,7 @@ mod status;
 mod tests;
 
 pub use config::{InstanceKind, ModelConfig, VersionPolicy, config};
-pub use decode::{Decoded, decode};
+pub use decode::{Decoded, decode, decode_within};
 pub use encode::{Encoded, encode};
 pub use example::example;
 pub use header::json_length;

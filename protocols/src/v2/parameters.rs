@@ -30,30 +30,46 @@ impl Parameters {
     }
 
     fn read_one(&mut self, reader: &mut Reader<'_>, place: Place<'_>, key: &str) -> Result<(), Error> {
-        match key {
-            "binary_data_size" => set(&mut self.binary_data_size, whole(reader, place, key)?, reader, key),
-            "binary_data" => set(&mut self.binary_data, boolean(reader, place, key)?, reader, key),
-            "binary_data_output" => set(&mut self.binary_data_output, boolean(reader, place, key)?, reader, key),
-            "classification" => set(&mut self.classification, whole(reader, place, key)?, reader, key),
-            "timeout" => set(&mut self.timeout, whole(reader, place, key)?, reader, key),
-            "priority" => set(&mut self.priority, whole(reader, place, key)?, reader, key),
+        let value = reader.take_value()?.scalar();
+        if self.take(place, key, value)? {
+            return Err(Error::DuplicateKey { key: key.to_string(), at: reader.position() });
+        }
+        Ok(())
+    }
+
+    /// Takes one parameter, and says whether it had been given before. An unknown one is ignored, whatever its value.
+    pub(super) fn take(
+        &mut self,
+        place: Place<'_>,
+        key: &str,
+        value: Result<Scalar<'_>, Error>,
+    ) -> Result<bool, Error> {
+        let again = match key {
+            "binary_data_size" => self.binary_data_size.replace(whole(value, place, key)?).is_some(),
+            "binary_data" => self.binary_data.replace(boolean(value, place, key)?).is_some(),
+            "binary_data_output" => self.binary_data_output.replace(boolean(value, place, key)?).is_some(),
+            "classification" => self.classification.replace(whole(value, place, key)?).is_some(),
+            "timeout" => self.timeout.replace(whole(value, place, key)?).is_some(),
+            "priority" => self.priority.replace(whole(value, place, key)?).is_some(),
             "content_type" => {
-                self.base64 = matches!(reader.take_value()?.scalar(), Ok(Scalar::String(text)) if text == "base64");
-                Ok(())
+                self.base64 = matches!(value, Ok(Scalar::String(text)) if text == "base64");
+                false
             }
-            "sequence_id" => match reader.scalar()? {
-                Scalar::Number("0") => Ok(()),
-                Scalar::String(text) if text.is_empty() => Ok(()),
-                _ => Err(unsupported(place, key, "sequences are not supported")),
+            "sequence_id" => match value {
+                Ok(Scalar::Number("0")) => false,
+                Ok(Scalar::String(text)) if text.is_empty() => false,
+                _ => return Err(unsupported(place, key, "sequences are not supported")),
             },
             "shared_memory_region" | "shared_memory_offset" | "shared_memory_byte_size" => {
-                Err(unsupported(place, key, "shared memory is not supported: send the data"))
+                return Err(unsupported(place, key, "shared memory is not supported: send the data"));
             }
             _ if key.starts_with("triton_") => {
-                Err(Error::unexpected(place.to_string(), "no parameter that starts with `triton_`", format!("`{key}`")))
+                let expected = "no parameter that starts with `triton_`";
+                return Err(Error::unexpected(place.to_string(), expected, format!("`{key}`")));
             }
-            _ => reader.skip_value(),
-        }
+            _ => false,
+        };
+        Ok(again)
     }
 }
 
@@ -73,15 +89,14 @@ pub(super) fn string<'a>(reader: &mut Reader<'a>, place: Place<'_>, key: &str) -
     Err(wrong(place, key, "a string", reader.take_value()?.scalar()))
 }
 
-fn boolean(reader: &mut Reader<'_>, place: Place<'_>, key: &str) -> Result<bool, Error> {
-    match reader.take_value()?.scalar() {
+fn boolean(value: Result<Scalar<'_>, Error>, place: Place<'_>, key: &str) -> Result<bool, Error> {
+    match value {
         Ok(Scalar::Bool(value)) => Ok(value),
         other => Err(wrong(place, key, "true or false", other)),
     }
 }
 
-fn whole<T: std::str::FromStr>(reader: &mut Reader<'_>, place: Place<'_>, key: &str) -> Result<T, Error> {
-    let scalar = reader.take_value()?.scalar();
+fn whole<T: std::str::FromStr>(scalar: Result<Scalar<'_>, Error>, place: Place<'_>, key: &str) -> Result<T, Error> {
     let number = if let Ok(Scalar::Number(text)) = scalar { text.parse().ok() } else { None };
     number.ok_or_else(|| wrong(place, key, "a whole number from 0 on", scalar))
 }

@@ -3,24 +3,27 @@ use hedef_core::{Data, Dim, Request, Shape, Signature, Tensor, TensorSpec};
 use super::binary;
 use super::decode::Decoded;
 use super::output::Reply;
-use crate::Error;
+use crate::{DecodeLimits, Error};
 
 /// Reads a body that is nothing but the bytes of one tensor: the only input of the model, one row of it.
 ///
 /// A dimension that is free beside the batch is solved from the number of bytes. Of BYTES the whole body is the
 /// one element. All outputs are answered in binary.
-pub(super) fn decode(body: &[u8], signature: &Signature) -> Result<Decoded, Error> {
+pub(super) fn decode(body: &[u8], signature: &Signature, limits: DecodeLimits<'_>) -> Result<Decoded, Error> {
     let [spec] = &*signature.inputs else {
         let found = format!("a model with {} inputs", signature.inputs.len());
         return Err(Error::unexpected("raw binary request", "a model with one input", found));
     };
     let place = format!("input `{}`", spec.name);
     let (shape, data) = match spec.data_type.size() {
-        None => (one_element(&place, spec)?, Data::Bytes(vec![body.to_vec()])),
+        None => {
+            limits.take(body.len())?;
+            (one_element(&place, spec)?, Data::Bytes(vec![body.to_vec()]))
+        }
         Some(width) => {
             let shape = solve(&place, spec, signature.batch_axis, body.len() / width)?;
             let count = shape.elements().unwrap_or(usize::MAX);
-            let data = binary::read(&place, spec.data_type, count, body)?;
+            let data = binary::read_within(&place, spec.data_type, count, body, limits)?;
             (shape, data)
         }
     };

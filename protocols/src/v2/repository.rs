@@ -20,8 +20,7 @@ pub struct IndexEntry<'a> {
 }
 
 /// The states of the model repository extension.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "UPPERCASE")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// Never loaded.
     Unknown,
@@ -35,6 +34,19 @@ pub enum State {
     Unloading,
 }
 
+impl State {
+    /// The name that clients know.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "UNKNOWN",
+            Self::Ready => "READY",
+            Self::Unavailable => "UNAVAILABLE",
+            Self::Loading => "LOADING",
+            Self::Unloading => "UNLOADING",
+        }
+    }
+}
+
 /// Writes the answer to `POST /v2/repository/index`.
 #[must_use]
 pub fn index(entries: &[IndexEntry<'_>]) -> Vec<u8> {
@@ -43,13 +55,13 @@ pub fn index(entries: &[IndexEntry<'_>]) -> Vec<u8> {
         name: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
         version: Option<String>,
-        state: State,
+        state: &'a str,
         reason: &'a str,
     }
     let row = |entry: &IndexEntry<'_>| entry.version.map(|version| version.to_string());
     let rows: Vec<_> = entries
         .iter()
-        .map(|entry| Row { name: entry.name, version: row(entry), state: entry.state, reason: entry.reason })
+        .map(|entry| Row { name: entry.name, version: row(entry), state: entry.state.name(), reason: entry.reason })
         .collect();
     print(&rows)
 }

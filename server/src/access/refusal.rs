@@ -6,6 +6,7 @@ use hedef_core::Kind;
 use http::StatusCode;
 
 use super::permission::Permission;
+use crate::error::Code;
 
 /// Why a request is not let in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +38,15 @@ impl Refusal {
             Self::Missing | Self::UnknownKey => StatusCode::UNAUTHORIZED,
             Self::NotAllowed { .. } | Self::ModelNotAllowed { .. } => StatusCode::FORBIDDEN,
             Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
+        }
+    }
+
+    /// The gRPC code.
+    pub(crate) const fn code(&self) -> Code {
+        match self {
+            Self::Missing | Self::UnknownKey => Code::Unauthenticated,
+            Self::NotAllowed { .. } | Self::ModelNotAllowed { .. } => Code::PermissionDenied,
+            Self::TooMany { .. } => Code::ResourceExhausted,
         }
     }
 

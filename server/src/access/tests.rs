@@ -191,7 +191,7 @@ async fn a_key_sends_no_more_than_its_rate() {
 }
 
 #[tokio::test]
-async fn administration_stands_behind_its_door() {
+async fn administration_has_its_entrance() {
     let mut ring = Keyring::new();
     let key = ring.add("deploy", &[Administer], |_| {});
     let own = |settings: &mut Settings| settings.admin_listen = Some("127.0.0.1:0".parse().unwrap());
@@ -201,9 +201,9 @@ async fn administration_stands_behind_its_door() {
     };
     let statuses = async |house: &House| {
         let mut found = Vec::new();
-        for door in [Door::Main, Door::Admin] {
+        for entrance in [Entrance::Main, Entrance::Admin] {
             for key in [None, Some(&*key)] {
-                found.push(house.site().behind(door).answer(load(key)).await.status().as_u16());
+                found.push(house.site().through(entrance).answer(load(key)).await.status().as_u16());
             }
         }
         found
@@ -219,7 +219,7 @@ async fn administration_stands_behind_its_door() {
 async fn a_file_that_is_wrong_stops_the_start() {
     let ring = Keyring::new();
     let settings = CredentialSettings { api_keys: Some(ring.file()) };
-    let open = || Access::open(&settings, AdminDoors { main: true, own: false }).err().unwrap().to_string();
+    let open = || Access::open(&settings, AdminOpen { main: true, own: false }).err().unwrap().to_string();
     assert!(open().starts_with("the API keys: ") && open().contains("cannot be read"), "{}", open());
     fs::write(ring.file(), "[[keys]]\nname = 1").unwrap();
     assert!(open().starts_with("the API keys: line 2: invalid type"), "{}", open());

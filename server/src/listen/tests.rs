@@ -1,3 +1,5 @@
+mod leaving;
+
 use axum::body::Body;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
@@ -22,7 +24,8 @@ async fn start_with(change: impl FnOnce(&mut Settings)) -> Running {
     let port = Port::bind(house.app.config.listen).await.unwrap();
     let (address, lifecycle) = (port.address().unwrap(), house.app.lifecycle.clone());
     let (site, drain, watched) = (house.site(), house.app.config.drain, lifecycle.clone());
-    let serving = tokio::spawn(async move { port.serve(site, &watched, drain).await });
+    let caps = house.app.config.caps.clone();
+    let serving = tokio::spawn(async move { port.serve(site, &watched, drain, caps).await });
     Running { house, address, lifecycle, serving }
 }
 
@@ -92,7 +95,11 @@ async fn what_does_not_end_in_the_grace_period_is_given_up() {
 async fn http2_without_tls_is_spoken_and_ended_gracefully() {
     let running = start().await;
     let stream = TokioIo::new(TcpStream::connect(running.address).await.unwrap());
-    let executor = Executor { tasks: TaskTracker::new(), lifecycle: Lifecycle::default() };
+    let executor = Executor {
+        tasks: TaskTracker::new(),
+        lifecycle: Lifecycle::default(),
+        answer_timeout: Duration::from_secs(60),
+    };
     let (mut client, connection) = hyper::client::conn::http2::handshake(executor, stream).await.unwrap();
     let connection = tokio::spawn(connection);
     let request = || http::Request::get("http://x/v2/health/live").body(Body::empty()).unwrap();

@@ -12,9 +12,11 @@ use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use tokio::task::spawn_blocking;
 
+use crate::app::App;
 use crate::encoding::Coding;
 use crate::error::ApiError;
 use crate::payload::IN_PLACE;
+use crate::room::{FREE, Held};
 
 /// Smaller answers gain nothing from compression.
 const WORTH_PACKING: u64 = 1024;
@@ -47,13 +49,27 @@ async fn pack(coding: Coding, response: Response) -> Result<Response, ApiError> 
     Ok(Response::from_parts(parts, Body::from(packed)))
 }
 
+/// Counts what an answer holds of the memory of requests until it is written, where that is much.
+pub(super) fn count(response: Response, app: &App) -> Response {
+    if response.body().size_hint().exact().is_none_or(|size| size <= FREE as u64) {
+        return response;
+    }
+    let app = app.clone();
+    response.map(|body| Body::new(body.map_frame(move |frame| frame.map_data(|bytes| Held::count(bytes, &app)))))
+}
+
 /// Awaits the answer of a handler; if it panics, that is an answer to the one request that caused it.
 pub(super) fn catch_panic(handling: impl Future<Output = Response>) -> impl Future<Output = Response> {
+    caught(handling).map(|outcome| outcome.unwrap_or_else(IntoResponse::into_response))
+}
+
+/// Awaits what a handler does; if it panics, that is an error.
+pub(crate) fn caught<T>(handling: impl Future<Output = T>) -> impl Future<Output = Result<T, ApiError>> {
     AssertUnwindSafe(handling).catch_unwind().map(|outcome| {
-        outcome.unwrap_or_else(|panic| {
+        outcome.map_err(|panic| {
             let words = panic.downcast_ref::<String>().map(String::as_str);
             let words = words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message");
-            ApiError::Fault(format!("a handler panicked: {words}")).into_response()
+            ApiError::Fault(format!("a handler panicked: {words}"))
         })
     })
 }

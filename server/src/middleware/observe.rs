@@ -3,7 +3,6 @@
 use std::fmt;
 
 use hedef_core::Kind;
-use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
 
 use crate::app::App;
@@ -13,15 +12,18 @@ use crate::error::ApiError;
 /// Headers of a distributed trace, given back as they came.
 const TRACE: [HeaderName; 2] = [HeaderName::from_static("traceparent"), HeaderName::from_static("tracestate")];
 
+/// The outcome of a request that was answered.
+const OK: &str = "ok";
+
 /// The headers of a request's trace.
-pub(super) fn trace(headers: &HeaderMap) -> HeaderMap {
+pub(crate) fn trace(headers: &HeaderMap) -> HeaderMap {
     let given = |name: HeaderName| headers.get_all(&name).into_iter().map(move |value| (name.clone(), value.clone()));
     TRACE.into_iter().flat_map(given).collect()
 }
 
 /// Watches one request from its head to its end, whatever that is: counts it, observes it once if it was for scoring,
 /// and writes its line.
-pub(super) struct Watch {
+pub(crate) struct Watch {
     app: App,
     call: Call,
     method: Method,
@@ -38,28 +40,30 @@ enum End {
 }
 
 impl Watch {
-    pub(super) fn begin(app: &App, call: &Call, head: &Parts) -> Self {
+    pub(crate) fn begin(app: &App, call: &Call, (method, uri): (&Method, &Uri)) -> Self {
         app.metrics.in_flight.inc();
-        let (method, uri) = (head.method.clone(), head.uri.clone());
-        Self { app: app.clone(), call: call.clone(), method, uri, end: End::ClientLeft }
+        Self { app: app.clone(), call: call.clone(), method: method.clone(), uri: uri.clone(), end: End::ClientLeft }
     }
 
     /// The path that was asked for.
-    pub(super) fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.uri.path()
     }
 
     /// Notes that there is an answer: of this status, because of this failure if it is one.
-    pub(super) fn answered(&mut self, status: StatusCode, failure: Option<&ApiError>) {
+    pub(crate) fn answered(&mut self, status: StatusCode, failure: Option<&ApiError>) {
         if let Some(ApiError::Access(refusal)) = failure {
             self.app.metrics.not_let_in(refusal);
         }
-        self.end = End::Answered(status, failure.map_or("ok", |error| error.kind().label()));
+        self.end = End::Answered(status, failure.map_or(OK, |error| error.kind().label()));
     }
 
     /// Probes and scrapes come every few seconds and would hide the rest.
     fn is_routine(&self) -> bool {
-        matches!(self.uri.path(), "/" | "/metrics" | "/v2/health/live" | "/v2/health/ready")
+        matches!(
+            self.uri.path(),
+            "/" | "/metrics" | "/v2/health/live" | "/v2/health/ready" | "/grpc.health.v1.Health/Check"
+        )
     }
 }
 
@@ -67,6 +71,8 @@ impl fmt::Display for Watch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} ", self.method, self.uri.path())?;
         match self.end {
+            // What became of a call of gRPC does not stand in its status.
+            End::Answered(StatusCode::OK, outcome) if outcome != OK => write!(f, "200 {outcome}"),
             End::Answered(status, _) => write!(f, "{}", status.as_u16()),
             End::ClientLeft => f.write_str("ended: the client left"),
         }
@@ -88,7 +94,7 @@ impl Drop for Watch {
         if let Some(protocol) = self.call.protocol() {
             self.app.metrics.scored(self.call.model(), protocol, outcome, took);
         }
-        let failed = status.is_none_or(|status| status.is_client_error() || status.is_server_error());
+        let failed = outcome != OK || status.is_none_or(|status| status.is_client_error() || status.is_server_error());
         // A line for each success would cost more than most successes, and hide the failures.
         macro_rules! line {
             ($level:ident $(, $field:ident = $value:expr)?) => {

@@ -9,7 +9,7 @@ use axum::extract::{FromRequestParts, Query, RawQuery, Request, State};
 use axum::middleware::from_fn;
 use axum::response::IntoResponse;
 use axum::routing::{get, options};
-use hedef_protocols::{azure, openapi};
+use hedef_protocols::{DecodeLimits, azure, openapi};
 use http::HeaderName;
 use http::header::ALLOW;
 use http::request::Parts;
@@ -52,9 +52,11 @@ async fn score(
     let ScoreModel(target) = target?;
     let model = app.model(&call, &target).await?;
     let (head, mut body) = request.into_parts();
-    let body = app.body(&call, &model, (&head.headers, &mut body), None).await?;
-    let request = work(body.len(), || azure::decode(&body, model.signature()))?;
+    let mut body = app.body(&call, &model, (&head.headers, &mut body), None).await?;
+    let decode = |bytes: &[u8], limits: DecodeLimits<'_>| azure::decode_within(bytes, model.signature(), limits);
+    let request = body.decode(body.len(), decode)?;
     let response = app.infer(&call, &model, request, None).await?;
+    body.room.force(size(&response));
     Ok(Json(work(size(&response), || azure::encode(&response, model.signature()))))
 }
 

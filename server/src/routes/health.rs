@@ -24,8 +24,10 @@ pub(super) async fn root(State(app): State<App>) -> Response {
     verdict(ready, if ready { "Healthy" } else { "Not ready" })
 }
 
-async fn live() -> Json {
-    Json(v2::live(true))
+/// A process with a run that does not come back has to be replaced.
+async fn live(State(app): State<App>) -> Response {
+    let live = app.repository.is_live();
+    verdict(live, Json(v2::live(live)))
 }
 
 async fn ready(State(app): State<App>) -> Response {

@@ -29,10 +29,20 @@ pub(crate) fn routes() -> Router<App> {
 }
 
 async fn config(State(app): State<App>, target: Target, call: Call) -> Result<Json, ApiError> {
-    let model = app.loaded(&call, &target).await?;
+    configuration(&app, &call, &target, v2::config).await.map(Json)
+}
+
+/// Hands the configuration of a model to `write`.
+pub(crate) async fn configuration<T>(
+    app: &App,
+    call: &Call,
+    target: &Target,
+    write: impl Fn(&v2::ModelConfig<'_>) -> T,
+) -> Result<T, ApiError> {
+    let model = app.loaded(call, target).await?;
     let versions = app.repository.versions(&target.model)?;
     let device = &model.status().device;
-    Ok(Json(v2::config(&v2::ModelConfig {
+    Ok(write(&v2::ModelConfig {
         name: model.id().name.as_str(),
         max_batch_size: model.status().max_batch_rows,
         signature: model.signature(),
@@ -42,12 +52,11 @@ async fn config(State(app): State<App>, target: Target, call: Call) -> Result<Js
         version_policy: v2::VersionPolicy::Specific(versions),
         dynamic_batching: model.status().max_batch_rows > 1,
         default_model_filename: "model.onnx",
-    })))
+    }))
 }
 
 async fn statistics(State(app): State<App>, target: Target) -> Result<Json, ApiError> {
-    let model = app.repository.model(&target.model, target.version.as_deref())?;
-    Ok(Json(v2::statistics(&[snapshot(&model)])))
+    Ok(Json(v2::statistics(&[snapshot(&app, &target)?])))
 }
 
 async fn status(State(app): State<App>, target: Target) -> Result<Json, ApiError> {
@@ -56,12 +65,22 @@ async fn status(State(app): State<App>, target: Target) -> Result<Json, ApiError
 }
 
 async fn all_statistics(State(app): State<App>, call: Call) -> Json {
-    let models = app.repository.models();
-    let models = models.iter().filter(|model| call.may_use(model.id().name.as_str()));
-    Json(v2::statistics(&models.map(|model| snapshot(model)).collect::<Vec<_>>()))
+    Json(v2::statistics(&snapshots(&app, &call)))
 }
 
-fn snapshot(model: &Model) -> (ModelId, Snapshot) {
+/// The statistics of one model.
+pub(crate) fn snapshot(app: &App, target: &Target) -> Result<(ModelId, Snapshot), ApiError> {
+    Ok(counted(&*app.repository.model(&target.model, target.version.as_deref())?))
+}
+
+/// The statistics of all models that the request may use.
+pub(crate) fn snapshots(app: &App, call: &Call) -> Vec<(ModelId, Snapshot)> {
+    let models = app.repository.models();
+    let models = models.iter().filter(|model| call.may_use(model.id().name.as_str()));
+    models.map(|model| counted(model)).collect()
+}
+
+fn counted(model: &Model) -> (ModelId, Snapshot) {
     (model.id().clone(), model.statistics().snapshot())
 }
 

@@ -28,11 +28,15 @@ pub(crate) fn routes() -> Router<App> {
 }
 
 async fn index(State(app): State<App>, call: Call, Payload(body): Payload) -> Result<Json, ApiError> {
-    let query = v2::decode_index(&body)?;
+    Ok(Json(list(&app, &call, v2::decode_index(&body)?, v2::index)))
+}
+
+/// Hands the lines of the index that are asked for, of models that the request may use, to `write`.
+pub(crate) fn list<T>(app: &App, call: &Call, query: v2::IndexQuery, write: impl Fn(&[v2::IndexEntry<'_>]) -> T) -> T {
     let index = app.repository.index();
     let wanted =
         |entry: &&IndexEntry| (!query.ready || entry.state == ModelState::Ready) && call.may_use(entry.name.as_str());
-    Ok(Json(v2::index(&index.iter().filter(wanted).map(told).collect::<Vec<_>>())))
+    write(&index.iter().filter(wanted).map(told).collect::<Vec<_>>())
 }
 
 fn told(entry: &IndexEntry) -> v2::IndexEntry<'_> {
@@ -45,13 +49,23 @@ fn told(entry: &IndexEntry) -> v2::IndexEntry<'_> {
 }
 
 async fn load(State(app): State<App>, target: Target, Payload(body): Payload) -> Result<(), ApiError> {
-    let with = overrides(v2::decode_load(&body)?, app.device_of(&target.model).as_deref())?;
-    blocking(move || app.repository.load(&target.model, with)).await
+    load_model(app, target.model, v2::decode_load(&body)?).await
+}
+
+/// Loads a model.
+pub(crate) async fn load_model(app: App, model: String, request: v2::LoadRequest) -> Result<(), ApiError> {
+    let with = overrides(request, app.device_of(&model).as_deref())?;
+    blocking(move || app.repository.load(&model, with)).await
 }
 
 async fn unload(State(app): State<App>, target: Target, Payload(body): Payload) -> Result<(), ApiError> {
     v2::decode_unload(&body)?;
-    blocking(move || app.repository.unload(&target.model)).await
+    unload_model(app, target.model).await
+}
+
+/// Unloads a model.
+pub(crate) async fn unload_model(app: App, model: String) -> Result<(), ApiError> {
+    blocking(move || app.repository.unload(&model)).await
 }
 
 /// Loading takes seconds and waits for old requests: not a thing for a thread that answers others.

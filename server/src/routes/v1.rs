@@ -4,7 +4,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::routing::get;
 use hedef_core::repository::{IndexEntry, State as ModelState};
-use hedef_protocols::v1;
+use hedef_protocols::{DecodeLimits, v1};
 
 use crate::app::App;
 use crate::body::{Json, size, work};
@@ -59,9 +59,11 @@ async fn predict(
     let Predict(target) = target?;
     let model = app.model(&call, &target).await?;
     let (head, mut body) = request.into_parts();
-    let body = app.body(&call, &model, (&head.headers, &mut body), None).await?;
-    let (request, form) = work(body.len(), || v1::decode(&body, model.signature()))?;
+    let mut body = app.body(&call, &model, (&head.headers, &mut body), None).await?;
+    let decode = |bytes: &[u8], limits: DecodeLimits<'_>| v1::decode_within(bytes, model.signature(), limits);
+    let (request, form) = body.decode(body.len(), decode)?;
     let response = app.infer(&call, &model, request, None).await?;
+    body.room.force(size(&response));
     Ok(Json(work(size(&response), || v1::encode(&response, form))))
 }
 

@@ -3,8 +3,7 @@
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::routing::{get, post};
-use hedef_core::Error;
-use hedef_protocols::v2;
+use hedef_protocols::{DecodeLimits, v2};
 use http::request::Parts;
 use http::{HeaderMap, Method};
 
@@ -17,7 +16,7 @@ use crate::payload::{Source, json_length};
 use crate::target::Target;
 
 /// The extensions that work here, under the names that Triton gave them.
-const EXTENSIONS: [&str; 5] =
+pub(crate) const EXTENSIONS: [&str; 5] =
     ["classification", "model_repository", "model_configuration", "binary_tensor_data", "statistics"];
 
 /// Everything below `/v2` that is about the server or one model, but for its configuration and statistics.
@@ -52,11 +51,8 @@ async fn metadata(State(app): State<App>, target: Target, call: Call) -> Result<
 }
 
 async fn ready(State(app): State<App>, target: Target) -> Result<Json, ApiError> {
-    match app.repository.model(&target.model, target.version.as_deref()) {
-        // It made room for others, and comes back when it is asked.
-        Ok(_) | Err(Error::Evicted { .. }) => Ok(Json(v2::model_ready(&target.model, true))),
-        Err(error) => Err(error.into()),
-    }
+    app.can_score(&target)?;
+    Ok(Json(v2::model_ready(&target.model, true)))
 }
 
 async fn infer(
@@ -90,12 +86,15 @@ pub(crate) async fn score(
     let model = app.model(call, &target?).await?;
     let json_length = json_length(headers)?;
     app.admits(call, &model, usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX))?;
-    let body = app.body(call, &model, (headers, body), json_length).await?;
+    let mut body = app.body(call, &model, (headers, body), json_length).await?;
     app.admits(call, &model, body.len())?;
     let weight = json_length.map_or(body.len(), |json| json.saturating_add(in_binary(body.len())));
-    let decoded = work(weight, || v2::decode(&body, json_length, model.signature()))?;
+    let decode =
+        |bytes: &[u8], limits: DecodeLimits<'_>| v2::decode_within(bytes, json_length, model.signature(), limits);
+    let decoded = body.decode(weight, decode)?;
     let response = app.infer(call, &model, decoded.request, decoded.timeout_us).await?;
     let size = size(&response);
+    body.room.force(size);
     let weight = if decoded.reply.binary { in_binary(size) } else { size };
     let encoded = work(weight, || v2::encode(&response, model.signature(), &decoded.reply));
     Ok(Inferred(encoded?))

@@ -1,0 +1,46 @@
+use std::fmt;
+
+use crate::Error;
+
+/// What decoding one request may take. Both are looked at before memory is.
+#[derive(Clone, Copy)]
+pub struct DecodeLimits<'a> {
+    /// The most values of JSON, and elements of tensors in JSON or of type BYTES, each of which takes more memory than
+    /// it takes text. Numbers in binary are as large as they were sent.
+    pub elements: usize,
+    /// Asked for so many more bytes of memory; where it says no, the request is refused.
+    pub room: &'a dyn Fn(usize) -> bool,
+}
+
+impl fmt::Debug for DecodeLimits<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DecodeLimits").field("elements", &self.elements).finish_non_exhaustive()
+    }
+}
+
+impl DecodeLimits<'static> {
+    /// As much as there is.
+    pub const NONE: Self = Self { elements: usize::MAX, room: &|_| true };
+}
+
+impl DecodeLimits<'_> {
+    /// Fails where a tensor of so many elements is one too many.
+    pub(crate) fn admit(&self, elements: usize, place: &dyn fmt::Display) -> Result<(), Error> {
+        if elements <= self.elements { Ok(()) } else { Err(self.exceeded(place)) }
+    }
+
+    #[cold]
+    pub(crate) fn exceeded(&self, place: &dyn fmt::Display) -> Error {
+        Error::TooManyElements { place: place.to_string(), limit: self.elements }
+    }
+
+    /// Asks for memory.
+    pub(crate) fn take(&self, bytes: usize) -> Result<(), Error> {
+        if (self.room)(bytes) { Ok(()) } else { Err(Error::NoRoom) }
+    }
+
+    /// The same limits after so many elements.
+    pub(crate) fn after(self, elements: usize) -> Self {
+        Self { elements: self.elements.saturating_sub(elements), ..self }
+    }
+}

@@ -1,0 +1,227 @@
+//! The messages of a call, taken out of their frames as they come.
+
+use std::cell::RefCell;
+
+use bytes::{Buf, Bytes, BytesMut};
+use hedef_core::ModelId;
+use hedef_protocols::v2::grpc::PREFIX;
+use tokio::task::spawn_blocking;
+
+use crate::app::App;
+use crate::encoding::{Coding, Unpacked};
+use crate::error::ApiError;
+use crate::payload::{IN_PLACE, Limit, Source, next};
+use crate::room::Reserved;
+
+/// How much of a message is there before it is asked what it says of itself.
+const START: usize = 4 << 10;
+
+/// The messages that come in the body of a call.
+///
+/// Waiting for one can be given up at any time and begun again: what has come stays here.
+pub(super) struct Incoming<B> {
+    app: App,
+    body: B,
+    coding: Option<Coding>,
+    arrived: Arrived,
+    /// How many bytes are still to come of a message that nobody wants.
+    unwanted: usize,
+}
+
+/// A message that has begun to come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Begun {
+    packed: bool,
+    /// In the frame, packed or not.
+    length: usize,
+}
+
+/// A message as it came.
+pub(super) struct Message {
+    bytes: Bytes,
+    /// How to unpack it, and the most bytes that may come out.
+    coding: Option<Coding>,
+    limit: usize,
+    model: Option<ModelId>,
+    reserved: Reserved,
+}
+
+impl<B: Source> Incoming<B> {
+    /// Takes the body of a call whose compressed messages are in `coding`.
+    pub(super) fn new(app: &App, body: B, coding: Option<Coding>) -> Self {
+        Self { app: app.clone(), body, coding, arrived: Arrived::default(), unwanted: 0 }
+    }
+
+    /// Waits until the next message is there, or the beginning of a long one; `None` when the client has ended.
+    pub(super) async fn begin(&mut self) -> Result<Option<Begun>, ApiError> {
+        while self.unwanted > 0 {
+            let arrived = self.arrived.len().min(self.unwanted);
+            self.arrived.take(arrived);
+            self.unwanted -= arrived;
+            if self.unwanted > 0 && !self.more(0).await? {
+                return Err(cut());
+            }
+        }
+        while self.arrived.len() < PREFIX {
+            if !self.more(0).await? {
+                return if self.arrived.len() == 0 { Ok(None) } else { Err(cut()) };
+            }
+        }
+        let prefix = self.arrived.bytes().first_chunk::<PREFIX>().copied().unwrap_or_default();
+        let [flag, length @ ..] = prefix;
+        let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+        let packed = match (flag, self.coding) {
+            (0, _) => false,
+            (1, Some(_)) => true,
+            (1, None) => {
+                let why = "a message is compressed, and the header `grpc-encoding` does not say how";
+                return Err(ApiError::BodyBroken(why.into()));
+            }
+            _ => return Err(ApiError::BodyBroken("what should be a message's frame is none".into())),
+        };
+        while self.arrived.len() < PREFIX + length.min(START) {
+            if !self.more(0).await? {
+                return Err(cut());
+            }
+        }
+        Ok(Some(Begun { packed, length }))
+    }
+
+    /// Hands the beginning of a message to `read`, unpacked; not if the message is plain and so short that all of it is
+    /// there.
+    pub(super) fn peek<T>(&self, begun: Begun, read: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
+        let start = self.arrived.bytes().get(PREFIX..)?;
+        match self.coding.filter(|_| begun.packed) {
+            Some(coding) => read(&coding.start(start, START)),
+            None if begun.length > START => read(start),
+            None => None,
+        }
+    }
+
+    /// Waits for the rest of a message. Fails where it is longer than `limit` allows, without waiting.
+    pub(super) async fn finish(&mut self, begun: Begun, limit: Limit<'_>) -> Result<Message, ApiError> {
+        if begun.length > limit.bytes {
+            return Err(limit.exceeded(Some(begun.length)));
+        }
+        let reserved = Reserved::of(&self.app, begun.length)?;
+        let whole = PREFIX + begun.length;
+        while self.arrived.len() < whole {
+            if !self.more(whole).await? {
+                return Err(cut());
+            }
+        }
+        let mut bytes = self.arrived.take(whole);
+        bytes.advance(PREFIX);
+        let coding = self.coding.filter(|_| begun.packed);
+        Ok(Message { bytes, coding, limit: limit.bytes, model: limit.model.cloned(), reserved })
+    }
+
+    /// Leaves out a message that is not going to be finished.
+    pub(super) fn skip(&mut self, begun: Begun) {
+        self.unwanted = PREFIX + begun.length;
+    }
+
+    /// Waits until the client has ended; fails where another message comes.
+    pub(super) async fn end(&mut self) -> Result<(), ApiError> {
+        while self.arrived.len() == 0 {
+            if !self.more(0).await? {
+                return Ok(());
+            }
+        }
+        Err(ApiError::BodyBroken("more than one message came in a call that takes one".into()))
+    }
+
+    /// Waits for more bytes, of which there will be `whole` at least; `false` at the end.
+    async fn more(&mut self, whole: usize) -> Result<bool, ApiError> {
+        if self.body.is_end_stream() {
+            return Ok(false);
+        }
+        let Some(bytes) = next(&mut self.body).await? else { return Ok(false) };
+        self.app.metrics.request_bytes.inc_by(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        self.arrived.push(bytes, whole);
+        Ok(true)
+    }
+}
+
+fn cut() -> ApiError {
+    ApiError::BodyBroken("it ends within a message".into())
+}
+
+impl Message {
+    /// The message, unpacked. Fails where it is larger than allowed then, or than there is memory for.
+    pub(super) async fn unpack(self) -> Result<Bytes, ApiError> {
+        let Self { bytes, coding, limit: most, model, mut reserved } = self;
+        let Some(coding) = coding else { return Ok(reserved.keep_with(bytes)) };
+        let small = bytes.len() <= IN_PLACE;
+        let unpack = move || {
+            let room = RefCell::new(&mut reserved);
+            let unpacked = coding.decompress(&bytes, most, &|more| room.borrow_mut().more(more));
+            (unpacked, reserved)
+        };
+        let (unpacked, reserved) = if small {
+            unpack()
+        } else {
+            spawn_blocking(unpack).await.map_err(|error| ApiError::Fault(format!("unpacking a message: {error}")))?
+        };
+        match unpacked.map_err(|error| ApiError::BodyBroken(format!("{coding:?}: {error}")))? {
+            Unpacked::Whole(plain) => Ok(reserved.keep_with(plain.into())),
+            Unpacked::TooLarge => Err(Limit { bytes: most, model: model.as_ref() }.exceeded(None)),
+            Unpacked::NoRoom => Err(reserved.refusal()),
+        }
+    }
+}
+
+/// Bytes that have come. Those of a small message are never copied; those of a long one once, into one piece.
+#[derive(Debug)]
+enum Arrived {
+    One(Bytes),
+    Many(BytesMut),
+}
+
+impl Default for Arrived {
+    fn default() -> Self {
+        Self::One(Bytes::new())
+    }
+}
+
+impl Arrived {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::One(bytes) => bytes,
+            Self::Many(bytes) => bytes,
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.bytes().len()
+    }
+
+    /// Adds bytes; `whole` is how many there will be at least.
+    fn push(&mut self, more: Bytes, whole: usize) {
+        match self {
+            Self::One(bytes) if bytes.is_empty() => *self = Self::One(more),
+            Self::One(bytes) => {
+                let mut many = BytesMut::with_capacity(whole.max(bytes.len() + more.len()));
+                many.extend_from_slice(bytes);
+                many.extend_from_slice(&more);
+                *self = Self::Many(many);
+            }
+            Self::Many(bytes) => {
+                bytes.reserve(whole.max(bytes.len() + more.len()) - bytes.len());
+                bytes.extend_from_slice(&more);
+            }
+        }
+    }
+
+    /// Takes the first `count` bytes, which have come.
+    fn take(&mut self, count: usize) -> Bytes {
+        match self {
+            Self::One(bytes) => bytes.split_to(count),
+            Self::Many(bytes) => {
+                let taken = bytes.split_to(count).freeze();
+                *self = Self::One(std::mem::take(bytes).freeze());
+                taken
+            }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Scoring: `ModelInfer`.
+
+use std::pin::pin;
+
+use axum::response::Response;
+use bytes::Bytes;
+use hedef_protocols::v2::grpc::{self, Head};
+
+use super::incoming::{Begun, Incoming, Message};
+use super::outgoing;
+use crate::app::App;
+use crate::body::{in_binary, size, work};
+use crate::call::Call;
+use crate::encoding::Coding;
+use crate::error::ApiError;
+use crate::limit::body_limit;
+use crate::metrics::Protocol;
+use crate::payload::{Limit, Source};
+use crate::target::Target;
+
+/// Answers a call of one request.
+pub(super) async fn infer<B: Source>(
+    app: &App,
+    call: &Call,
+    mut incoming: Incoming<B>,
+    coding: Option<Coding>,
+) -> Result<Response, ApiError> {
+    call.scores(Protocol::Grpc);
+    call.checked()?;
+    let reading = async {
+        let begun = incoming.begin().await?.ok_or_else(super::no_message)?;
+        let message = receive(app, call, &mut incoming, begun).await?;
+        incoming.end().await?;
+        Ok::<_, ApiError>(message)
+    };
+    let message = call.in_time(pin!(reading)).await.ok_or(ApiError::BodyTimeout)??;
+    outgoing::one(score(app, call, message.unpack().await?, Answer::Alone).await?, coding)
+}
+
+/// Waits for all of a request. Its model is asked for as soon as its name has come, so that a request that is refused,
+/// since it is too large or there is no such model, is not read to its end.
+pub(super) async fn receive<B: Source>(
+    app: &App,
+    call: &Call,
+    incoming: &mut Incoming<B>,
+    begun: Begun,
+) -> Result<Message, ApiError> {
+    let limits = app.config.body_limits;
+    let Some(target) = incoming.peek(begun, |start| Head::peek(start).map(target)) else {
+        return incoming.finish(begun, Limit { bytes: limits.usual, model: None }).await;
+    };
+    let model = app.model(call, &target).await?;
+    let limit = Limit { bytes: body_limit(model.signature(), limits), model: Some(model.id()) };
+    incoming.finish(begun, limit).await
+}
+
+/// What an answer stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// It is the only one of its call.
+    Alone,
+    /// It is one of a stream.
+    InStream,
+}
+
+/// Scores one request. Returns the answer in its frame.
+pub(super) async fn score(app: &App, call: &Call, message: Bytes, answer: Answer) -> Result<Bytes, ApiError> {
+    let limits = app.config.body_limits;
+    let model = app.model(call, &target(Head::read(&message)?)).await?;
+    let limit = Limit { bytes: body_limit(model.signature(), limits), model: Some(model.id()) };
+    if message.len() > limit.bytes {
+        return Err(limit.exceeded(Some(message.len())));
+    }
+    app.admits(call, &model, message.len())?;
+    let decoded = work(in_binary(message.len()), || grpc::decode(&message, model.signature()))?;
+    // Before the run, since the tensors are copies.
+    drop(message);
+    let response = app.infer(call, &model, decoded.request, decoded.timeout_us).await?;
+    let encode = match answer {
+        Answer::Alone => grpc::encode,
+        Answer::InStream => grpc::encode_in_stream,
+    };
+    Ok(work(in_binary(size(&response)), || encode(&response, model.signature(), &decoded.reply))?)
+}
+
+/// Which model a request names.
+fn target(head: Head<'_>) -> Target {
+    Target { model: head.model.into(), version: head.version.map(String::from) }
+}

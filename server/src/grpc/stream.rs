@@ -1,0 +1,208 @@
+//! Calls in which messages go both ways: `ModelStreamInfer` and server reflection.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::future::{BoxFuture, pending};
+use futures_util::stream::{FuturesOrdered, StreamExt, unfold};
+use hedef_protocols::v2::grpc::{self, Head};
+use http::{Method, StatusCode, Uri};
+use http_body_util::StreamBody;
+use hyper::body::Frame;
+use tokio::time::sleep_until;
+
+use super::incoming::{Incoming, Message};
+use super::infer::{Answer, receive, score};
+use super::outgoing;
+use crate::app::App;
+use crate::call::Call;
+use crate::encoding::Coding;
+use crate::error::ApiError;
+use crate::metrics::Protocol;
+use crate::middleware::answer::caught;
+use crate::middleware::observe::Watch;
+use crate::payload::{Limit, Source};
+
+/// The most requests of one stream that are worked on at once; the next are read when one is answered.
+const AT_ONCE: usize = 32;
+
+/// What the messages of a stream are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Talk {
+    /// Requests for scoring. An error is an answer like others, unless it `ends` the stream.
+    Infer { ends: bool },
+    /// Questions about the services.
+    Reflection,
+}
+
+/// Answers a call message by message, in the order in which they come.
+pub(super) fn converse<B: Source + 'static>(
+    about: About,
+    talk: Talk,
+    incoming: Incoming<B>,
+    coding: Option<Coding>,
+) -> Response {
+    let draining = about.app.lifecycle.draining.clone();
+    let (due, received) = (about.due, about.call.received());
+    let ending = Box::pin(async move {
+        let due = async {
+            match due {
+                Some(due) => {
+                    sleep_until(due.into()).await;
+                    due.saturating_duration_since(received)
+                }
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            allowed = due => ApiError::Timeout(allowed.as_millis()),
+            () = draining.raised() => ApiError::Stopping,
+        }
+    });
+    let about = Arc::new(about);
+    let answers = FuturesOrdered::new();
+    let stream = Stream { about, talk, incoming, coding, answers, reading: true, outcome: None, ending, over: false };
+    let frames = unfold(stream, |stream| Box::pin(stream.next()));
+    outgoing::head(coding, Body::new(StreamBody::new(frames)))
+}
+
+/// The call that a stream is.
+pub(super) struct About {
+    pub(super) app: App,
+    pub(super) call: Call,
+    pub(super) method: Method,
+    pub(super) uri: Uri,
+    /// When the client stops listening, if it said so.
+    pub(super) due: Option<Instant>,
+}
+
+struct Stream<B> {
+    about: Arc<About>,
+    talk: Talk,
+    incoming: Incoming<B>,
+    coding: Option<Coding>,
+    answers: FuturesOrdered<BoxFuture<'static, Result<Bytes, ApiError>>>,
+    /// Whether more messages are expected.
+    reading: bool,
+    /// What ends the stream once everything that was read is answered.
+    outcome: Option<ApiError>,
+    /// Comes when no more messages are to be read: the server stops, or the time of the call is up.
+    ending: Pin<Box<dyn Future<Output = ApiError> + Send>>,
+    /// Whether the trailers are sent.
+    over: bool,
+}
+
+impl<B: Source> Stream<B> {
+    /// The next frame of the answer.
+    async fn next(mut self) -> Option<(Result<Frame<Bytes>, Infallible>, Self)> {
+        if self.over {
+            return None;
+        }
+        while self.reading || !self.answers.is_empty() {
+            tokio::select! {
+                biased;
+                Some(answer) = self.answers.next() => match answer {
+                    Ok(message) => return Some((Ok(Frame::data(message)), self)),
+                    Err(error) => return self.end(Some(error)),
+                },
+                error = self.ending.as_mut(), if self.reading => {
+                    self.reading = false;
+                    // Nobody waits for answers any more when the time is up.
+                    if matches!(error, ApiError::Timeout(_)) {
+                        return self.end(Some(error));
+                    }
+                    self.outcome = Some(error);
+                }
+                read = read(&mut self.incoming, &self.about, self.talk), if self.reading && self.answers.len() < AT_ONCE => match read {
+                    Ok(Some(message)) => {
+                        let answer = answer(Arc::clone(&self.about), self.talk, message, self.coding);
+                        self.answers.push_back(Box::pin(answer));
+                    }
+                    Ok(None) => self.reading = false,
+                    Err(error) => (self.reading, self.outcome) = (false, Some(error)),
+                },
+            }
+        }
+        let outcome = self.outcome.take();
+        self.end(outcome)
+    }
+
+    fn end(mut self, error: Option<ApiError>) -> Option<(Result<Frame<Bytes>, Infallible>, Self)> {
+        self.over = true;
+        // What is under way has nobody to wait for it.
+        self.answers = FuturesOrdered::new();
+        if let Some(error) = &error {
+            error.log(&self.about.call);
+        }
+        let trailers = error.map_or_else(outgoing::ended_well, |error| error.trailers());
+        Some((Ok(Frame::trailers(trailers)), self))
+    }
+}
+
+/// One message, or why it was not read to its end, and what it was read for.
+struct Received {
+    call: Call,
+    message: Result<Message, ApiError>,
+}
+
+/// Waits for the next message; `None` when the client has ended. An error is one after which no other can be read.
+/// It can be given up and begun again.
+async fn read<B: Source>(incoming: &mut Incoming<B>, about: &About, talk: Talk) -> Result<Option<Received>, ApiError> {
+    let app = &about.app;
+    let Some(begun) = incoming.begin().await? else { return Ok(None) };
+    let left = about.due.map(|due| due.saturating_duration_since(Instant::now()));
+    let call = Call::new(about.call.id().clone(), app.config.request_timeout, Ok(left));
+    let paid = about.call.guest().map_or(Ok(()), |guest| {
+        call.came_from(guest);
+        guest.pay(call.received())
+    });
+    let message = match talk {
+        Talk::Reflection => incoming.finish(begun, Limit { bytes: app.config.body_limits.usual, model: None }).await,
+        Talk::Infer { .. } => receive(app, &call, incoming, begun).await,
+    };
+    match message {
+        Err(error @ ApiError::BodyBroken(_)) => Err(error),
+        message => {
+            if message.is_err() {
+                incoming.skip(begun);
+            }
+            Ok(Some(Received { call, message }))
+        }
+    }
+}
+
+/// Answers one message. An error ends the stream.
+async fn answer(
+    about: Arc<About>,
+    talk: Talk,
+    Received { call, message }: Received,
+    coding: Option<Coding>,
+) -> Result<Bytes, ApiError> {
+    let ends = match talk {
+        Talk::Reflection => return outgoing::pack(grpc::reflect(&message?.unpack().await?)?, coding),
+        Talk::Infer { ends } => ends,
+    };
+    // A request of its own for the metrics and the log.
+    let mut watch = Watch::begin(&about.app, &call, (&about.method, &about.uri));
+    call.scores(Protocol::Grpc);
+    let mut id = String::new();
+    let scored = caught(async {
+        let message = message?.unpack().await?;
+        id = Head::read(&message)?.id.to_owned();
+        score(&about.app, &call, message, Answer::InStream).await
+    });
+    let scored = scored.await.and_then(|scored| outgoing::pack(scored?, coding));
+    watch.answered(StatusCode::OK, scored.as_ref().err());
+    match scored {
+        Err(error) if !ends => {
+            error.log(&call);
+            Ok(grpc::encode_error(&error.told(), &id)?)
+        }
+        scored => scored,
+    }
+}

@@ -1,0 +1,131 @@
+//! A connection's socket, in two hands: hyper reads and writes, and the request under way looks whether its client is
+//! still there.
+//!
+//! hyper would look by itself, but with a read, for which it has a new buffer made while the request still holds the
+//! last one: 8 KiB for every request. Looking here costs nothing while nothing comes.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use pin_project_lite::pin_project;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+/// What hyper reads and writes. Shut down and closed when it and the [`Client`]s are dropped.
+#[derive(Debug)]
+pub(super) struct Socket {
+    /// tokio's own half, because it knows that a read that did not fill its buffer has emptied the socket.
+    /// With `TcpStream::try_read` a second read would have to find that out.
+    reading: OwnedReadHalf,
+    writing: Arc<OwnedWriteHalf>,
+}
+
+/// The other end of an HTTP/1.1 connection, as the request under way sees it.
+#[derive(Clone, Debug)]
+pub(super) struct Client(Arc<OwnedWriteHalf>);
+
+pin_project! {
+    /// An answer on its way. With a `client` it is given up when that leaves; one that is there at once is given without
+    /// a look.
+    ///
+    /// To be polled by the task that reads the connection, since a socket wakes one reader only.
+    pub(super) struct Awaited<F> {
+        #[pin]
+        pub(super) answer: F,
+        pub(super) client: Option<Client>,
+    }
+}
+
+/// There is nobody left to answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the client left")]
+pub(super) struct Left;
+
+/// Puts `stream` into two hands.
+pub(super) fn share(stream: TcpStream) -> (Socket, Client) {
+    let (reading, writing) = stream.into_split();
+    let writing = Arc::new(writing);
+    let client = Client(Arc::clone(&writing));
+    (Socket { reading, writing }, client)
+}
+
+impl Client {
+    /// Ready when the client has closed its end or reset the connection.
+    fn poll_left(&self, context: &mut Context<'_>) -> Poll<Left> {
+        let stream: &TcpStream = (*self.0).as_ref();
+        match ready!(stream.poll_peek(context, &mut ReadBuf::new(&mut [0]))) {
+            Ok(0) | Err(_) => Poll::Ready(Left),
+            // The rest of the body, or the next request. What is behind it shows once hyper has read it: that wakes
+            // this task, and so does the answer, so that nothing has to wake it here.
+            Ok(_) => Poll::Pending,
+        }
+    }
+}
+
+impl<F: Future> Future for Awaited<F> {
+    type Output = Result<F::Output, Left>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        match (this.answer.poll(context), this.client) {
+            (Poll::Ready(answer), _) => Poll::Ready(Ok(answer)),
+            (Poll::Pending, Some(client)) => client.poll_left(context).map(Err),
+            (Poll::Pending, None) => Poll::Pending,
+        }
+    }
+}
+
+impl Socket {
+    /// Tries `write` whenever the socket can take something.
+    fn poll_writing(
+        &self,
+        context: &mut Context<'_>,
+        write: impl Fn(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        let stream: &TcpStream = (*self.writing).as_ref();
+        loop {
+            ready!(stream.poll_write_ready(context))?;
+            match write(stream) {
+                // tokio has noted that the socket is full.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.reading).poll_read(context, buf)
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_writing(context, |stream| stream.try_write(bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_writing(context, |stream| stream.try_write_vectored(parts))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Leaves it to the drop of tokio's half, which shuts down and comes next: hyper ends with this.
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
