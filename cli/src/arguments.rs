@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use bench::{Bench, BenchFormat, BenchLoad, BenchScenario};
 pub(crate) use caps::Caps;
 pub(crate) use quarantine::{Quarantine, QuarantineArguments, TryLoad};
-pub(crate) use security::{Admin, Keys, Permission, Security};
+pub(crate) use security::{Admin, ClientAuth, Keys, Permission, Security};
 
 /// Serves ONNX models on every compute target.
 #[derive(Debug, Parser)]

@@ -10,6 +10,7 @@ mod logging;
 mod quarantine;
 mod runtime;
 mod score;
+mod security;
 mod serve;
 mod settings;
 

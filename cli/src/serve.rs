@@ -1,7 +1,6 @@
 //! `hedef serve`: the server.
 
 use std::fmt::Write;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,15 +8,16 @@ use anyhow::Context;
 use hedef_core::Model;
 use hedef_core::metrics::Metrics;
 use hedef_core::repository::{self, Budget, QuotaWatcher, Repository, RunWatcher, View, Watcher};
-use hedef_server::{AzureSettings, Config, CredentialSettings, Drain, Server, Settings};
+use hedef_server::{AzureSettings, Config, Drain, Server, Settings};
 use prometheus::Registry;
 use tokio::sync::Notify;
 
-use crate::arguments::{Admin, Engine, ModelControl, OverBudget, Serve};
+use crate::arguments::{Engine, ModelControl, OverBudget, Serve};
 use crate::caps;
 use crate::engine::{Started, loader};
 use crate::logging::print;
 use crate::quarantine;
+use crate::security;
 
 /// How often the processors that this process may use are counted again.
 const QUOTA_INTERVAL: Duration = Duration::from_secs(5);
@@ -50,7 +50,7 @@ pub(crate) fn run(serve: Serve, engine: &Engine) -> anyhow::Result<()> {
     let quota = quota.context("cannot follow the processors' quota")?;
     let network = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("hedef-network").build()?;
     let server = network.block_on(Server::bind(config, Arc::clone(&repository), registry))?;
-    let addresses: Vec<_> = server.addresses().collect();
+    let addresses = server.addresses().map(|address| format!("{}://{address}", server.scheme())).collect::<Vec<_>>();
     let start = Start { began, engine, listening: began.elapsed() };
 
     // The server answers while models load: live at once, ready when they are.
@@ -85,21 +85,12 @@ fn budget(serve: &Serve) -> Option<Budget> {
 }
 
 fn settings(serve: &Serve) -> Settings {
-    Settings {
+    let settings = Settings {
         listen: serve.listen,
         grpc_listen: serve.grpc_listen,
         body_limit: mib(serve.body_limit_mib),
         body_limit_cap: mib(serve.body_limit_cap_mib),
         request_timeout: Duration::from_millis(serve.request_timeout_ms),
-        admin: match serve.security.admin {
-            Admin::Auto => hedef_server::Admin::Auto,
-            Admin::On => hedef_server::Admin::On,
-            Admin::Off => hedef_server::Admin::Off,
-        },
-        admin_listen: serve.security.admin_listen,
-        cors_origins: serve.security.cors_origin.clone(),
-        credentials: CredentialSettings { api_keys: serve.security.api_keys.clone() },
-        reload_interval: Duration::from_millis(serve.security.reload_interval_ms),
         azure: AzureSettings {
             score_model: serve.score_model.clone(),
             path_prefix: serve.score_path_prefix.clone(),
@@ -111,7 +102,9 @@ fn settings(serve: &Serve) -> Settings {
             ..Drain::default()
         },
         caps: caps::resolve(&serve.caps),
-    }
+        ..Settings::default()
+    };
+    security::resolve(&serve.security, settings)
 }
 
 /// The start of the server so far.
@@ -155,7 +148,7 @@ fn load(
     repository: &Arc<Repository>,
     serve: &Serve,
     view: View,
-    addresses: &[SocketAddr],
+    addresses: &[String],
     start: Start,
 ) -> anyhow::Result<Option<Watcher>> {
     match serve.model_control {
@@ -178,13 +171,13 @@ fn load(
 }
 
 /// What is served, where, and a line to try.
-fn welcome(models: &[Arc<Model>], addresses: &[SocketAddr], took: Duration) -> String {
+fn welcome(models: &[Arc<Model>], addresses: &[String], took: Duration) -> String {
     let (address, others) =
-        addresses.split_first().map_or_else(Default::default, |(first, others)| (first.to_string(), others));
+        addresses.split_first().map_or_else(Default::default, |(first, others)| (first.as_str(), others));
     let mut text =
-        format!("\nhedef {} listens on http://{address} after {} ms\n", env!("CARGO_PKG_VERSION"), took.as_millis());
+        format!("\nhedef {} listens on {address} after {} ms\n", env!("CARGO_PKG_VERSION"), took.as_millis());
     for other in others {
-        let _ = writeln!(text, "  and on http://{other}");
+        let _ = writeln!(text, "  and on {other}");
     }
     if models.is_empty() {
         text.push_str("  no model is loaded\n");
@@ -196,7 +189,7 @@ fn welcome(models: &[Arc<Model>], addresses: &[SocketAddr], took: Duration) -> S
     let mut examples =
         models.iter().filter_map(|model| Some((model, hedef_protocols::v2::example(model.signature())?)));
     if let Some((model, example)) = examples.next() {
-        let _ = writeln!(text, "\ntry:\n  curl http://{address}/v2/models/{}/infer -d '{example}'", model.id().name);
+        let _ = writeln!(text, "\ntry:\n  curl {address}/v2/models/{}/infer -d '{example}'", model.id().name);
     }
     text.push('\n');
     text

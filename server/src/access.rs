@@ -6,6 +6,7 @@ mod rate;
 mod refusal;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,6 +21,7 @@ use crate::live::{FileError, Follow, Live};
 use keys::{Key, Keys};
 use permission::{Permission, Permissions};
 pub(crate) use refusal::Refusal;
+use tokens::{Bearer, Tokens};
 
 /// The headers that a key may stand in besides `Authorization: Bearer`.
 const KEY_HEADERS: [HeaderName; 2] = [HeaderName::from_static("x-api-key"), HeaderName::from_static("api-key")];
@@ -43,12 +45,14 @@ pub(crate) struct Access {
 /// What requests can identify themselves with.
 struct Credentials {
     keys: Option<Arc<Live<Keys>>>,
+    tokens: Option<Arc<Live<Tokens>>>,
 }
 
 /// Who sent a request. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) enum Guest {
     Key(Arc<Key>),
+    Token(Arc<Bearer>),
 }
 
 impl Access {
@@ -62,15 +66,25 @@ impl Access {
             };
             Live::open("the API keys", vec![file.clone()], make).map(Arc::new)
         });
-        let keys = keys.transpose()?;
-        let credentials = keys.is_some().then_some(Credentials { keys });
-        Ok(Self { admin, credentials })
+        let tokens = settings.jwt.clone().map(|settings| {
+            let files = vec![settings.keys.clone()];
+            let make = move |held: &[Vec<u8>], _: Option<&Tokens>| {
+                let tokens = Tokens::parse(held.first().map_or(&[], Vec::as_slice), &settings)?;
+                tracing::info!(keys = tokens.len(), "keys of tokens: {} in the file", tokens.len());
+                Ok(tokens)
+            };
+            Live::open("the keys of tokens", files, make).map(Arc::new)
+        });
+        let credentials = Credentials { keys: keys.transpose()?, tokens: tokens.transpose()? };
+        Ok(Self { admin, credentials: settings.are_asked().then_some(credentials) })
     }
 
     /// The files to follow.
     pub(crate) fn files(&self) -> Vec<Arc<dyn Follow>> {
-        let keys = self.credentials.as_ref().and_then(|credentials| credentials.keys.clone());
-        keys.into_iter().map(|keys| keys as Arc<dyn Follow>).collect()
+        let Some(Credentials { keys, tokens }) = &self.credentials else { return Vec::new() };
+        let keys = keys.clone().map(|keys| keys as Arc<dyn Follow>);
+        let tokens = tokens.clone().map(|tokens| tokens as Arc<dyn Follow>);
+        keys.into_iter().chain(tokens).collect()
     }
 
     /// Lets a request in that needs `permission`, or says why not. Whoever sent it is noted in `call`.
@@ -112,6 +126,10 @@ impl Access {
 impl Credentials {
     fn identify(&self, headers: &HeaderMap) -> Result<Guest, Refusal> {
         let presented = presented(headers).ok_or(Refusal::Missing)?;
+        // A key has no dot, a token has two.
+        if let Some(tokens) = self.tokens.as_ref().filter(|_| presented.contains(&b'.')) {
+            return tokens.load().verify(presented).map(Guest::Token).map_err(Refusal::WrongToken);
+        }
         let key = self.keys.as_ref().and_then(|keys| keys.load().find(presented).cloned());
         key.map(Guest::Key).ok_or(Refusal::UnknownKey)
     }
@@ -132,18 +150,28 @@ impl Guest {
     pub(crate) fn name(&self) -> &str {
         match self {
             Self::Key(key) => &key.name,
+            Self::Token(_) => keys::TOKEN,
+        }
+    }
+
+    /// Who that is, where somebody vouched for it.
+    pub(crate) fn subject(&self) -> Option<&str> {
+        match self {
+            Self::Key(_) => None,
+            Self::Token(bearer) => bearer.subject.as_deref(),
         }
     }
 
     fn permissions(&self) -> Permissions {
         match self {
             Self::Key(key) => key.permissions,
+            Self::Token(bearer) => bearer.permissions,
         }
     }
 
     /// Takes one request off what it may send.
     pub(crate) fn pay(&self, now: Instant) -> Result<(), Refusal> {
-        let Self::Key(key) = self;
+        let Self::Key(key) = self else { return Ok(()) };
         let Some(limiter) = &key.limiter else { return Ok(()) };
         limiter.take(now).map_err(|wait| Refusal::TooMany { guest: key.name.clone(), wait })
     }
@@ -151,6 +179,7 @@ impl Guest {
     /// Whether it may use a model.
     pub(crate) fn may_use(&self, model: &str) -> bool {
         match self {
+            Self::Token(_) => true,
             Self::Key(key) => key.models.as_ref().is_none_or(|models| models.iter().any(|name| name.as_str() == model)),
         }
     }

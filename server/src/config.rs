@@ -1,6 +1,7 @@
 //! The server's settings: raw in [`Settings`], checked in [`Config`].
 
 mod access;
+mod tls;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -9,7 +10,8 @@ use hedef_core::ModelName;
 use http::HeaderValue;
 
 pub(crate) use access::AdminOpen;
-pub use access::CredentialSettings;
+pub use access::{CredentialSettings, JwtSettings};
+pub use tls::{ClientAuth, TlsSettings};
 
 /// The settings as a person gives them. The defaults serve a developer's machine.
 #[derive(Clone, Debug)]
@@ -32,6 +34,8 @@ pub struct Settings {
     pub cors_origins: Vec<String>,
     /// What requests identify themselves with.
     pub credentials: CredentialSettings,
+    /// TLS on every port; none is plain.
+    pub tls: Option<TlsSettings>,
     /// How often the files of keys and certificates are looked at.
     pub reload_interval: Duration,
     /// The Azure Machine Learning routes.
@@ -54,6 +58,7 @@ impl Default for Settings {
             admin_listen: None,
             cors_origins: Vec::new(),
             credentials: CredentialSettings::default(),
+            tls: None,
             reload_interval: Duration::from_secs(1),
             azure: AzureSettings::default(),
             drain: Drain::default(),
@@ -160,6 +165,7 @@ pub struct Config {
     pub(crate) admin_listen: Option<SocketAddr>,
     pub(crate) cors: Cors,
     pub(crate) credentials: CredentialSettings,
+    pub(crate) tls: Option<TlsSettings>,
     pub(crate) reload_interval: Duration,
     pub(crate) azure: Azure,
     pub(crate) drain: Drain,
@@ -205,6 +211,8 @@ pub enum InvalidConfig {
          and not below /v1, /v2 or /metrics"
     )]
     PathPrefix(String),
+    #[error("tokens: expected an issuer and an audience, or those for other services would do here")]
+    Jwt,
     #[error("a port for administration makes no sense where administration is off")]
     AdminPort,
     #[error("CORS origin `{0}`: expected `*` or a scheme and a host, such as `https://example.com`")]
@@ -225,6 +233,9 @@ impl Config {
         positive("answer timeout", !settings.caps.answer_timeout.is_zero())?;
         positive("limit on elements", settings.caps.elements > 0)?;
         positive("memory of requests", settings.caps.request_memory > 0)?;
+        if settings.credentials.jwt.as_ref().is_some_and(|jwt| jwt.issuer.is_empty() || jwt.audience.is_empty()) {
+            return Err(InvalidConfig::Jwt);
+        }
         let admin = AdminOpen::new(&settings)?;
         Ok(Self {
             listen: settings.listen,
@@ -235,6 +246,7 @@ impl Config {
             admin_listen: settings.admin_listen,
             cors: Cors::new(&settings.cors_origins)?,
             credentials: settings.credentials,
+            tls: settings.tls,
             reload_interval: settings.reload_interval,
             azure: Azure::new(settings.azure)?,
             drain: settings.drain,

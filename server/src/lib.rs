@@ -29,6 +29,7 @@ mod routes;
 mod target;
 #[cfg(test)]
 mod testing;
+mod tls;
 
 use std::io;
 use std::net::SocketAddr;
@@ -44,7 +45,10 @@ pub use crate::access::keys::{KeyEntry, NewKey};
 pub use crate::access::permission::Permission;
 use crate::access::{Access, Entrance};
 use crate::app::{App, Parts};
-pub use crate::config::{Admin, AzureSettings, Caps, Config, CredentialSettings, Drain, InvalidConfig, Settings};
+pub use crate::config::{
+    Admin, AzureSettings, Caps, ClientAuth, Config, CredentialSettings, Drain, InvalidConfig, JwtSettings, Settings,
+    TlsSettings,
+};
 use crate::lifecycle::Lifecycle;
 use crate::listen::Port;
 pub use crate::live::FileError;
@@ -92,6 +96,7 @@ impl Server {
     /// Takes the ports. `registry` gets the server's metrics; `GET /metrics` tells everything in it.
     pub async fn bind(config: Config, repository: Arc<Repository>, registry: Registry) -> Result<Self, StartError> {
         let access = Access::open(&config.credentials, config.admin)?;
+        let tls = config.tls.as_ref().map(tls::open).transpose()?.map(Arc::new);
         let entrances = [
             (Entrance::Main, Some(config.listen)),
             (Entrance::Main, config.grpc_listen),
@@ -100,11 +105,12 @@ impl Server {
         let mut ports = Vec::new();
         for (entrance, address) in entrances.into_iter().filter_map(|(entrance, address)| Some((entrance, address?))) {
             let failed = |source| StartError::Bind { address, source };
-            let port = Port::bind(address).await.map_err(failed)?;
+            let port = Port::bind(address, tls.clone()).await.map_err(failed)?;
             let address = port.address().map_err(failed)?;
             ports.push((entrance, port, address));
         }
-        let files = access.files();
+        let mut files = access.files();
+        files.extend(tls.map(|tls| tls as Arc<dyn Follow>));
         let metrics = Metrics::new(registry)?;
         let memory = Budget::new(config.caps.request_memory);
         let app = App::from(Parts {
@@ -122,6 +128,12 @@ impl Server {
     /// The addresses taken, with the real ports where the settings said 0: the server's own first.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
         self.ports.iter().map(|(_, _, address)| *address)
+    }
+
+    /// `https` where it speaks TLS, else `http`.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        if self.app.config.tls.is_some() { "https" } else { "http" }
     }
 
     /// Whether there are keys or certificates that are read again when their files change.

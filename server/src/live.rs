@@ -66,6 +66,11 @@ impl<T> Live<T> {
         Ok(Self { what, files, make: Box::new(make), value: ArcSwap::from_pointee(value), looks })
     }
 
+    /// The value now, to keep.
+    pub(crate) fn load_full(&self) -> Arc<T> {
+        self.value.load_full()
+    }
+
     /// The value now.
     pub(crate) fn load(&self) -> Guard<Arc<T>> {
         self.value.load()

@@ -23,6 +23,7 @@ pub(crate) struct Metrics {
     pub(crate) request_bytes: IntCounter,
     pub(crate) response_bytes: IntCounter,
     pub(crate) refused_connections: IntCounter,
+    pub(crate) refused_handshakes: IntCounter,
     by_key: IntCounterVec,
     refusals: IntCounterVec,
     uptime: Gauge,
@@ -67,6 +68,13 @@ impl Metrics {
                 IntCounter::new(
                     "hedef_http_refused_connections_total",
                     "Connections beyond the limit: closed, or let in for health and metrics only.",
+                )?,
+            )?,
+            refused_handshakes: add(
+                &registry,
+                IntCounter::new(
+                    "hedef_tls_refused_handshakes_total",
+                    "Connections that did not agree on TLS: no certificate where one is needed, an old version, no TLS at all.",
                 )?,
             )?,
             by_key: add(

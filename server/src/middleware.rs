@@ -58,6 +58,11 @@ impl Site {
         Self { scores: false, entrance: self.entrance, ..Self::new(routes, self.app.clone()) }
     }
 
+    /// Counts a connection that did not agree on TLS.
+    pub(crate) fn refused_handshake(&self) {
+        self.app.metrics.refused_handshakes.inc();
+    }
+
     /// Counts a connection beyond the limit.
     pub(crate) fn refused_connection(&self) {
         self.app.metrics.refused_connections.inc();

@@ -11,10 +11,12 @@ use crate::error::Code;
 /// Why a request is not let in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
-    #[error("a key is needed: send `Authorization: Bearer KEY`, `x-api-key: KEY` or `api-key: KEY`")]
+    #[error("a key or token is needed: send `Authorization: Bearer ...`, or a key as `x-api-key` or `api-key`")]
     Missing,
     #[error("the key is not known")]
     UnknownKey,
+    #[error("the token is not right: {0}")]
+    WrongToken(&'static str),
     #[error("`{guest}` has no permission for this: expected `{permission}`")]
     NotAllowed { guest: String, permission: Permission },
     #[error("`{guest}` has no permission for model `{model}`")]
@@ -35,7 +37,7 @@ impl Refusal {
     /// The HTTP status.
     pub(crate) const fn status(&self) -> StatusCode {
         match self {
-            Self::Missing | Self::UnknownKey => StatusCode::UNAUTHORIZED,
+            Self::Missing | Self::UnknownKey | Self::WrongToken(_) => StatusCode::UNAUTHORIZED,
             Self::NotAllowed { .. } | Self::ModelNotAllowed { .. } => StatusCode::FORBIDDEN,
             Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
         }
@@ -44,7 +46,7 @@ impl Refusal {
     /// The gRPC code.
     pub(crate) const fn code(&self) -> Code {
         match self {
-            Self::Missing | Self::UnknownKey => Code::Unauthenticated,
+            Self::Missing | Self::UnknownKey | Self::WrongToken(_) => Code::Unauthenticated,
             Self::NotAllowed { .. } | Self::ModelNotAllowed { .. } => Code::PermissionDenied,
             Self::TooMany { .. } => Code::ResourceExhausted,
         }
@@ -54,7 +56,7 @@ impl Refusal {
     pub(crate) const fn challenge(&self) -> Option<&'static str> {
         match self {
             Self::Missing => Some(r#"Bearer realm="hedef""#),
-            Self::UnknownKey => Some(r#"Bearer realm="hedef", error="invalid_token""#),
+            Self::UnknownKey | Self::WrongToken(_) => Some(r#"Bearer realm="hedef", error="invalid_token""#),
             Self::NotAllowed { .. } => Some(r#"Bearer realm="hedef", error="insufficient_scope""#),
             Self::ModelNotAllowed { .. } | Self::TooMany { .. } => None,
         }
@@ -73,6 +75,7 @@ impl Refusal {
         match self {
             Self::Missing => "missing",
             Self::UnknownKey => "unknown_key",
+            Self::WrongToken(_) => "wrong_token",
             Self::NotAllowed { .. } => "permission",
             Self::ModelNotAllowed { .. } => "model",
             Self::TooMany { .. } => "rate",

@@ -91,7 +91,7 @@ async fn without_a_right_key_nothing_but_health_is_answered() {
     for path in [INFER, "/v1/models/double:predict", LOAD, "/v2/repository/index"] {
         let missing = house.post(path, BODY).await;
         assert_eq!((missing.status, missing.header("www-authenticate")), (401, Some(r#"Bearer realm="hedef""#)));
-        assert!(missing.json()["error"].as_str().unwrap().starts_with("a key is needed"));
+        assert!(missing.json()["error"].as_str().unwrap().starts_with("a key or token is needed"));
         for wrong in ["x", &key[..48], &format!("{key}x"), "Bearer "] {
             let refused = post(&house, path, ("authorization", &bearer(wrong))).await;
             let challenge = refused.header("www-authenticate").unwrap();
@@ -218,7 +218,7 @@ async fn administration_has_its_entrance() {
 #[tokio::test]
 async fn a_file_that_is_wrong_stops_the_start() {
     let ring = Keyring::new();
-    let settings = CredentialSettings { api_keys: Some(ring.file()) };
+    let settings = CredentialSettings { api_keys: Some(ring.file()), jwt: None };
     let open = || Access::open(&settings, AdminOpen { main: true, own: false }).err().unwrap().to_string();
     assert!(open().starts_with("the API keys: ") && open().contains("cannot be read"), "{}", open());
     fs::write(ring.file(), "[[keys]]\nname = 1").unwrap();

@@ -9,12 +9,27 @@ use super::{Admin, InvalidConfig, Settings};
 pub struct CredentialSettings {
     /// The file of API keys.
     pub api_keys: Option<PathBuf>,
+    /// JSON Web Tokens.
+    pub jwt: Option<JwtSettings>,
+}
+
+/// Which JSON Web Tokens are taken.
+#[derive(Clone, Debug)]
+pub struct JwtSettings {
+    /// The JSON Web Key Set of those who sign them.
+    pub keys: PathBuf,
+    /// Whose they are: their `iss`.
+    pub issuer: String,
+    /// Whom they are for: one of these is in their `aud`.
+    pub audience: Vec<String>,
+    /// What stands before `score`, `admin` and `metrics` in their scopes.
+    pub scope_prefix: String,
 }
 
 impl CredentialSettings {
     /// Whether requests are asked who they are.
     pub(crate) const fn are_asked(&self) -> bool {
-        self.api_keys.is_some()
+        self.api_keys.is_some() || self.jwt.is_some()
     }
 }
 

@@ -21,7 +21,7 @@ async fn start() -> Running {
 
 async fn start_with(change: impl FnOnce(&mut Settings)) -> Running {
     let house = house(change);
-    let port = Port::bind(house.app.config.listen).await.unwrap();
+    let port = Port::bind(house.app.config.listen, None).await.unwrap();
     let (address, lifecycle) = (port.address().unwrap(), house.app.lifecycle.clone());
     let (site, drain, watched) = (house.site(), house.app.config.drain, lifecycle.clone());
     let caps = house.app.config.caps.clone();

@@ -101,6 +101,7 @@ impl Drop for Watch {
                 tracing::$level!(
                     request.id = %self.call.id(),
                     key = self.call.guest().map(|guest| tracing::field::display(guest.name())),
+                    subject = self.call.guest().and_then(|guest| guest.subject()),
                     model = self.call.model().map(tracing::field::display),
                     http.status = status.map(|status| status.as_u16()),
                     http.ms = (took.as_secs_f64() * 1e6).round() / 1e3,
