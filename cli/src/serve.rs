@@ -50,7 +50,11 @@ pub(crate) fn run(serve: Serve, engine: &Engine) -> anyhow::Result<()> {
     let quota = quota.context("cannot follow the processors' quota")?;
     let network = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("hedef-network").build()?;
     let server = network.block_on(Server::bind(config, Arc::clone(&repository), registry))?;
-    let addresses = server.addresses().map(|address| format!("{}://{address}", server.scheme())).collect::<Vec<_>>();
+    let addresses = server.addresses().map(|(address, purpose)| {
+        let purpose = purpose.map(|purpose| format!(" for {purpose}")).unwrap_or_default();
+        format!("{}://{address}{purpose}", server.scheme())
+    });
+    let addresses: Vec<_> = addresses.collect();
     let start = Start { began, engine, listening: began.elapsed() };
 
     // The server answers while models load: live at once, ready when they are.

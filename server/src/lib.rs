@@ -59,11 +59,19 @@ use crate::room::Budget;
 
 /// A server whose ports are taken: connections wait until [`Server::serve`] runs.
 pub struct Server {
-    ports: Vec<(Entrance, Port, SocketAddr)>,
+    ports: Vec<Listening>,
     app: App,
     /// What is read again while the server runs.
     files: Vec<Arc<dyn Follow>>,
     reload: Arc<Notify>,
+}
+
+/// A port of a server.
+struct Listening {
+    entrance: Entrance,
+    port: Port,
+    address: SocketAddr,
+    purpose: Option<&'static str>,
 }
 
 /// Why there is no server.
@@ -97,17 +105,18 @@ impl Server {
     pub async fn bind(config: Config, repository: Arc<Repository>, registry: Registry) -> Result<Self, StartError> {
         let access = Access::open(&config.credentials, config.admin)?;
         let tls = config.tls.as_ref().map(tls::open).transpose()?.map(Arc::new);
-        let entrances = [
-            (Entrance::Main, Some(config.listen)),
-            (Entrance::Main, config.grpc_listen),
-            (Entrance::Admin, config.admin_listen),
+        let wanted = [
+            (Entrance::Main, Some(config.listen), None),
+            (Entrance::Main, config.grpc_listen, Some("gRPC")),
+            (Entrance::Admin, config.admin_listen, Some("administration")),
         ];
         let mut ports = Vec::new();
-        for (entrance, address) in entrances.into_iter().filter_map(|(entrance, address)| Some((entrance, address?))) {
+        for (entrance, address, purpose) in wanted {
+            let Some(address) = address else { continue };
             let failed = |source| StartError::Bind { address, source };
             let port = Port::bind(address, tls.clone()).await.map_err(failed)?;
             let address = port.address().map_err(failed)?;
-            ports.push((entrance, port, address));
+            ports.push(Listening { entrance, port, address, purpose });
         }
         let mut files = access.files();
         files.extend(tls.map(|tls| tls as Arc<dyn Follow>));
@@ -125,9 +134,9 @@ impl Server {
         Ok(Self { ports, app, files, reload: Arc::default() })
     }
 
-    /// The addresses taken, with the real ports where the settings said 0: the server's own first.
-    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        self.ports.iter().map(|(_, _, address)| *address)
+    /// The addresses taken, with the real ports where the settings said 0: the server's own, then those for one purpose.
+    pub fn addresses(&self) -> impl Iterator<Item = (SocketAddr, Option<&'static str>)> {
+        self.ports.iter().map(|listening| (listening.address, listening.purpose))
     }
 
     /// `https` where it speaks TLS, else `http`.
@@ -164,10 +173,9 @@ impl Server {
         };
         let following = live::follow(self.files, self.app.config.reload_interval, self.reload);
         let site = router::new(self.app);
-        let serving = self
-            .ports
-            .into_iter()
-            .map(|(entrance, port, _)| port.serve(site.through(entrance), &lifecycle, drain, caps.clone()));
+        let serving = self.ports.into_iter().map(|Listening { entrance, port, .. }| {
+            port.serve(site.through(entrance), &lifecycle, drain, caps.clone())
+        });
         let serving = async { tokio::join!(stopping, join_all(serving)).1.into_iter().sum() };
         let abandoned = tokio::select! { abandoned = serving => abandoned, never = following => match never {} };
         if abandoned > 0 {
