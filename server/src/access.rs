@@ -126,12 +126,16 @@ impl Access {
 impl Credentials {
     fn identify(&self, headers: &HeaderMap) -> Result<Guest, Refusal> {
         let presented = presented(headers).ok_or(Refusal::Missing)?;
-        // A key has no dot, a token has two.
-        if let Some(tokens) = self.tokens.as_ref().filter(|_| presented.contains(&b'.')) {
-            return tokens.load().verify(presented).map(Guest::Token).map_err(Refusal::WrongToken);
+        if let Some(key) = self.keys.as_ref().and_then(|keys| keys.load().find(presented).cloned()) {
+            return Ok(Guest::Key(key));
         }
-        let key = self.keys.as_ref().and_then(|keys| keys.load().find(presented).cloned());
-        key.map(Guest::Key).ok_or(Refusal::UnknownKey)
+        // A token has two dots, and no key that is made here has one.
+        match &self.tokens {
+            Some(tokens) if presented.contains(&b'.') => {
+                tokens.load().verify(presented).map(Guest::Token).map_err(Refusal::WrongToken)
+            }
+            _ => Err(Refusal::UnknownKey),
+        }
     }
 }
 

@@ -72,9 +72,10 @@ impl Method {
     }
 }
 
-/// Whether a request is a call of gRPC, as its media type says. It needs HTTP/2.
+/// Whether a request is a call of gRPC, as its media type says. It is posted, over HTTP/2.
 pub(crate) fn is_call(head: &Parts) -> bool {
     head.version == Version::HTTP_2
+        && head.method == http::Method::POST
         && head.headers.get(CONTENT_TYPE).is_some_and(|value| {
             let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
             matches!(essence.trim_ascii_end(), b"application/grpc" | b"application/grpc+proto")

@@ -116,6 +116,13 @@ impl Server {
             let failed = |source| StartError::Bind { address, source };
             let port = Port::bind(address, tls.clone()).await.map_err(failed)?;
             let address = port.address().map_err(failed)?;
+            let open = match entrance {
+                Entrance::Main => config.admin.main,
+                Entrance::Admin => config.admin.own,
+            };
+            if open && !config.credentials.are_asked() && !address.ip().is_loopback() {
+                tracing::warn!("whoever reaches {address} can load and unload models: no key is asked for");
+            }
             ports.push(Listening { entrance, port, address, purpose });
         }
         let mut files = access.files();

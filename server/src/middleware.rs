@@ -90,7 +90,7 @@ impl Site {
         let permission = Permission::of(head.uri.path(), &app.config.azure.path_prefix);
         let page = app.config.cors.page(permission, &head.headers);
         // No route does anything for this method but tell which others there are, and pages ask by it without a key.
-        let needed = permission.filter(|_| head.method != Method::OPTIONS);
+        let needed = permission.filter(|_| head.method != Method::OPTIONS || is_grpc);
         let response =
             match (app.access.admit(needed, entrance, &head.headers, &call), v2::target(&head).filter(|_| scores)) {
                 (Err(refused), _) => {

@@ -36,15 +36,15 @@ def speaks(address, version):
 
 def able(version):
     """Whether this client agrees on that version with a server that can."""
-    server = context(ssl.PROTOCOL_TLS_SERVER, version)
-    # Without a certificate: nobody has to be who they say.
-    server.set_ciphers("aNULL:@SECLEVEL=0") if version != "TLSv1_3" else None
-    client = context(ssl.PROTOCOL_TLS_CLIENT, version)
-    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
-    ours, theirs = socket.socketpair()
-    ours.settimeout(60), theirs.settimeout(60)
     if version == "TLSv1_3":
         return ssl.HAS_TLSv1_3
+    server, client = context(ssl.PROTOCOL_TLS_SERVER, version), context(ssl.PROTOCOL_TLS_CLIENT, version)
+    # Without a certificate: nobody has to be who they say.
+    server.set_ciphers("aNULL:@SECLEVEL=0")
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+    ours, theirs = socket.socketpair()
+    for end in (ours, theirs):
+        end.settimeout(60)
 
     def serve():
         try:

@@ -216,6 +216,26 @@ async fn administration_has_its_entrance() {
 }
 
 #[tokio::test]
+async fn no_method_gets_round_the_check() {
+    let mut ring = Keyring::new();
+    let _ = ring.add("mine", &[Score], |_| {});
+    let house = ring.house(|_| {});
+    for path in [LOAD, INFER, "/metrics", "/v2/models", "/inference.GRPCInferenceService/RepositoryModelUnload"] {
+        for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE", "OPTIONS", "ODD"] {
+            for version in [http::Version::HTTP_11, http::Version::HTTP_2] {
+                let request = Request::builder().method(method).uri(path).version(version);
+                let request = request.header("content-type", "application/grpc").body(Body::empty()).unwrap();
+                let answer = house.send(request).await;
+                // Those of gRPC stand in its own header.
+                let code = answer.header("grpc-status").map_or(answer.status, |code| code.parse::<u16>().unwrap());
+                let expected: &[u16] = if method == "OPTIONS" { &[404, 405, 415] } else { &[401, 16] };
+                assert!(expected.contains(&code), "{method} {path} {version:?}: {code}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_file_that_is_wrong_stops_the_start() {
     let ring = Keyring::new();
     let settings = CredentialSettings { api_keys: Some(ring.file()), jwt: None };
