@@ -248,7 +248,7 @@ fn attack(server: &Server, rounds: usize, over: &AtomicBool) {
             scope.spawn(|| {
                 let (seeds, mut dice) = (seeds(), Dice(7));
                 let paths = [IRIS, LANGUAGE, "/v1/models/iris:predict", "/score", "/v2/repository/index"];
-                for _ in 0..rounds * 200 {
+                for _ in 0..rounds * 250 {
                     let body = broken(&seeds[dice.roll(seeds.len())], &mut dice);
                     let mut head = post(paths[dice.roll(paths.len())], "", body.len());
                     if dice.roll(4) == 0 {
@@ -273,7 +273,7 @@ fn attack(server: &Server, rounds: usize, over: &AtomicBool) {
 
 #[test]
 fn good_callers_are_all_answered_while_everything_hostile_comes_at_once() {
-    let rounds = if config::full() { 100 } else { 8 };
+    let rounds = if config::full() { 20 } else { 4 };
     let flags = ["--max-connections", "400", "--request-memory-mib", "256", "--score-model", "iris"];
     let server = Server::start(&config::samples(), &flags);
     let before = server.resident_kb();

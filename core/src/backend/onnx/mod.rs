@@ -163,6 +163,18 @@ pub struct OnnxBackend {
     signature: Signature,
     /// What the session reads its graph and weights from. It stands below the session, so that it is dropped later.
     graph: Option<Arc<Map>>,
+    /// The last to go.
+    _leaving: Leaving,
+}
+
+/// Gives back what the session had in the pool once it is gone.
+#[derive(Debug)]
+struct Leaving;
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        pool::purge();
+    }
 }
 
 impl OnnxBackend {
@@ -199,7 +211,7 @@ impl OnnxBackend {
             return Err(format!("input `{}` is a sequence of maps, which Hedef does not take", labelled.name));
         }
         let call = Call::new(session, options.denormals)?;
-        Ok(Self { pinned, keeps_memory: options.arena, call, signature, graph: None })
+        Ok(Self { pinned, keeps_memory: options.arena, call, signature, graph: None, _leaving: Leaving })
     }
 }
 
