@@ -65,7 +65,7 @@ pub(crate) enum LogFormat {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Serves the models of one or more roots over HTTP and gRPC.
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Says whether a model can be served, why not, and what it takes and gives.
     Check(Check),
     /// Scores a file once, without a server.

@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     logging::start(&arguments.logging, usual);
     let result = match arguments.command {
         Command::Serve(serve) if serve.print_config => settings::print_in_force(&matches),
-        Command::Serve(serve) => serve::run(serve, &arguments.engine),
+        Command::Serve(serve) => serve::run(*serve, &arguments.engine),
         Command::Check(check) => check::run(&check, &arguments.engine),
         Command::Score(score) => score::run(&score, &arguments.engine),
         Command::Bench(bench) => bench::run(&bench, &arguments.engine),

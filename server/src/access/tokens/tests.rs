@@ -13,10 +13,12 @@ fn b64(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
+type Sign = dyn Fn(&[u8]) -> Vec<u8>;
+
 /// Somebody who signs tokens.
 struct Signer {
     jwk: Value,
-    sign: Box<dyn Fn(&[u8]) -> Vec<u8>>,
+    sign: Box<Sign>,
 }
 
 fn ed25519(id: &str) -> Signer {
