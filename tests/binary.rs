@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
 use rustix::process::{Pid, Signal, kill_process};
+use ureq::tls::ClientCert;
 
+use crate::certificates::Authority;
 use crate::config;
 use crate::http::{Client, Wire};
 use crate::wait::until;
@@ -97,21 +99,28 @@ impl Server {
                 panic!("the server ended at once, {status}: {}", server.log());
             }
             let said = said.lock().unwrap();
-            let (_, rest) = said.split_once("listens on http://")?;
+            let (_, rest) = said.split_once("listens on http")?;
+            let (_, rest) = rest.split_once("://")?;
             rest.split_once(" after ")?.0.parse().ok()
         });
         server
     }
 
-    /// The address of the port that `--grpc-listen` asked for.
-    pub(crate) fn grpc_address(&self) -> SocketAddr {
+    /// The address of the port for `purpose`, as the server says it.
+    pub(crate) fn address_for(&self, purpose: &str) -> SocketAddr {
         let said = self.said.lock().unwrap();
-        let (_, rest) = said.split_once("  and on http://").unwrap();
-        rest.split_once(" for gRPC").unwrap().0.parse().unwrap()
+        let line = said.lines().find_map(|line| line.strip_prefix("  and on http://")?.strip_suffix(purpose));
+        line.unwrap().strip_suffix(" for ").unwrap().parse().unwrap()
     }
 
     pub(crate) fn client(&self) -> Client {
         Client::new(self.address)
+    }
+
+    /// A client within TLS that trusts these, and shows a certificate.
+    pub(crate) fn secure_client(&self, trusted: &[&Authority], shown: Option<&ClientCert>) -> Client {
+        let roots: Vec<_> = trusted.iter().map(|authority| authority.root()).collect();
+        Client::secure(self.address, &roots, shown)
     }
 
     pub(crate) fn wire(&self) -> Wire {

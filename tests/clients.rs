@@ -51,7 +51,7 @@ fn triton_s_client_and_the_standard_ones_are_content_over_grpc() {
     let models = Models::empty();
     python::script("triton_client.py", &["prepare", "--models", models.path().to_str().unwrap()]);
     let server = Server::start(models.path(), &["--log", "warn", "--grpc-listen", "127.0.0.1:0"]);
-    for address in [server.address, server.grpc_address()] {
+    for address in [server.address, server.address_for("gRPC")] {
         python::script("grpc_client.py", &["--url", &address.to_string()]);
     }
     server.stop();

@@ -55,7 +55,7 @@ fn calls_under_way_are_answered_and_streams_ended_when_the_server_stops() {
 #[test]
 fn the_port_for_grpc_speaks_http_too_and_must_be_free() {
     let server = Server::start(&crate::config::samples(), &["--grpc-listen", "127.0.0.1:0"]);
-    let address = server.grpc_address();
+    let address = server.address_for("gRPC");
     crate::http::Client::new(address).get("/v2/health/ready").expect(200);
     let taken = address.to_string();
     let arguments = ["serve", "models", "--listen", "127.0.0.1:0", "--grpc-listen", &taken];

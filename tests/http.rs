@@ -2,10 +2,13 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::crypto::ring::default_provider;
 use serde_json::Value;
 use ureq::http::{HeaderMap, Method, Request};
+use ureq::tls::{Certificate, ClientCert, RootCerts, TlsConfig};
 
 /// Only a hang takes longer.
 const LIMIT: Duration = Duration::from_secs(180);
@@ -46,18 +49,33 @@ impl Answer {
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     agent: ureq::Agent,
-    address: SocketAddr,
+    base: String,
 }
 
 impl Client {
     pub(crate) fn new(address: SocketAddr) -> Self {
+        Self::with(format!("http://{address}"), TlsConfig::default())
+    }
+
+    /// The same within TLS: trusts these roots, and shows a certificate.
+    pub(crate) fn secure(address: SocketAddr, roots: &[Certificate<'static>], shown: Option<&ClientCert>) -> Self {
+        let tls = TlsConfig::builder()
+            .root_certs(RootCerts::new_with_certs(roots))
+            .client_cert(shown.cloned())
+            .unversioned_rustls_crypto_provider(Arc::new(default_provider()))
+            .build();
+        Self::with(format!("https://{address}"), tls)
+    }
+
+    fn with(base: String, tls: TlsConfig) -> Self {
         let config = ureq::Agent::config_builder()
+            .tls_config(tls)
             .http_status_as_error(false)
             .max_redirects(0)
             .timeout_global(Some(LIMIT))
             .max_idle_age(Duration::from_secs(60))
             .build();
-        Self { agent: config.new_agent(), address }
+        Self { agent: config.new_agent(), base }
     }
 
     pub(crate) fn get(&self, path: &str) -> Answer {
@@ -81,7 +99,7 @@ impl Client {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Result<Answer, ureq::Error> {
-        let mut request = Request::builder().method(&method).uri(format!("http://{}{path}", self.address));
+        let mut request = Request::builder().method(&method).uri(format!("{}{path}", self.base));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

@@ -10,6 +10,7 @@
 )]
 
 mod binary;
+mod certificates;
 mod config;
 mod http;
 mod models;
@@ -28,6 +29,7 @@ mod golden;
 mod graph_cache;
 mod grpc;
 mod hostile;
+mod keys;
 mod limits;
 mod memory;
 mod metrics;
@@ -40,6 +42,8 @@ mod settings;
 mod shutdown;
 mod structure;
 mod tensors;
+mod tls;
+mod tokens;
 mod transport;
 mod v1;
 mod v2;

@@ -3,6 +3,7 @@
 mod bench;
 mod caps;
 mod quarantine;
+mod security;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use bench::{Bench, BenchFormat, BenchLoad, BenchScenario};
 pub(crate) use caps::Caps;
 pub(crate) use quarantine::{Quarantine, QuarantineArguments, TryLoad};
+pub(crate) use security::{Admin, ClientAuth, Keys, Permission, Security};
 
 /// Serves ONNX models on every compute target.
 #[derive(Debug, Parser)]
@@ -63,13 +65,16 @@ pub(crate) enum LogFormat {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Serves the models of one or more roots over HTTP and gRPC.
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Says whether a model can be served, why not, and what it takes and gives.
     Check(Check),
     /// Scores a file once, without a server.
     Score(Score),
     /// Measures a server, ours or another, or the bare runtime under the same load.
     Bench(Box<Bench>),
+    /// Makes API keys.
+    #[command(subcommand)]
+    Keys(Keys),
     /// Finds or fetches ONNX Runtime.
     #[command(subcommand)]
     Runtime(Runtime),
@@ -114,9 +119,6 @@ pub(crate) struct Serve {
     /// The time between two looks at the roots, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..), env = "HEDEF_WATCH_INTERVAL_MS")]
     pub(crate) watch_interval_ms: u64,
-    /// Whether models can be loaded and unloaded over HTTP and gRPC; `auto`: only when listening on this machine alone.
-    #[arg(long, value_enum, default_value = "auto", env = "HEDEF_ADMIN")]
-    pub(crate) admin: Admin,
     /// The memory that loaded models may take, in MiB. Default: no limit.
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..), env = "HEDEF_MEMORY_BUDGET_MIB")]
     pub(crate) memory_budget: Option<u32>,
@@ -129,9 +131,6 @@ pub(crate) struct Serve {
     /// What stands before `/score` and `/swagger.json`, such as `/api/iris`.
     #[arg(long, value_name = "PATH", env = "SERVICE_PATH_PREFIX")]
     pub(crate) score_path_prefix: Option<String>,
-    /// The origins whose pages may call `/score`, or `*`.
-    #[arg(long, value_name = "ORIGIN", env = "AML_CORS_ORIGINS", value_delimiter = ',')]
-    pub(crate) cors_origin: Vec<String>,
     /// The most bytes in a request's body, decompressed, in MiB. A model whose signature is fixed takes what its
     /// tensors need instead, and one with larger rows at least one row.
     #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..), env = "HEDEF_BODY_LIMIT_MIB")]
@@ -156,6 +155,8 @@ pub(crate) struct Serve {
     pub(crate) quarantine: QuarantineArguments,
     #[command(flatten)]
     pub(crate) caps: Caps,
+    #[command(flatten)]
+    pub(crate) security: Security,
 }
 
 /// Which models are loaded at the start.
@@ -174,17 +175,6 @@ pub(crate) enum OverBudget {
     Evict,
     /// It is not loaded.
     Refuse,
-}
-
-/// Whether models can be loaded and unloaded over HTTP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Admin {
-    /// Only when listening on a loopback address.
-    Auto,
-    /// Always.
-    On,
-    /// Never.
-    Off,
 }
 
 /// Checks a model.

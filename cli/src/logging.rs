@@ -33,6 +33,11 @@ pub(crate) fn print(text: &str) {
     let _ = stdout().lock().write_all(text.as_bytes());
 }
 
+/// Says something beside the output.
+pub(crate) fn tell(message: &str) {
+    let _ = writeln!(stderr().lock(), "{message}");
+}
+
 /// Says why the command failed.
 pub(crate) fn fail(message: &str) {
     let _ = writeln!(stderr().lock(), "hedef: {message}");

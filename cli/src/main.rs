@@ -5,10 +5,12 @@ mod bench;
 mod caps;
 mod check;
 mod engine;
+mod keys;
 mod logging;
 mod quarantine;
 mod runtime;
 mod score;
+mod security;
 mod serve;
 mod settings;
 
@@ -25,10 +27,11 @@ fn main() -> ExitCode {
     logging::start(&arguments.logging, usual);
     let result = match arguments.command {
         Command::Serve(serve) if serve.print_config => settings::print_in_force(&matches),
-        Command::Serve(serve) => serve::run(serve, &arguments.engine),
+        Command::Serve(serve) => serve::run(*serve, &arguments.engine),
         Command::Check(check) => check::run(&check, &arguments.engine),
         Command::Score(score) => score::run(&score, &arguments.engine),
         Command::Bench(bench) => bench::run(&bench, &arguments.engine),
+        Command::Keys(command) => keys::run(command),
         Command::TryLoad(wanted) => quarantine::run(&wanted, &arguments.engine),
         Command::Runtime(command) => runtime::run(command),
         Command::Settings => settings::print_table(),

@@ -1,7 +1,6 @@
 //! `hedef serve`: the server.
 
 use std::fmt::Write;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,12 +10,14 @@ use hedef_core::metrics::Metrics;
 use hedef_core::repository::{self, Budget, QuotaWatcher, Repository, RunWatcher, View, Watcher};
 use hedef_server::{AzureSettings, Config, Drain, Server, Settings};
 use prometheus::Registry;
+use tokio::sync::Notify;
 
-use crate::arguments::{Admin, Engine, ModelControl, OverBudget, Serve};
+use crate::arguments::{Engine, ModelControl, OverBudget, Serve};
 use crate::caps;
 use crate::engine::{Started, loader};
 use crate::logging::print;
 use crate::quarantine;
+use crate::security;
 
 /// How often the processors that this process may use are counted again.
 const QUOTA_INTERVAL: Duration = Duration::from_secs(5);
@@ -49,7 +50,11 @@ pub(crate) fn run(serve: Serve, engine: &Engine) -> anyhow::Result<()> {
     let quota = quota.context("cannot follow the processors' quota")?;
     let network = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("hedef-network").build()?;
     let server = network.block_on(Server::bind(config, Arc::clone(&repository), registry))?;
-    let addresses: Vec<_> = server.addresses().collect();
+    let addresses = server.addresses().map(|(address, purpose)| {
+        let purpose = purpose.map(|purpose| format!(" for {purpose}")).unwrap_or_default();
+        format!("{}://{address}{purpose}", server.scheme())
+    });
+    let addresses: Vec<_> = addresses.collect();
     let start = Start { began, engine, listening: began.elapsed() };
 
     // The server answers while models load: live at once, ready when they are.
@@ -60,8 +65,9 @@ pub(crate) fn run(serve: Serve, engine: &Engine) -> anyhow::Result<()> {
             .name("hedef-start".into())
             .spawn(move || load(&repository, &serve, view, &addresses, start))?
     };
+    let hurry = server.follows_files().then(|| server.reload());
     let stopping = async {
-        stop_signal().await;
+        tokio::select! { () = stop_signal() => (), () = hurry_on_hangup(hurry) => () }
         repository.stop_loading();
     };
     let stopped = network.block_on(server.serve(stopping));
@@ -83,21 +89,15 @@ fn budget(serve: &Serve) -> Option<Budget> {
 }
 
 fn settings(serve: &Serve) -> Settings {
-    Settings {
+    let settings = Settings {
         listen: serve.listen,
         grpc_listen: serve.grpc_listen,
         body_limit: mib(serve.body_limit_mib),
         body_limit_cap: mib(serve.body_limit_cap_mib),
         request_timeout: Duration::from_millis(serve.request_timeout_ms),
-        admin: match serve.admin {
-            Admin::Auto => hedef_server::Admin::Auto,
-            Admin::On => hedef_server::Admin::On,
-            Admin::Off => hedef_server::Admin::Off,
-        },
         azure: AzureSettings {
             score_model: serve.score_model.clone(),
             path_prefix: serve.score_path_prefix.clone(),
-            cors_origins: serve.cors_origin.clone(),
             ..AzureSettings::default()
         },
         drain: Drain {
@@ -106,7 +106,9 @@ fn settings(serve: &Serve) -> Settings {
             ..Drain::default()
         },
         caps: caps::resolve(&serve.caps),
-    }
+        ..Settings::default()
+    };
+    security::resolve(&serve.security, settings)
 }
 
 /// The start of the server so far.
@@ -150,7 +152,7 @@ fn load(
     repository: &Arc<Repository>,
     serve: &Serve,
     view: View,
-    addresses: &[SocketAddr],
+    addresses: &[String],
     start: Start,
 ) -> anyhow::Result<Option<Watcher>> {
     match serve.model_control {
@@ -173,13 +175,13 @@ fn load(
 }
 
 /// What is served, where, and a line to try.
-fn welcome(models: &[Arc<Model>], addresses: &[SocketAddr], took: Duration) -> String {
+fn welcome(models: &[Arc<Model>], addresses: &[String], took: Duration) -> String {
     let (address, others) =
-        addresses.split_first().map_or_else(Default::default, |(first, others)| (first.to_string(), others));
+        addresses.split_first().map_or_else(Default::default, |(first, others)| (first.as_str(), others));
     let mut text =
-        format!("\nhedef {} listens on http://{address} after {} ms\n", env!("CARGO_PKG_VERSION"), took.as_millis());
+        format!("\nhedef {} listens on {address} after {} ms\n", env!("CARGO_PKG_VERSION"), took.as_millis());
     for other in others {
-        let _ = writeln!(text, "  and on http://{other} for gRPC");
+        let _ = writeln!(text, "  and on {other}");
     }
     if models.is_empty() {
         text.push_str("  no model is loaded\n");
@@ -191,10 +193,27 @@ fn welcome(models: &[Arc<Model>], addresses: &[SocketAddr], took: Duration) -> S
     let mut examples =
         models.iter().filter_map(|model| Some((model, hedef_protocols::v2::example(model.signature())?)));
     if let Some((model, example)) = examples.next() {
-        let _ = writeln!(text, "\ntry:\n  curl http://{address}/v2/models/{}/infer -d '{example}'", model.id().name);
+        let _ = writeln!(text, "\ntry:\n  curl {address}/v2/models/{}/infer -d '{example}'", model.id().name);
     }
     text.push('\n');
     text
+}
+
+/// Passes each SIGHUP on, for ever. Without anybody to pass it to, it ends the process as usual.
+async fn hurry_on_hangup(hurry: Option<Arc<Notify>>) {
+    #[cfg(unix)]
+    if let Some(hurry) = hurry {
+        use tokio::signal::unix::{SignalKind, signal};
+        match signal(SignalKind::hangup()) {
+            Ok(mut hangup) => {
+                while hangup.recv().await.is_some() {
+                    hurry.notify_one();
+                }
+            }
+            Err(error) => tracing::warn!("SIGHUP will not be noticed: {error}"),
+        }
+    }
+    std::future::pending::<()>().await;
 }
 
 /// Ready on SIGTERM or Ctrl-C.

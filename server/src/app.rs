@@ -11,6 +11,7 @@ use hedef_core::{Error, Model, ModelVersion, Request, Response};
 use http::HeaderMap;
 use tokio::time::timeout_at;
 
+use crate::access::Access;
 use crate::call::Call;
 use crate::config::Config;
 use crate::error::ApiError;
@@ -32,6 +33,7 @@ pub(crate) struct App(Arc<Parts>);
 /// What the state is made of.
 pub(crate) struct Parts {
     pub(crate) config: Config,
+    pub(crate) access: Access,
     pub(crate) repository: Arc<Repository>,
     pub(crate) metrics: Metrics,
     pub(crate) lifecycle: Lifecycle,
@@ -74,6 +76,7 @@ impl App {
 
     /// Looks up a model, and waits for its load if it made room for others; the load goes on if the call's time is up.
     pub(crate) async fn loaded(&self, call: &Call, target: &Target) -> Result<Arc<Model>, ApiError> {
+        call.check_model(&target.model)?;
         let version = target.version.as_deref();
         match self.repository.model(&target.model, version) {
             Err(Error::Evicted { .. }) => {
@@ -112,10 +115,11 @@ impl App {
         Ok(answer.ok_or_else(|| ApiError::Timeout(call.allowed().as_millis()))??)
     }
 
-    /// The names of all models that can score, each once.
-    pub(crate) fn model_names(&self) -> Vec<String> {
+    /// The names of all models that can score and that the request may use, each once.
+    pub(crate) fn model_names(&self, call: &Call) -> Vec<String> {
         let models = self.repository.models();
-        let names: BTreeSet<_> = models.iter().map(|model| model.id().name.as_str()).collect();
+        let names = models.iter().map(|model| model.id().name.as_str());
+        let names: BTreeSet<_> = names.filter(|name| call.may_use(name)).collect();
         names.into_iter().map(String::from).collect()
     }
 
@@ -130,10 +134,11 @@ impl App {
         known.map_or(Ok(entries), |error| Err(error.into()))
     }
 
-    /// The model behind `/score`: the one in the settings, else the only one that is known.
-    pub(crate) fn score_model(&self) -> Result<Target, ApiError> {
+    /// The model behind `/score`: the one in the settings, else the only one that is known and that the request may use.
+    pub(crate) fn score_model(&self, call: &Call) -> Result<Target, ApiError> {
         let setting = self.config.azure.score_model.as_ref();
-        let known: BTreeSet<_> = self.repository.index().into_iter().map(|entry| entry.name).collect();
+        let known = self.repository.index().into_iter().map(|entry| entry.name);
+        let known: BTreeSet<_> = known.filter(|name| call.may_use(name.as_str())).collect();
         let only = if known.len() == 1 { known.first() } else { None };
         let model = setting.or(only).map(ToString::to_string).ok_or_else(|| {
             let known: Vec<_> = known.iter().map(|name| format!("`{name}`")).collect();

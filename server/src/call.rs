@@ -14,6 +14,7 @@ use http::Extensions;
 use http::request::Parts;
 use tokio::time::timeout_at;
 
+use crate::access::{Guest, Refusal};
 use crate::error::ApiError;
 use crate::metrics::Protocol;
 use crate::request_id::RequestId;
@@ -30,6 +31,7 @@ struct Inner {
     allowed: AtomicU64,
     /// What is wrong with the time that the client allows.
     misread: Option<ApiError>,
+    guest: OnceLock<Guest>,
     protocol: OnceLock<Protocol>,
     model: OnceLock<ModelId>,
     unread: Mutex<Option<Body>>,
@@ -48,6 +50,7 @@ impl Call {
             received: Instant::now(),
             allowed: AtomicU64::new(microseconds(asked.map_or(allowed, |asked| asked.min(allowed)))),
             misread,
+            guest: OnceLock::new(),
             protocol: OnceLock::new(),
             model: OnceLock::new(),
             unread: Mutex::new(None),
@@ -92,6 +95,32 @@ impl Call {
             return Some(done);
         }
         Box::pin(timeout_at(self.deadline().into(), work)).await.ok()
+    }
+
+    /// Notes who sent the request.
+    pub(crate) fn came_from(&self, guest: &Guest) {
+        // A request has one sender: a second note would say the same.
+        let _ = self.0.guest.set(guest.clone());
+    }
+
+    /// Who sent the request, where that is asked.
+    pub(crate) fn guest(&self) -> Option<&Guest> {
+        self.0.guest.get()
+    }
+
+    /// Whether the sender of the request may use a model.
+    pub(crate) fn may_use(&self, model: &str) -> bool {
+        self.guest().is_none_or(|guest| guest.may_use(model))
+    }
+
+    /// Fails where the sender of the request may not use a model.
+    pub(crate) fn check_model(&self, model: &str) -> Result<(), ApiError> {
+        match self.guest() {
+            Some(guest) if !guest.may_use(model) => {
+                Err(Refusal::ModelNotAllowed { guest: guest.name().into(), model: model.into() }.into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Notes that the request is for scoring, so that it is observed whatever becomes of it.

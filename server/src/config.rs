@@ -1,10 +1,17 @@
 //! The server's settings: raw in [`Settings`], checked in [`Config`].
 
+mod access;
+mod tls;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use hedef_core::ModelName;
 use http::HeaderValue;
+
+pub(crate) use access::AdminOpen;
+pub use access::{CredentialSettings, JwtSettings};
+pub use tls::{ClientAuth, TlsSettings};
 
 /// The settings as a person gives them. The defaults serve a developer's machine.
 #[derive(Clone, Debug)]
@@ -19,8 +26,18 @@ pub struct Settings {
     pub body_limit_cap: usize,
     /// The time a scoring request may take from its head to its answer.
     pub request_timeout: Duration,
-    /// Whether models can be loaded and unloaded.
+    /// Whether models can be loaded and unloaded over the network.
     pub admin: Admin,
+    /// Where to listen for administration, which the other port is closed for then. All else is answered there too.
+    pub admin_listen: Option<SocketAddr>,
+    /// The origins whose pages may score; `*` allows all.
+    pub cors_origins: Vec<String>,
+    /// What requests identify themselves with.
+    pub credentials: CredentialSettings,
+    /// TLS on every port; none is plain.
+    pub tls: Option<TlsSettings>,
+    /// How often the files of keys and certificates are looked at.
+    pub reload_interval: Duration,
     /// The Azure Machine Learning routes.
     pub azure: AzureSettings,
     /// How the server stops.
@@ -38,6 +55,11 @@ impl Default for Settings {
             body_limit_cap: 1 << 30,
             request_timeout: Duration::from_secs(60),
             admin: Admin::Auto,
+            admin_listen: None,
+            cors_origins: Vec::new(),
+            credentials: CredentialSettings::default(),
+            tls: None,
+            reload_interval: Duration::from_secs(1),
             azure: AzureSettings::default(),
             drain: Drain::default(),
             caps: Caps::default(),
@@ -85,10 +107,11 @@ impl Default for Caps {
 /// The headers that a request may have without memory being allocated for them.
 pub(crate) const MOST_HEADERS: usize = 100;
 
-/// Whether models can be loaded and unloaded over HTTP and gRPC.
+/// Whether models can be loaded and unloaded over the network. Where keys or tokens are asked for, it takes one with the
+/// permission in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Admin {
-    /// Only when listening on loopback addresses alone.
+    /// Where keys or tokens are asked for, on a port of its own, and when listening on loopback addresses alone.
     #[default]
     Auto,
     /// Always.
@@ -108,8 +131,6 @@ pub struct AzureSettings {
     pub service_version: Option<String>,
     /// What stands before `/score` and `/swagger.json`, such as `/api/iris`.
     pub path_prefix: Option<String>,
-    /// The origins whose pages may call `/score`; `*` allows all.
-    pub cors_origins: Vec<String>,
 }
 
 /// How the server stops, in three steps that follow one another.
@@ -140,7 +161,12 @@ pub struct Config {
     pub(crate) grpc_listen: Option<SocketAddr>,
     pub(crate) body_limits: BodyLimits,
     pub(crate) request_timeout: Duration,
-    pub(crate) admin_open: bool,
+    pub(crate) admin: AdminOpen,
+    pub(crate) admin_listen: Option<SocketAddr>,
+    pub(crate) cors: Cors,
+    pub(crate) credentials: CredentialSettings,
+    pub(crate) tls: Option<TlsSettings>,
+    pub(crate) reload_interval: Duration,
     pub(crate) azure: Azure,
     pub(crate) drain: Drain,
     pub(crate) caps: Caps,
@@ -163,7 +189,6 @@ pub(crate) struct Azure {
     pub(crate) service_version: String,
     /// Empty, or with a leading slash and without one at the end.
     pub(crate) path_prefix: String,
-    pub(crate) cors: Cors,
 }
 
 /// The origins whose pages may call.
@@ -186,6 +211,10 @@ pub enum InvalidConfig {
          and not below /v1, /v2 or /metrics"
     )]
     PathPrefix(String),
+    #[error("tokens: expected an issuer and an audience, or those for other services would do here")]
+    Jwt,
+    #[error("a port for administration makes no sense where administration is off")]
+    AdminPort,
     #[error("CORS origin `{0}`: expected `*` or a scheme and a host, such as `https://example.com`")]
     Origin(String),
 }
@@ -197,26 +226,28 @@ impl Config {
         positive("cap on body limits", settings.body_limit_cap > 0)?;
         positive("request timeout", !settings.request_timeout.is_zero())?;
         positive("grace period", !settings.drain.grace.is_zero())?;
+        positive("reload interval", !settings.reload_interval.is_zero())?;
         positive("limit on connections", settings.caps.connections > 0)?;
         positive("limit on headers", settings.caps.headers > 0 && settings.caps.header_bytes > 0)?;
         positive("header timeout", !settings.caps.header_timeout.is_zero())?;
         positive("answer timeout", !settings.caps.answer_timeout.is_zero())?;
         positive("limit on elements", settings.caps.elements > 0)?;
         positive("memory of requests", settings.caps.request_memory > 0)?;
-        let admin_open = match settings.admin {
-            Admin::Auto => {
-                let mut all = settings.grpc_listen.iter().chain([&settings.listen]);
-                all.all(|address| address.ip().is_loopback())
-            }
-            Admin::On => true,
-            Admin::Off => false,
-        };
+        if settings.credentials.jwt.as_ref().is_some_and(|jwt| jwt.issuer.is_empty() || jwt.audience.is_empty()) {
+            return Err(InvalidConfig::Jwt);
+        }
+        let admin = AdminOpen::new(&settings)?;
         Ok(Self {
             listen: settings.listen,
             grpc_listen: settings.grpc_listen,
             body_limits: BodyLimits { usual: settings.body_limit, cap: settings.body_limit_cap },
             request_timeout: settings.request_timeout,
-            admin_open,
+            admin,
+            admin_listen: settings.admin_listen,
+            cors: Cors::new(&settings.cors_origins)?,
+            credentials: settings.credentials,
+            tls: settings.tls,
+            reload_interval: settings.reload_interval,
             azure: Azure::new(settings.azure)?,
             drain: settings.drain,
             caps: settings.caps,
@@ -228,12 +259,6 @@ impl Config {
     pub const fn listen(&self) -> SocketAddr {
         self.listen
     }
-
-    /// Whether models can be loaded and unloaded over HTTP.
-    #[must_use]
-    pub const fn admin_open(&self) -> bool {
-        self.admin_open
-    }
 }
 
 impl Azure {
@@ -244,7 +269,6 @@ impl Azure {
             service_name: settings.service_name.unwrap_or_else(|| "hedef".into()),
             service_version: settings.service_version.unwrap_or_else(|| "1.0".into()),
             path_prefix: path_prefix(settings.path_prefix.as_deref().unwrap_or_default())?,
-            cors: Cors::new(&settings.cors_origins)?,
         })
     }
 }
@@ -283,21 +307,6 @@ fn path_prefix(given: &str) -> Result<String, InvalidConfig> {
 mod tests {
     use super::*;
 
-    fn listening(address: &str, admin: Admin) -> Config {
-        Config::new(Settings { listen: address.parse().unwrap(), admin, ..Settings::default() }).unwrap()
-    }
-
-    #[test]
-    fn admin_is_open_by_itself_on_loopback_only() {
-        assert!(listening("127.0.0.1:8080", Admin::Auto).admin_open());
-        assert!(listening("[::1]:8080", Admin::Auto).admin_open());
-        assert!(!listening("0.0.0.0:8080", Admin::Auto).admin_open());
-        assert!(listening("0.0.0.0:8080", Admin::On).admin_open());
-        assert!(!listening("127.0.0.1:8080", Admin::Off).admin_open());
-        let open = Settings { grpc_listen: Some("0.0.0.0:8001".parse().unwrap()), ..Settings::default() };
-        assert!(!Config::new(open).unwrap().admin_open());
-    }
-
     #[test]
     fn a_path_prefix_stands_between_slashes_or_is_refused() {
         assert_eq!(path_prefix("").as_deref(), Ok(""));
@@ -318,6 +327,6 @@ mod tests {
         assert_eq!(refusal(|s| s.body_limit = 0), "the body limit must be more than zero");
         assert_eq!(refusal(|s| s.request_timeout = Duration::ZERO), "the request timeout must be more than zero");
         assert!(refusal(|s| s.azure.score_model = Some("../x".into())).starts_with("score model: `../x`"));
-        assert!(refusal(|s| s.azure.cors_origins = vec!["example.com".into()]).contains("`example.com`"));
+        assert!(refusal(|s| s.cors_origins = vec!["example.com".into()]).contains("`example.com`"));
     }
 }

@@ -6,9 +6,10 @@ use std::fmt::Write as _;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use hedef_core::{Kind, ModelId};
-use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
+use crate::access::Refusal;
 use crate::call::Call;
 use crate::encoding::{Coding, GRPC_ACCEPT_ENCODING};
 use crate::family::Family;
@@ -21,6 +22,8 @@ pub(crate) enum ApiError {
     Core(#[from] hedef_core::Error),
     #[error(transparent)]
     Protocol(#[from] hedef_protocols::Error),
+    #[error(transparent)]
+    Access(#[from] Refusal),
     #[error("there is nothing at `{0}`")]
     NoRoute(String),
     #[error("nothing can be posted to `{0}`: expected `:predict` at its end")]
@@ -84,6 +87,7 @@ impl ApiError {
         match self {
             Self::Core(error) => error.kind(),
             Self::Protocol(error) => error.kind(),
+            Self::Access(refusal) => refusal.kind(),
             Self::NoRoute(_) | Self::NoVerb(_) | Self::NoDocument(_) | Self::NoService(_) => Kind::NotFound,
             Self::Verb(_) | Self::NoCall(_) => Kind::Unsupported,
             Self::Stopping => Kind::Unavailable,
@@ -120,6 +124,7 @@ impl ApiError {
             Self::HeaderTooLong { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTimeout | Self::BodyTooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::Access(refusal) => refusal.status(),
             Self::Core(_)
             | Self::Protocol(_)
             | Self::NoRoute(_)
@@ -146,6 +151,7 @@ impl ApiError {
             Self::ContentEncoding(_) => Code::Unimplemented,
             Self::BodyTimeout => Code::DeadlineExceeded,
             Self::Forbidden(_) => Code::PermissionDenied,
+            Self::Access(refusal) => refusal.code(),
             _ => code(self.kind()),
         }
     }
@@ -162,7 +168,12 @@ impl ApiError {
 
     /// Whole seconds after which to ask again: as long as what waits now will take, at least one.
     fn retry_after_seconds(&self) -> u64 {
-        let wait = if let Self::Core(error) = self { error.retry_after() } else { None }.unwrap_or_default();
+        let wait = match self {
+            Self::Core(error) => error.retry_after(),
+            Self::Access(refusal) => refusal.wait(),
+            _ => None,
+        };
+        let wait = wait.unwrap_or_default();
         (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
     }
 
@@ -177,6 +188,9 @@ impl ApiError {
         match (self, family) {
             (Self::ContentEncoding(_), Family::Grpc) => headers.insert(GRPC_ACCEPT_ENCODING, Coding::ALL),
             (Self::ContentEncoding(_), _) => headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, deflate")),
+            (Self::Access(refusal), _) => refusal
+                .challenge()
+                .and_then(|challenge| headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge))),
             _ => None,
         };
         headers
@@ -226,6 +240,7 @@ pub(crate) enum Code {
     Unimplemented = 12,
     Internal = 13,
     Unavailable = 14,
+    Unauthenticated = 16,
 }
 
 /// The same table for gRPC.

@@ -72,9 +72,10 @@ impl Method {
     }
 }
 
-/// Whether a request is a call of gRPC, as its media type says. It needs HTTP/2.
+/// Whether a request is a call of gRPC, as its media type says. It is posted, over HTTP/2.
 pub(crate) fn is_call(head: &Parts) -> bool {
     head.version == Version::HTTP_2
+        && head.method == http::Method::POST
         && head.headers.get(CONTENT_TYPE).is_some_and(|value| {
             let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
             matches!(essence.trim_ascii_end(), b"application/grpc" | b"application/grpc+proto")
@@ -98,7 +99,7 @@ where
     let coding = coding.filter(|coding| accepts(&head.headers, *coding));
     let talk = match method {
         Method::Infer => return infer::infer(&app, &call, incoming, coding).await,
-        Method::Ask(ask) => return models::answer((&app, &call, &head.headers), ask, incoming, coding).await,
+        Method::Ask(ask) => return models::answer((&app, &call), ask, incoming, coding).await,
         Method::HealthCheck => return health::check(&app, &call, incoming, coding).await,
         Method::HealthWatch => {
             let due = due(&call, &head.headers)?.map(Into::into);

@@ -4,6 +4,7 @@
 //! `router.rs`, what happens around every one of them in `middleware.rs`, and how a failure becomes a status in
 //! `error.rs`.
 
+mod access;
 mod app;
 mod body;
 mod call;
@@ -16,6 +17,7 @@ mod grpc;
 mod lifecycle;
 mod limit;
 mod listen;
+mod live;
 mod metrics;
 mod middleware;
 mod overrides;
@@ -27,6 +29,7 @@ mod routes;
 mod target;
 #[cfg(test)]
 mod testing;
+mod tls;
 
 use std::io;
 use std::net::SocketAddr;
@@ -35,20 +38,40 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use hedef_core::repository::Repository;
 use prometheus::Registry;
+use tokio::sync::Notify;
 use tokio::time::sleep;
 
+pub use crate::access::keys::{KeyEntry, NewKey};
+pub use crate::access::permission::Permission;
+use crate::access::{Access, Entrance};
 use crate::app::{App, Parts};
-pub use crate::config::{Admin, AzureSettings, Caps, Config, Drain, InvalidConfig, Settings};
+pub use crate::config::{
+    Admin, AzureSettings, Caps, ClientAuth, Config, CredentialSettings, Drain, InvalidConfig, JwtSettings, Settings,
+    TlsSettings,
+};
 use crate::lifecycle::Lifecycle;
 use crate::listen::Port;
+pub use crate::live::FileError;
+use crate::live::Follow;
 use crate::metrics::Metrics;
 use crate::middleware::Flood;
 use crate::room::Budget;
 
 /// A server whose ports are taken: connections wait until [`Server::serve`] runs.
 pub struct Server {
-    ports: Vec<(Port, SocketAddr)>,
+    ports: Vec<Listening>,
     app: App,
+    /// What is read again while the server runs.
+    files: Vec<Arc<dyn Follow>>,
+    reload: Arc<Notify>,
+}
+
+/// A port of a server.
+struct Listening {
+    entrance: Entrance,
+    port: Port,
+    address: SocketAddr,
+    purpose: Option<&'static str>,
 }
 
 /// Why there is no server.
@@ -62,6 +85,9 @@ pub enum StartError {
         /// What the system says.
         source: io::Error,
     },
+    /// A file of keys or certificates cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The registry holds the server's metrics already.
     #[error("the metrics cannot be declared: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -77,30 +103,65 @@ pub struct Stopped {
 impl Server {
     /// Takes the ports. `registry` gets the server's metrics; `GET /metrics` tells everything in it.
     pub async fn bind(config: Config, repository: Arc<Repository>, registry: Registry) -> Result<Self, StartError> {
+        let access = Access::open(&config.credentials, config.admin)?;
+        let tls = config.tls.as_ref().map(tls::open).transpose()?.map(Arc::new);
+        let wanted = [
+            (Entrance::Main, Some(config.listen), None),
+            (Entrance::Main, config.grpc_listen, Some("gRPC")),
+            (Entrance::Admin, config.admin_listen, Some("administration")),
+        ];
         let mut ports = Vec::new();
-        for address in [Some(config.listen), config.grpc_listen].into_iter().flatten() {
+        for (entrance, address, purpose) in wanted {
+            let Some(address) = address else { continue };
             let failed = |source| StartError::Bind { address, source };
-            let port = Port::bind(address).await.map_err(failed)?;
+            let port = Port::bind(address, tls.clone()).await.map_err(failed)?;
             let address = port.address().map_err(failed)?;
-            ports.push((port, address));
+            let open = match entrance {
+                Entrance::Main => config.admin.main,
+                Entrance::Admin => config.admin.own,
+            };
+            if open && !config.credentials.are_asked() && !address.ip().is_loopback() {
+                tracing::warn!("whoever reaches {address} can load and unload models: no key is asked for");
+            }
+            ports.push(Listening { entrance, port, address, purpose });
         }
+        let mut files = access.files();
+        files.extend(tls.map(|tls| tls as Arc<dyn Follow>));
         let metrics = Metrics::new(registry)?;
         let memory = Budget::new(config.caps.request_memory);
         let app = App::from(Parts {
             config,
+            access,
             repository,
             metrics,
             lifecycle: Lifecycle::default(),
             refusals: Flood::default(),
             memory,
         });
-        Ok(Self { ports, app })
+        Ok(Self { ports, app, files, reload: Arc::default() })
     }
 
-    /// The addresses taken, with the real ports where the settings said 0: the server's, and the one for gRPC if there
-    /// is one.
-    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        self.ports.iter().map(|(_, address)| *address)
+    /// The addresses taken, with the real ports where the settings said 0: the server's own, then those for one purpose.
+    pub fn addresses(&self) -> impl Iterator<Item = (SocketAddr, Option<&'static str>)> {
+        self.ports.iter().map(|listening| (listening.address, listening.purpose))
+    }
+
+    /// `https` where it speaks TLS, else `http`.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        if self.app.config.tls.is_some() { "https" } else { "http" }
+    }
+
+    /// Whether there are keys or certificates that are read again when their files change.
+    #[must_use]
+    pub const fn follows_files(&self) -> bool {
+        !self.files.is_empty()
+    }
+
+    /// What makes a running server look at those files at once, each time it is notified.
+    #[must_use]
+    pub fn reload(&self) -> Arc<Notify> {
+        Arc::clone(&self.reload)
     }
 
     /// Answers until `stop` is ready and everything that was begun by then is finished.
@@ -117,10 +178,13 @@ impl Server {
             sleep(drain.lame_duck).await;
             lifecycle.draining.raise();
         };
+        let following = live::follow(self.files, self.app.config.reload_interval, self.reload);
         let site = router::new(self.app);
-        let serving = self.ports.into_iter().map(|(port, _)| port.serve(site.clone(), &lifecycle, drain, caps.clone()));
-        let ((), abandoned) = tokio::join!(stopping, join_all(serving));
-        let abandoned = abandoned.into_iter().sum();
+        let serving = self.ports.into_iter().map(|Listening { entrance, port, .. }| {
+            port.serve(site.through(entrance), &lifecycle, drain, caps.clone())
+        });
+        let serving = async { tokio::join!(stopping, join_all(serving)).1.into_iter().sum() };
+        let abandoned = tokio::select! { abandoned = serving => abandoned, never = following => match never {} };
         if abandoned > 0 {
             tracing::warn!(abandoned, "the grace period ended with {abandoned} connections or requests unfinished");
         }

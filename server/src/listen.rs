@@ -1,9 +1,11 @@
-//! The port: accepts connections, speaks HTTP/1.1 and cleartext HTTP/2 on them, and ends them without losing a request.
+//! The port: accepts connections, speaks HTTP/1.1 and HTTP/2 on them, within TLS or plain, and ends them without losing a
+//! request.
 
 mod door;
 mod patience;
 mod silence;
 mod socket;
+mod stream;
 mod streams;
 
 use std::future::poll_fn;
@@ -23,16 +25,19 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Caps, Drain, MOST_HEADERS};
 use crate::lifecycle::Lifecycle;
 use crate::middleware::Site;
 use crate::router::for_operators;
+use crate::tls::Identity;
 use door::{Door, Pass};
 use patience::Patient;
 use silence::Silence;
-use socket::Awaited;
+use socket::{Awaited, Socket};
+use stream::Stream;
 
 /// How long a connection may stay silent before or between requests. Longer than the 60 seconds after which
 /// common load balancers let go, so that it is they who close first.
@@ -40,6 +45,9 @@ const SILENCE: Duration = Duration::from_secs(75);
 
 /// How long to wait after a failed accept: out of file descriptors, trying again at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a client may take to agree on TLS.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// How long a connection beyond the limit may stay.
 const SPARE_TIME: Duration = Duration::from_secs(5);
@@ -50,14 +58,15 @@ const BACKLOG: usize = 1024;
 /// A bound port.
 pub(crate) struct Port {
     listener: TcpListener,
+    tls: Option<Arc<Identity>>,
     tasks: TaskTracker,
 }
 
 impl Port {
-    /// Binds `address`; port 0 takes a free one.
-    pub(crate) async fn bind(address: SocketAddr) -> io::Result<Self> {
+    /// Binds `address`, within TLS where there is a certificate; port 0 takes a free one.
+    pub(crate) async fn bind(address: SocketAddr, tls: Option<Arc<Identity>>) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
-        Ok(Self { listener, tasks: TaskTracker::new() })
+        Ok(Self { listener, tls, tasks: TaskTracker::new() })
     }
 
     /// The address bound.
@@ -75,6 +84,7 @@ impl Port {
             lifecycle: lifecycle.clone(),
             linger: drain.linger,
             caps,
+            tls: self.tls,
             tasks: self.tasks,
         };
         connections.accept_until_draining(self.listener).await;
@@ -89,6 +99,7 @@ struct Connections {
     lifecycle: Lifecycle,
     linger: Duration,
     caps: Caps,
+    tls: Option<Arc<Identity>>,
     door: Door,
     /// Owns the tasks of all connections and of all HTTP/2 streams.
     tasks: TaskTracker,
@@ -141,11 +152,16 @@ impl Connections {
         }
         let asked = Arc::new(AtomicBool::new(false));
         let first = self.first_head(&pass, Arc::clone(&asked));
+        // Each connection is greeted with the certificate of its time.
+        let tls = self.tls.as_ref().map(|identity| TlsAcceptor::from(identity.load_full()));
+        let looks = tls.is_none();
+        let (greeted, answer_timeout) = (site.clone(), self.caps.answer_timeout);
         let (socket, client) = socket::share(stream);
         let service = service_fn(move |request: http::Request<Incoming>| {
             asked.store(true, Ordering::Relaxed);
             // With HTTP/2 hyper looks after the client, and a request is run by a task that must not read the socket.
-            let client = (request.version() < Version::HTTP_2).then(|| client.clone());
+            // Within TLS the socket does not tell that the client leaves: it says so in a record first.
+            let client = (looks && request.version() < Version::HTTP_2).then(|| client.clone());
             let answer = site.clone().answer(request).map(|response| {
                 if response.body().size_hint().exact().is_some() {
                     streams::answered();
@@ -162,18 +178,37 @@ impl Connections {
         let (lifecycle, linger) = (self.lifecycle.clone(), self.linger);
         let mut builder = auto::Builder::new(executor);
         // A client that closes its end has left: `half_close` only keeps hyper from looking, since `Client` does.
-        builder.http1().timer(Silence::default()).header_read_timeout(SILENCE).half_close(true);
+        builder.http1().timer(Silence::default()).header_read_timeout(SILENCE).half_close(looks);
         builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(SILENCE)).adaptive_window(true);
         self.limit(&mut builder, &pass);
-        let stream = TokioIo::new(Patient::new(socket, self.caps.answer_timeout));
         self.tasks.spawn(async move {
             let _pass = pass;
-            let mut connection = pin!(builder.serve_connection(stream, service));
+            let mut first = pin!(first);
             // A request may be on its way on an open connection: it gets `linger` to arrive.
-            let draining = async {
+            let mut draining = pin!(async {
                 lifecycle.draining.raised().await;
                 sleep(linger).await;
+            });
+            let stream = match tls {
+                None => Stream::Plain(socket),
+                Some(tls) => {
+                    let greeting = Box::pin(greet(tls, socket));
+                    let stream = tokio::select! {
+                        stream = greeting => stream,
+                        () = first.as_mut() => return,
+                        () = draining.as_mut() => return,
+                    };
+                    match stream {
+                        Ok(stream) => stream,
+                        Err(error) => {
+                            greeted.refused_handshake();
+                            return tracing::debug!(error.detail = %error, "no TLS came about: {error}");
+                        }
+                    }
+                }
             };
+            let stream = TokioIo::new(Patient::new(stream, answer_timeout));
+            let mut connection = pin!(builder.serve_connection(stream, service));
             let ended = tokio::select! {
                 biased;
                 ended = connection.as_mut() => ended,
@@ -229,6 +264,13 @@ impl Connections {
         self.tasks.wait().await;
         left
     }
+}
+
+/// Agrees on TLS with a client.
+async fn greet(tls: TlsAcceptor, socket: Socket) -> io::Result<Stream> {
+    let greeted = timeout(HANDSHAKE, tls.accept(socket)).await;
+    let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the client took too long");
+    Ok(Stream::Tls(Box::new(greeted.map_err(late)??)))
 }
 
 /// Runs the streams of HTTP/2 connections as tasks that the port owns.

@@ -6,8 +6,11 @@ use hedef_core::ModelId;
 use hedef_core::metrics::SECONDS;
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Gauge, HistogramOpts, HistogramVec, IntCounter, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
+
+use crate::access::Refusal;
 
 /// The label of a request whose model is not known: refused before it was found, or not there at all.
 const UNKNOWN: &str = "unknown";
@@ -20,6 +23,9 @@ pub(crate) struct Metrics {
     pub(crate) request_bytes: IntCounter,
     pub(crate) response_bytes: IntCounter,
     pub(crate) refused_connections: IntCounter,
+    pub(crate) refused_handshakes: IntCounter,
+    by_key: IntCounterVec,
+    refusals: IntCounterVec,
     uptime: Gauge,
     started: Instant,
     registry: Registry,
@@ -64,6 +70,33 @@ impl Metrics {
                     "Connections beyond the limit: closed, or let in for health and metrics only.",
                 )?,
             )?,
+            refused_handshakes: add(
+                &registry,
+                IntCounter::new(
+                    "hedef_tls_refused_handshakes_total",
+                    "Connections that did not agree on TLS: no certificate where one is needed, an old version, no TLS at all.",
+                )?,
+            )?,
+            by_key: add(
+                &registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "hedef_key_requests_total",
+                        "Requests with a key, by its name in the file; `token` stands for all tokens.",
+                    ),
+                    &["key", "outcome"],
+                )?,
+            )?,
+            refusals: add(
+                &registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "hedef_access_refused_total",
+                        "Requests that were not let in, for want of a right key or permission, or beyond a key's rate.",
+                    ),
+                    &["reason"],
+                )?,
+            )?,
             uptime: add(&registry, Gauge::new("hedef_uptime_seconds", "Time since the server started.")?)?,
             started: Instant::now(),
             registry,
@@ -80,6 +113,16 @@ impl Metrics {
             outcome,
         ];
         self.request_seconds.with_label_values(&labels).observe(took.as_secs_f64());
+    }
+
+    /// Counts a request whose sender is known.
+    pub(crate) fn came_from(&self, key: &str, outcome: &str) {
+        self.by_key.with_label_values(&[key, outcome]).inc();
+    }
+
+    /// Counts a request that was not let in.
+    pub(crate) fn not_let_in(&self, refusal: &Refusal) {
+        self.refusals.with_label_values(&[refusal.label()]).inc();
     }
 
     /// Everything in the registry in Prometheus' text format.

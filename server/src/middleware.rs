@@ -1,6 +1,7 @@
 //! Everything that happens around a handler, in order: [`Site::answer`] is the table of contents.
 
 pub(crate) mod answer;
+mod cors;
 mod drain;
 mod flood;
 pub(crate) mod observe;
@@ -9,13 +10,15 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use axum::{BoxError, Router};
 use futures_util::FutureExt;
-use http::header::{CONNECTION, EXPECT};
+use http::header::{CACHE_CONTROL, CONNECTION, EXPECT, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
-use http::{HeaderValue, Request, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Version};
 use hyper::body::Body as _;
 use tower::ServiceExt;
 use tracing::Instrument;
 
+use crate::access::Entrance;
+use crate::access::permission::Permission;
 use crate::app::App;
 use crate::call::Call;
 use crate::deadline;
@@ -36,17 +39,28 @@ pub(crate) struct Site {
     routes: Router,
     /// Whether scoring has a way beside the router.
     scores: bool,
+    entrance: Entrance,
 }
 
 impl Site {
     /// Puts everything that happens around a handler around `routes`.
     pub(crate) fn new(routes: Router<App>, app: App) -> Self {
-        Self { routes: routes.with_state(app.clone()), app, scores: true }
+        Self { routes: routes.with_state(app.clone()), app, scores: true, entrance: Entrance::Main }
+    }
+
+    /// The same for requests that come through another entrance.
+    pub(crate) fn through(&self, entrance: Entrance) -> Self {
+        Self { entrance, ..self.clone() }
     }
 
     /// The same house with these routes only.
     pub(crate) fn with_only(&self, routes: Router<App>) -> Self {
-        Self { scores: false, ..Self::new(routes, self.app.clone()) }
+        Self { scores: false, entrance: self.entrance, ..Self::new(routes, self.app.clone()) }
+    }
+
+    /// Counts a connection that did not agree on TLS.
+    pub(crate) fn refused_handshake(&self) {
+        self.app.metrics.refused_handshakes.inc();
     }
 
     /// Counts a connection beyond the limit.
@@ -60,7 +74,7 @@ impl Site {
     where
         B: Source<Error: Into<BoxError>> + 'static,
     {
-        let Self { app, routes, scores } = self;
+        let Self { app, routes, scores, entrance } = self;
         let (head, mut body) = request.into_parts();
         let asked = deadline::asked(&head.headers);
         let call = Call::new(RequestId::of(&head.headers), app.config.request_timeout, asked);
@@ -73,22 +87,32 @@ impl Site {
 
         let span = tracing::debug_span!("request", request.id = %call.id());
         let is_grpc = grpc::is_call(&head);
-        let response = match v2::target(&head).filter(|_| scores) {
-            _ if is_grpc && scores => {
-                let answering = grpc::answer(app.clone(), call.clone(), head, body);
-                Box::pin(answer::catch_panic(answering.map(IntoResponse::into_response))).instrument(span).await
-            }
-            // Beside the router, which allocates some fifteen times for a request.
-            Some(target) => {
-                let scored = v2::score(&app, &call, Ok(target), (&head.headers, &mut body));
-                let scored = answer::catch_panic(scored.map(IntoResponse::into_response)).instrument(span).await;
-                if !body.is_end_stream() {
-                    call.leave(Body::new(body));
+        let permission = Permission::of(head.uri.path(), &app.config.azure.path_prefix);
+        let page = app.config.cors.page(permission, &head.headers);
+        // No route does anything for this method but tell which others there are, and pages ask by it without a key.
+        let needed = permission.filter(|_| head.method != Method::OPTIONS || is_grpc);
+        let response =
+            match (app.access.admit(needed, entrance, &head.headers, &call), v2::target(&head).filter(|_| scores)) {
+                (Err(refused), _) => {
+                    leave(&call, body);
+                    refused.into_response()
                 }
-                scored
-            }
-            None => Box::pin(answer::catch_panic(route(routes, &call, head, body))).instrument(span).await,
-        };
+                (Ok(()), _) if is_grpc && scores => {
+                    let answering = grpc::answer(app.clone(), call.clone(), head, body);
+                    Box::pin(answer::catch_panic(answering.map(IntoResponse::into_response))).instrument(span).await
+                }
+                // Beside the router, which allocates some fifteen times for a request.
+                (Ok(()), Some(target)) => {
+                    let scored = v2::score(&app, &call, Ok(target), (&head.headers, &mut body));
+                    let scored = answer::catch_panic(scored.map(IntoResponse::into_response)).instrument(span).await;
+                    leave(&call, body);
+                    scored
+                }
+                (Ok(()), None) if let Some(answer) = page.preflight(&head) => answer,
+                (Ok(()), None) => {
+                    Box::pin(answer::catch_panic(route(routes, &call, head, body))).instrument(span).await
+                }
+            };
         let response = answer::compress(response, wanted).await;
 
         // Gives errors their status and body in the words of the path's protocols.
@@ -110,12 +134,32 @@ impl Site {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response.headers_mut().insert(REQUEST_ID, call.id().value());
+        harden(response.headers_mut());
+        page.tell(response.headers_mut());
         response.headers_mut().extend(trace);
         let response = answer::count(response, &app);
         app.metrics.response_bytes.inc_by(response.body().size_hint().lower());
         watch.answered(response.status(), failure.as_ref());
         response
     }
+}
+
+/// Keeps what nobody read of a body.
+fn leave<B>(call: &Call, body: B)
+where
+    B: Source<Error: Into<BoxError>> + 'static,
+{
+    if !body.is_end_stream() {
+        call.leave(Body::new(body));
+    }
+}
+
+/// Says that an answer is what its type says, and for the one who asked alone. Other headers of this sort are about
+/// documents that a browser shows, of which there are none here; `Strict-Transport-Security` would hold for everything
+/// else on this host too.
+fn harden(headers: &mut HeaderMap) {
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
 }
 
 /// Lets the router find who answers.
@@ -236,6 +280,16 @@ mod tests {
         assert_eq!(send(&house, echo("", &[])).await.header("connection"), None);
         house.app.lifecycle.stopping.raise();
         assert_eq!(send(&house, echo("", &[])).await.header("connection"), Some("close"));
+    }
+
+    #[tokio::test]
+    async fn every_answer_is_what_it_says_and_for_nobody_else() {
+        let house = house(|_| {});
+        for path in ["/v2/health/live", "/v2/models/double", "/nothing", "/metrics"] {
+            let answer = house.get(path).await;
+            let found = (answer.header("x-content-type-options"), answer.header("cache-control"));
+            assert_eq!(found, (Some("nosniff"), Some("no-store")), "{path}");
+        }
     }
 
     /// It is moved for every request, and a network thread holds one for each connection.

@@ -14,6 +14,7 @@ use http::Request;
 use http_body_util::BodyExt;
 use prometheus::Registry;
 
+use crate::access::Access;
 use crate::app::{App, Parts};
 use crate::config::{Config, Drain, Settings};
 use crate::lifecycle::Lifecycle;
@@ -85,6 +86,7 @@ pub(crate) fn house_of(models: &[&str], change: impl FnOnce(&mut Settings)) -> H
     change(&mut settings);
     let config = Config::new(settings).unwrap();
     let app = App::from(Parts {
+        access: Access::open(&config.credentials, config.admin).unwrap(),
         memory: Budget::new(config.caps.request_memory),
         config,
         repository: Arc::new(repository),

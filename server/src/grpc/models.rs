@@ -6,7 +6,6 @@ use axum::response::Response;
 use bytes::Bytes;
 use hedef_core::Kind;
 use hedef_protocols::v2::grpc::{self, Named};
-use http::HeaderMap;
 
 use super::incoming::Incoming;
 use super::outgoing;
@@ -35,16 +34,13 @@ pub(super) enum Ask {
 
 /// Answers a call of one message.
 pub(super) async fn answer<B: Source>(
-    (app, call, headers): (&App, &Call, &HeaderMap),
+    (app, call): (&App, &Call),
     ask: Ask,
     incoming: Incoming<B>,
     coding: Option<Coding>,
 ) -> Result<Response, ApiError> {
-    if matches!(ask, Ask::RepositoryModelLoad | Ask::RepositoryModelUnload) {
-        repository::allowed(app, headers)?;
-    }
     let message = only(app, call, incoming).await?;
-    let target = || Ok::<_, ApiError>(target(grpc::decode_named(&message)?));
+    let target = || target(call, grpc::decode_named(&message)?);
     let answer = match ask {
         Ask::ServerLive => grpc::verdict(true),
         Ask::ServerReady => grpc::verdict(app.is_ready()),
@@ -53,17 +49,19 @@ pub(super) async fn answer<B: Source>(
         Ask::ModelMetadata => metadata(app, call, &target()?).await?,
         Ask::ModelConfig => model_info::configuration(app, call, &target()?, grpc::config).await?,
         Ask::ModelStatistics => match target()? {
-            Target { model, version: None } if model.is_empty() => grpc::statistics(&model_info::snapshots(app)),
+            Target { model, version: None } if model.is_empty() => grpc::statistics(&model_info::snapshots(app, call)),
             target => grpc::statistics(&[model_info::snapshot(app, &target)?]),
         },
-        Ask::RepositoryIndex => repository::list(app, grpc::decode_index(&message)?, grpc::index),
+        Ask::RepositoryIndex => repository::list(app, call, grpc::decode_index(&message)?, grpc::index),
         Ask::RepositoryModelLoad => {
             let (model, request) = grpc::decode_load(message)?;
+            call.check_model(&model)?;
             repository::load_model(app.clone(), model, request).await?;
             grpc::done()
         }
         Ask::RepositoryModelUnload => {
             let (model, _) = grpc::decode_unload(&message)?;
+            call.check_model(&model)?;
             repository::unload_model(app.clone(), model).await?;
             grpc::done()
         }
@@ -83,8 +81,12 @@ pub(super) async fn only<B: Source>(app: &App, call: &Call, mut incoming: Incomi
     call.in_time(pin!(reading)).await.ok_or(ApiError::BodyTimeout)?
 }
 
-fn target(named: Named) -> Target {
-    Target { model: named.name, version: Some(named.version).filter(|version| !version.is_empty()) }
+/// What a message names, which is no model where it asks for all.
+fn target(call: &Call, named: Named) -> Result<Target, ApiError> {
+    if !named.name.is_empty() {
+        call.check_model(&named.name)?;
+    }
+    Ok(Target { model: named.name, version: Some(named.version).filter(|version| !version.is_empty()) })
 }
 
 /// Whether a model can score. One that is not there cannot: clients ask until it can.

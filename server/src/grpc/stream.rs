@@ -157,6 +157,9 @@ async fn read<B: Source>(incoming: &mut Incoming<B>, about: &About, talk: Talk) 
     let Some(begun) = incoming.begin().await? else { return Ok(None) };
     let left = about.due.map(|due| due.saturating_duration_since(Instant::now()));
     let call = Call::new(about.call.id().clone(), app.config.request_timeout, Ok(left));
+    if let Some(guest) = about.call.guest() {
+        call.came_from(guest);
+    }
     let message = match talk {
         Talk::Reflection => incoming.finish(begun, Limit { bytes: app.config.body_limits.usual, model: None }).await,
         Talk::Infer { .. } => receive(app, &call, incoming, begun).await,
@@ -188,6 +191,7 @@ async fn answer(
     call.scores(Protocol::Grpc);
     let mut id = String::new();
     let scored = caught(async {
+        call.guest().map_or(Ok(()), |guest| guest.pay(call.received()))?;
         let message = message?.unpack().await?;
         id = Head::read(&message)?.id.to_owned();
         score(&about.app, &call, message, Answer::InStream).await

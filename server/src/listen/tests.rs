@@ -1,4 +1,5 @@
 mod leaving;
+mod tls;
 
 use axum::body::Body;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,7 +22,8 @@ async fn start() -> Running {
 
 async fn start_with(change: impl FnOnce(&mut Settings)) -> Running {
     let house = house(change);
-    let port = Port::bind(house.app.config.listen).await.unwrap();
+    let tls = house.app.config.tls.as_ref().map(|settings| Arc::new(crate::tls::open(settings).unwrap()));
+    let port = Port::bind(house.app.config.listen, tls).await.unwrap();
     let (address, lifecycle) = (port.address().unwrap(), house.app.lifecycle.clone());
     let (site, drain, watched) = (house.site(), house.app.config.drain, lifecycle.clone());
     let caps = house.app.config.caps.clone();

@@ -52,6 +52,9 @@ impl Watch {
 
     /// Notes that there is an answer: of this status, because of this failure if it is one.
     pub(crate) fn answered(&mut self, status: StatusCode, failure: Option<&ApiError>) {
+        if let Some(ApiError::Access(refusal)) = failure {
+            self.app.metrics.not_let_in(refusal);
+        }
         self.end = End::Answered(status, failure.map_or(OK, |error| error.kind().label()));
     }
 
@@ -85,6 +88,9 @@ impl Drop for Watch {
             End::ClientLeft if std::thread::panicking() => (None, "internal"),
             End::ClientLeft => (None, "cancelled"),
         };
+        if let Some(guest) = self.call.guest() {
+            self.app.metrics.came_from(guest.name(), outcome);
+        }
         if let Some(protocol) = self.call.protocol() {
             self.app.metrics.scored(self.call.model(), protocol, outcome, took);
         }
@@ -94,6 +100,8 @@ impl Drop for Watch {
             ($level:ident $(, $field:ident = $value:expr)?) => {
                 tracing::$level!(
                     request.id = %self.call.id(),
+                    key = self.call.guest().map(|guest| tracing::field::display(guest.name())),
+                    subject = self.call.guest().and_then(|guest| guest.subject()),
                     model = self.call.model().map(tracing::field::display),
                     http.status = status.map(|status| status.as_u16()),
                     http.ms = (took.as_secs_f64() * 1e6).round() / 1e3,

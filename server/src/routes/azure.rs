@@ -1,16 +1,17 @@
 //! Azure Machine Learning: `/score` and the document that describes it.
 
-mod cors;
 mod headers;
 
 use std::collections::BTreeMap;
 
 use axum::Router;
 use axum::extract::{FromRequestParts, Query, RawQuery, Request, State};
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn;
+use axum::response::IntoResponse;
 use axum::routing::{get, options};
 use hedef_protocols::{DecodeLimits, azure, openapi};
 use http::HeaderName;
+use http::header::ALLOW;
 use http::request::Parts;
 
 use crate::app::App;
@@ -27,14 +28,18 @@ const DEPLOYMENT: HeaderName = HeaderName::from_static("azureml-model-deployment
 /// `/score` and `/swagger.json`, below the prefix in the settings.
 pub(crate) fn routes(app: &App) -> Router<App> {
     let prefix = &app.config.azure.path_prefix;
-    let score = get(score_query).post(score).route_layer(from_fn(headers::run)).merge(options(cors::preflight));
+    let score = get(score_query).post(score).route_layer(from_fn(headers::run)).merge(options(methods));
     let router = Router::new()
         .route(&format!("{prefix}/score"), score)
         .route(&format!("{prefix}/swagger.json"), get(swagger))
-        .route_layer(from_fn_with_state(app.clone(), cors::cors))
         .route_layer(from_fn(headers::headers));
     // Without a prefix, this is the route that there is anyway.
     if prefix.is_empty() { router } else { router.route(&format!("{prefix}/"), get(health::root)) }
+}
+
+/// Tells the methods, as Azure Machine Learning does.
+async fn methods() -> impl IntoResponse {
+    [(ALLOW, "GET, HEAD, POST, OPTIONS")]
 }
 
 async fn score(
@@ -107,7 +112,9 @@ impl FromRequestParts<App> for ScoreModel {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-        let Some(name) = parts.headers.get(DEPLOYMENT) else { return app.score_model().map(Self) };
+        let Some(name) = parts.headers.get(DEPLOYMENT) else {
+            return app.score_model(&Call::of(&parts.extensions)?).map(Self);
+        };
         let model = String::from_utf8_lossy(name.as_bytes()).into_owned();
         Ok(Self(Target { model, version: None }))
     }
@@ -192,7 +199,7 @@ mod tests {
     async fn pages_of_the_origins_in_the_settings_may_call() {
         let house = house(|settings| {
             settings.azure.score_model = Some("double".into());
-            settings.azure.cors_origins = vec!["https://a.example".into()];
+            settings.cors_origins = vec!["https://a.example".into()];
         });
         let preflight = |origin| {
             let request = Request::options("/score").header("origin", origin);

@@ -64,8 +64,8 @@ async fn status(State(app): State<App>, target: Target) -> Result<Json, ApiError
     Ok(Json(v2::status(&model)))
 }
 
-async fn all_statistics(State(app): State<App>) -> Json {
-    Json(v2::statistics(&snapshots(&app)))
+async fn all_statistics(State(app): State<App>, call: Call) -> Json {
+    Json(v2::statistics(&snapshots(&app, &call)))
 }
 
 /// The statistics of one model.
@@ -73,9 +73,11 @@ pub(crate) fn snapshot(app: &App, target: &Target) -> Result<(ModelId, Snapshot)
     Ok(counted(&*app.repository.model(&target.model, target.version.as_deref())?))
 }
 
-/// The statistics of all models.
-pub(crate) fn snapshots(app: &App) -> Vec<(ModelId, Snapshot)> {
-    app.repository.models().iter().map(|model| counted(model)).collect()
+/// The statistics of all models that the request may use.
+pub(crate) fn snapshots(app: &App, call: &Call) -> Vec<(ModelId, Snapshot)> {
+    let models = app.repository.models();
+    let models = models.iter().filter(|model| call.may_use(model.id().name.as_str()));
+    models.map(|model| counted(model)).collect()
 }
 
 fn counted(model: &Model) -> (ModelId, Snapshot) {

@@ -1,18 +1,16 @@
 //! The model repository extension: what there is, and loading and unloading it.
 
 use axum::Router;
-use axum::extract::{FromRequestParts, State};
+use axum::extract::State;
 use axum::routing::post;
 use hedef_core::Error;
 use hedef_core::repository::{IndexEntry, State as ModelState};
 use hedef_protocols::v2;
-use http::HeaderMap;
-use http::header::ORIGIN;
-use http::request::Parts;
 use tokio::task::spawn_blocking;
 
 use crate::app::App;
 use crate::body::Json;
+use crate::call::Call;
 use crate::error::ApiError;
 use crate::overrides::overrides;
 use crate::payload::Payload;
@@ -29,14 +27,15 @@ pub(crate) fn routes() -> Router<App> {
     repository("/v2/repository").merge(repository("/v2/repository/{repository}"))
 }
 
-async fn index(State(app): State<App>, Payload(body): Payload) -> Result<Json, ApiError> {
-    Ok(Json(list(&app, v2::decode_index(&body)?, v2::index)))
+async fn index(State(app): State<App>, call: Call, Payload(body): Payload) -> Result<Json, ApiError> {
+    Ok(Json(list(&app, &call, v2::decode_index(&body)?, v2::index)))
 }
 
-/// Hands the lines of the index that are asked for to `write`.
-pub(crate) fn list<T>(app: &App, query: v2::IndexQuery, write: impl Fn(&[v2::IndexEntry<'_>]) -> T) -> T {
+/// Hands the lines of the index that are asked for, of models that the request may use, to `write`.
+pub(crate) fn list<T>(app: &App, call: &Call, query: v2::IndexQuery, write: impl Fn(&[v2::IndexEntry<'_>]) -> T) -> T {
     let index = app.repository.index();
-    let wanted = |entry: &&IndexEntry| !query.ready || entry.state == ModelState::Ready;
+    let wanted =
+        |entry: &&IndexEntry| (!query.ready || entry.state == ModelState::Ready) && call.may_use(entry.name.as_str());
     write(&index.iter().filter(wanted).map(told).collect::<Vec<_>>())
 }
 
@@ -49,7 +48,7 @@ fn told(entry: &IndexEntry) -> v2::IndexEntry<'_> {
     v2::IndexEntry { name: entry.name.as_str(), version: entry.version, state, reason: &entry.reason }
 }
 
-async fn load(State(app): State<App>, _: Allowed, target: Target, Payload(body): Payload) -> Result<(), ApiError> {
+async fn load(State(app): State<App>, target: Target, Payload(body): Payload) -> Result<(), ApiError> {
     load_model(app, target.model, v2::decode_load(&body)?).await
 }
 
@@ -59,7 +58,7 @@ pub(crate) async fn load_model(app: App, model: String, request: v2::LoadRequest
     blocking(move || app.repository.load(&model, with)).await
 }
 
-async fn unload(State(app): State<App>, _: Allowed, target: Target, Payload(body): Payload) -> Result<(), ApiError> {
+async fn unload(State(app): State<App>, target: Target, Payload(body): Payload) -> Result<(), ApiError> {
     v2::decode_unload(&body)?;
     unload_model(app, target.model).await
 }
@@ -73,29 +72,6 @@ pub(crate) async fn unload_model(app: App, model: String) -> Result<(), ApiError
 async fn blocking(change: impl FnOnce() -> Result<(), Error> + Send + 'static) -> Result<(), ApiError> {
     let ended = spawn_blocking(change).await;
     Ok(ended.map_err(|error| ApiError::Fault(format!("changing the repository: {error}")))??)
-}
-
-/// That this request may change which models are loaded.
-struct Allowed;
-
-/// Whether a request with these headers may change which models are loaded.
-pub(crate) fn allowed(app: &App, headers: &HeaderMap) -> Result<(), ApiError> {
-    if !app.config.admin_open {
-        return Err(ApiError::Forbidden("loading and unloading is closed here: start the server with it open"));
-    }
-    // A page in the browser of someone who runs a server on their machine must not reach it.
-    if headers.contains_key(ORIGIN) {
-        return Err(ApiError::Forbidden("loading and unloading is not open to web pages: send no Origin header"));
-    }
-    Ok(())
-}
-
-impl FromRequestParts<App> for Allowed {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-        allowed(app, &parts.headers).map(|()| Self)
-    }
 }
 
 #[cfg(test)]

@@ -25,8 +25,8 @@ pub(crate) fn routes() -> Router<App> {
         .merge(model("/v1/models/{model}/versions/{version}"))
 }
 
-async fn models(State(app): State<App>) -> Json {
-    let names = app.model_names();
+async fn models(State(app): State<App>, call: Call) -> Json {
+    let names = app.model_names(&call);
     Json(v1::models(&names.iter().map(String::as_str).collect::<Vec<_>>()))
 }
 

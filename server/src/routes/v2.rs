@@ -39,8 +39,8 @@ async fn server() -> Json {
     Json(v2::server_metadata(env!("CARGO_PKG_VERSION"), &EXTENSIONS))
 }
 
-async fn models(State(app): State<App>) -> Json {
-    let names = app.model_names();
+async fn models(State(app): State<App>, call: Call) -> Json {
+    let names = app.model_names(&call);
     Json(v2::models(&names.iter().map(String::as_str).collect::<Vec<_>>()))
 }
 

@@ -1,0 +1,224 @@
+//! API keys, from the command that makes them to the file that is read again.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+use ureq::http::Method;
+
+use crate::binary::{Server, run};
+use crate::config;
+use crate::http::{Answer, Client};
+use crate::models::Models;
+use crate::wait::until;
+
+const INFER: &str = "/v2/models/iris/infer";
+const LOAD: &str = "/v2/repository/models/iris/load";
+const BODY: &str = r#"{"inputs":[{"name":"features","shape":[1,4],"datatype":"FP32","data":[5.1,3.5,1.4,0.2]}]}"#;
+
+/// A key, and its entry for the file.
+struct Made {
+    key: String,
+    entry: String,
+}
+
+fn make(arguments: &[&str]) -> Made {
+    let said = run(&[&["keys", "new"], arguments].concat(), b"");
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let key = said.stderr.trim().rsplit(' ').next().unwrap().to_string();
+    assert!(key.starts_with("hedef_") && !said.stdout.contains(&key), "{said:?}");
+    Made { key, entry: said.stdout }
+}
+
+struct File {
+    folder: TempDir,
+}
+
+impl File {
+    fn of(keys: &[&Made]) -> Self {
+        let file = Self { folder: tempfile::tempdir().unwrap() };
+        file.write(keys);
+        file
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("keys.toml")
+    }
+
+    fn write(&self, keys: &[&Made]) {
+        fs::write(self.path(), keys.iter().map(|made| made.entry.as_str()).collect::<String>()).unwrap();
+    }
+
+    /// A server that looks at the file every so many milliseconds.
+    fn serve(&self, milliseconds: &str, flags: &[&str]) -> Server {
+        let path = self.path();
+        let own = ["--api-keys", path.to_str().unwrap(), "--reload-interval-ms", milliseconds];
+        Server::start(&config::samples(), &[&own, flags].concat())
+    }
+}
+
+fn post(client: &Client, path: &str, key: Option<&str>) -> Answer {
+    let key = key.map(|key| format!("Bearer {key}"));
+    let headers: Vec<_> = key.iter().map(|key| ("authorization", key.as_str())).collect();
+    client.post_with(path, &headers, if path == LOAD { "" } else { BODY })
+}
+
+#[test]
+fn a_new_key_says_what_it_may() {
+    let made = make(&["narrow", "--allow", "score,metrics", "--model", "iris", "--requests-per-second", "5"]);
+    let table: toml::Table = made.entry.parse().unwrap();
+    let key = table["keys"][0].as_table().unwrap();
+    assert_eq!(key["name"].as_str(), Some("narrow"));
+    assert_eq!(key["allow"].as_array().unwrap().len(), 2);
+    assert_eq!((key["models"][0].as_str(), key["requests_per_second"].as_float()), (Some("iris"), Some(5.0)));
+    for wrong in
+        [&["two words"][..], &["token"], &["x", "--allow", "all"], &["x", "--burst", "1"], &["x", "--model", "../x"]]
+    {
+        let said = run(&[&["keys", "new"], wrong].concat(), b"");
+        assert!(said.code != Some(0) && said.stdout.is_empty(), "{said:?}");
+    }
+}
+
+#[test]
+fn requests_need_a_key_that_may_and_no_key_is_ever_told() {
+    let (score, admin) = (make(&["dashboard"]), make(&["deploy", "--allow", "admin"]));
+    let metrics = make(&["prometheus", "--allow", "metrics"]);
+    let file = File::of(&[&score, &admin, &metrics]);
+    // Nothing is kept from the log.
+    let server = file.serve("20", &["--log", "trace"]);
+    let client = server.client();
+    let (score, admin) = (Some(score.key.as_str()), Some(admin.key.as_str()));
+    let unknown = "hedef_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    let cases = [
+        (INFER, score, 200),
+        (INFER, admin, 403),
+        (INFER, None, 401),
+        (INFER, Some(unknown), 401),
+        (LOAD, admin, 200),
+        (LOAD, score, 403),
+        (LOAD, None, 401),
+        ("/v1/models/iris:predict", None, 401),
+        ("/score", None, 401),
+    ];
+    for (path, key, status) in cases {
+        let answer = post(&client, path, key).expect(status);
+        assert_eq!(answer.header("www-authenticate").is_some(), status != 200, "{path}");
+        assert!(!answer.text().contains("hedef_"), "{}", answer.text());
+    }
+    client.get("/v2/health/ready").expect(200);
+    client.get("/metrics").expect(401);
+    let scrape = client.send(Method::GET, "/metrics", &[("x-api-key", metrics.key.as_str())], b"").unwrap().expect(200);
+    for line in [
+        r#"hedef_key_requests_total{key="dashboard",outcome="ok"} 1"#,
+        r#"hedef_key_requests_total{key="deploy",outcome="invalid_argument"} 1"#,
+        r#"hedef_access_refused_total{reason="missing"} 5"#,
+        r#"hedef_access_refused_total{reason="unknown_key"} 1"#,
+    ] {
+        assert!(scrape.text().contains(line), "{line} in {}", scrape.text());
+    }
+    let log = server.log();
+    assert!(log.contains("key=dashboard") && log.contains("key=deploy"), "{log}");
+    for key in [score.unwrap(), admin.unwrap(), &metrics.key, unknown] {
+        assert!(!log.contains(&key[6..]), "a key stands in the log");
+    }
+}
+
+#[test]
+fn keys_come_and_go_under_load_without_a_failed_request() {
+    let (kept, passing) = (make(&["kept"]), make(&["passing"]));
+    let file = File::of(&[&kept]);
+    let server = file.serve("20", &[]);
+    let (done, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        let work = || {
+            let client = server.client();
+            let mut failures = Vec::new();
+            while !done.load(Ordering::Relaxed) {
+                let answer = post(&client, INFER, Some(&kept.key));
+                if answer.status != 200 {
+                    failures.push(answer.text());
+                }
+                sent.fetch_add(1, Ordering::Relaxed);
+            }
+            failures
+        };
+        let clients = [(); 3].map(|()| scope.spawn(work));
+        let changed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let client = server.client();
+            let status = || post(&client, INFER, Some(&passing.key)).status;
+            for turn in 1..=5 {
+                assert_eq!(status(), 401);
+                file.write(&[&passing, &kept]);
+                until("the key to come", || (status() == 200).then_some(()));
+                // A file that is wrong changes nothing.
+                fs::write(file.path(), "[[keys]]\nname = \"half").unwrap();
+                until("it to be told", || (server.log().matches("not read again").count() == turn).then_some(()));
+                assert_eq!(status(), 200);
+                file.write(&[&kept]);
+                until("the key to go", || (status() == 401).then_some(()));
+                let before = sent.load(Ordering::Relaxed);
+                until("some requests", || (sent.load(Ordering::Relaxed) > before + 20).then_some(()));
+            }
+        }));
+        done.store(true, Ordering::Relaxed);
+        let failures: Vec<_> = clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
+        assert!(changed.is_ok() && failures.is_empty(), "{failures:?}");
+    });
+    let log = server.log();
+    assert!(log.contains("the API keys: not read again, the old goes on: line 2"), "{log}");
+}
+
+#[test]
+fn a_hangup_reads_the_keys_at_once_and_without_keys_ends_the_server() {
+    let (one, two) = (make(&["one"]), make(&["two"]));
+    let file = File::of(&[&one]);
+    let server = file.serve("3600000", &[]);
+    let client = server.client();
+    file.write(&[&two]);
+    server.signal(Signal::HUP);
+    until("the other key", || (post(&client, INFER, Some(&two.key)).status == 200).then_some(()));
+    post(&client, INFER, Some(&one.key)).expect(401);
+    assert!(server.stop().status.success());
+
+    let plain = Server::samples();
+    plain.signal(Signal::HUP);
+    assert_eq!(plain.ended().status.code(), None);
+}
+
+#[test]
+fn a_key_sends_no_more_than_its_rate() {
+    let made = make(&["slow", "--requests-per-second", "0.001", "--burst", "3"]);
+    let file = File::of(&[&made]);
+    let server = file.serve("20", &[]);
+    let client = server.client();
+    let statuses: Vec<_> = (0..5).map(|_| post(&client, INFER, Some(&made.key)).status).collect();
+    assert_eq!(statuses, [200, 200, 200, 429, 429]);
+    let wait: u64 = post(&client, INFER, Some(&made.key)).header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=1000).contains(&wait), "{wait}");
+}
+
+#[test]
+fn a_port_for_administration_closes_the_others_for_it() {
+    let models = Models::samples(&["iris"]);
+    let server = Server::start(models.path(), &["--admin-listen", "127.0.0.1:0"]);
+    let refused = server.client().post(LOAD, "").expect(403);
+    assert!(refused.text().contains("closed here"), "{}", refused.text());
+    server.client().post(INFER, BODY).expect(200);
+    let own = Client::new(server.address_for("administration"));
+    own.post(LOAD, "").expect(200);
+    own.get("/metrics").expect(200);
+    own.post(INFER, BODY).expect(200);
+    assert!(server.stop().status.success());
+}
+
+#[test]
+fn without_keys_administration_is_closed_to_the_network() {
+    let models = Models::samples(&["iris"]);
+    let server = Server::start(models.path(), &["--grpc-listen", "0.0.0.0:0"]);
+    let client = server.client();
+    client.post(LOAD, "").expect(403);
+    client.post(INFER, BODY).expect(200);
+}
