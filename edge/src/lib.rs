@@ -1,0 +1,3 @@
+//! What the device's binary is made of: message in, scored message out.
+
+pub mod queue;

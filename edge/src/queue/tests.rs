@@ -1,0 +1,81 @@
+//! The queue in a real folder, by its handle.
+
+use std::fs;
+
+use super::*;
+
+fn lanes() -> Vec<LaneSettings> {
+    let lane = |name: &str, priority| LaneSettings { name: name.into(), priority, when_full: WhenFull::DropNew };
+    vec![lane("alerts", 0), lane("results", 1)]
+}
+
+const BOTH: [LaneId; 2] = [LaneId(0), LaneId(1)];
+
+#[tokio::test]
+async fn messages_survive_a_restart_and_the_important_ones_come_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let (queue, thread) = Queue::open(folder.path().into(), &lanes(), 1 << 20).unwrap();
+    queue.push(LaneId(1), b"result".into()).await.unwrap();
+    queue.push(LaneId(0), b"alert".into()).await.unwrap();
+    queue.push(LaneId(0), b"other".into()).await.unwrap();
+    let taken = queue.take(&BOTH).await.unwrap();
+    assert_eq!((taken.lane, &*taken.body), (LaneId(0), &b"alert"[..]));
+    queue.finish(taken.lane, taken.number).await;
+    drop(queue);
+    thread.join().unwrap();
+    let (queue, _thread) = Queue::open(folder.path().into(), &lanes(), 1 << 20).unwrap();
+    let mut found = Vec::new();
+    for _ in 0..2 {
+        found.push(queue.take(&BOTH).await.unwrap().body);
+    }
+    assert_eq!(found, [b"other".to_vec(), b"result".to_vec()]);
+    assert_eq!(queue.try_take(&BOTH).await, None);
+    queue.rewind(LaneId(0)).await;
+    assert_eq!(queue.take(&BOTH).await.unwrap().body, b"other");
+}
+
+#[tokio::test]
+async fn who_waits_for_a_message_is_woken() {
+    let folder = tempfile::tempdir().unwrap();
+    let (queue, _thread) = Queue::open(folder.path().into(), &lanes(), 1 << 20).unwrap();
+    let waiting = tokio::spawn({
+        let queue = queue.clone();
+        async move { queue.take(&BOTH).await }
+    });
+    let number = queue.push(LaneId(1), b"x".into()).await.unwrap();
+    assert_eq!(waiting.await.unwrap().unwrap().number, number);
+    queue.committed(LaneId(1), number).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_waits_for_room_gets_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (queue, _thread) = Queue::open(folder.path().into(), &lanes(), 16 << 10).unwrap();
+    let mut numbers = Vec::new();
+    while let Ok(number) = queue.push(LaneId(0), vec![1; 1000]).await {
+        numbers.push(number);
+    }
+    let patient = tokio::spawn({
+        let queue = queue.clone();
+        async move { queue.push_patiently(LaneId(0), vec![2; 1000]).await }
+    });
+    for number in &numbers {
+        queue.finish(LaneId(0), *number).await;
+    }
+    assert_eq!(patient.await.unwrap().unwrap(), numbers.len() as u64);
+    let states = queue.states().await;
+    assert_eq!((states[0].messages, states[1].messages), (1, 0));
+    assert!(states[0].dropped == 1 && states[0].bytes <= 16 << 10);
+}
+
+#[tokio::test]
+async fn files_of_others_are_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("alerts")).unwrap();
+    fs::write(folder.path().join("alerts/notes.txt"), "mine").unwrap();
+    let (queue, thread) = Queue::open(folder.path().into(), &lanes(), 1 << 20).unwrap();
+    queue.push(LaneId(0), b"x".into()).await.unwrap();
+    drop(queue);
+    thread.join().unwrap();
+    assert_eq!(fs::read_to_string(folder.path().join("alerts/notes.txt")).unwrap(), "mine");
+}
