@@ -35,8 +35,8 @@ pub enum Lost {
     Refused(u8),
     #[error("the server said something else before it let the client in")]
     NoGreeting,
-    #[error("the server refused the subscription to `{0}`")]
-    NotSubscribed(String),
+    #[error("the server refused a subscription")]
+    NotSubscribed,
     #[error("the server was silent for {0} s")]
     Silent(u64),
     #[error("the server did not acknowledge a message within {} s", ACKNOWLEDGEMENT.as_secs())]

@@ -123,7 +123,7 @@ async fn refusals_and_nonsense_are_told_apart() {
         (&b"\x20\x02\0\x05"[..], "the server does not let this client in: it does not know the name and password"),
         (b"\xd0\0", "the server said something else before it let the client in"),
         (b"\x20\xff", "the server did not answer within 30 s"),
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "a packet of type 4 has flags 0b1000, which it must not have"),
+        (b"\x48\x02\0\x01", "a packet of type 4 has flags 0b1000, which it must not have"),
     ] {
         let (near, mut far) = duplex(64);
         far.write_all(answer).await.unwrap();

@@ -28,6 +28,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use self::disk::Folder;
 use self::store::Store;
+use crate::metrics::{LaneMetrics, Metrics};
 pub use self::store::{LaneSettings, PushError, WhenFull};
 
 /// The shortest time between two commits.
@@ -93,7 +94,12 @@ enum Call {
 impl Queue {
     /// Opens the queue in `folder`, which holds a folder for each lane, and starts its thread. All lanes together take
     /// `capacity` bytes at most.
-    pub fn open(folder: PathBuf, lanes: &[LaneSettings], capacity: u64) -> io::Result<(Self, JoinHandle<()>)> {
+    pub fn open(
+        folder: PathBuf,
+        lanes: &[LaneSettings],
+        capacity: u64,
+        metrics: &Metrics,
+    ) -> io::Result<(Self, JoinHandle<()>)> {
         let disks = lanes.iter().map(|lane| Ok((lane.clone(), Folder::open(folder.join(&lane.name))?)));
         let store = Store::open(disks.collect::<io::Result<_>>()?, capacity)?;
         let (calls, receiver) = mpsc::channel(WAITING);
@@ -107,7 +113,9 @@ impl Queue {
             finished: finished_sender,
             committed: committed_sender,
             failing: false,
+            metrics: lanes.iter().map(|lane| metrics.lane(&lane.name)).collect(),
         };
+        worker.observe();
         let thread =
             thread::Builder::new().name("hedef-queue".into()).spawn(move || runtime.block_on(worker.run(receiver)))?;
         Ok((Self { calls, pushed, finished, committed }, thread))
@@ -197,6 +205,8 @@ struct Worker {
     committed: watch::Sender<Vec<u64>>,
     /// Whether the last thing that was done with the disk failed, so that this is told once.
     failing: bool,
+    /// For each lane.
+    metrics: Vec<LaneMetrics>,
 }
 
 impl Worker {
@@ -211,12 +221,21 @@ impl Worker {
                     last_commit = Some(Instant::now());
                 }
                 call = calls.recv() => match call {
-                    Some(call) => self.answer(call),
+                    Some(call) => {
+                        self.answer(call);
+                        self.observe();
+                    }
                     None => break,
                 }
             }
         }
         self.commit();
+    }
+
+    fn observe(&self) {
+        for ((_, dropped, lane), metrics) in self.store.lanes().zip(&self.metrics) {
+            metrics.observe(lane.messages(), lane.bytes(), dropped, lane.damaged());
+        }
     }
 
     fn answer(&mut self, call: Call) {
@@ -227,6 +246,9 @@ impl Worker {
                     self.store.count_refused(lane.0);
                 }
                 let done = pushed.is_ok();
+                if let Some(metrics) = self.metrics.get(lane.0).filter(|_| done) {
+                    metrics.wrote(body.len());
+                }
                 if !matches!(pushed, Err(PushError::Full | PushError::TooLarge { .. })) {
                     self.note(pushed.as_ref().map(drop).map_err(ToString::to_string));
                 }

@@ -9,12 +9,17 @@ fn lanes() -> Vec<LaneSettings> {
     vec![lane("alerts", 0), lane("results", 1)]
 }
 
+fn open(folder: &tempfile::TempDir, capacity: u64) -> (Queue, JoinHandle<()>) {
+    let metrics = Metrics::new(&prometheus::Registry::new()).unwrap();
+    Queue::open(folder.path().into(), &lanes(), capacity, &metrics).unwrap()
+}
+
 const BOTH: [LaneId; 2] = [LaneId(0), LaneId(1)];
 
 #[tokio::test]
 async fn messages_survive_a_restart_and_the_important_ones_come_first() {
     let folder = tempfile::tempdir().unwrap();
-    let (queue, thread) = Queue::open(folder.path().into(), &lanes(), 1 << 20).unwrap();
+    let (queue, thread) = open(&folder, 1 << 20);
     queue.push(LaneId(1), b"result".into()).await.unwrap();
     queue.push(LaneId(0), b"alert".into()).await.unwrap();
     queue.push(LaneId(0), b"other".into()).await.unwrap();
@@ -23,7 +28,7 @@ async fn messages_survive_a_restart_and_the_important_ones_come_first() {
     queue.finish(taken.lane, taken.number).await;
     drop(queue);
     thread.join().unwrap();
-    let (queue, _thread) = Queue::open(folder.path().into(), &lanes(), 1 << 20).unwrap();
+    let (queue, _thread) = open(&folder, 1 << 20);
     let mut found = Vec::new();
     for _ in 0..2 {
         found.push(queue.take(&BOTH).await.unwrap().body);
@@ -37,7 +42,7 @@ async fn messages_survive_a_restart_and_the_important_ones_come_first() {
 #[tokio::test]
 async fn who_waits_for_a_message_is_woken() {
     let folder = tempfile::tempdir().unwrap();
-    let (queue, _thread) = Queue::open(folder.path().into(), &lanes(), 1 << 20).unwrap();
+    let (queue, _thread) = open(&folder, 1 << 20);
     let waiting = tokio::spawn({
         let queue = queue.clone();
         async move { queue.take(&BOTH).await }
@@ -50,7 +55,7 @@ async fn who_waits_for_a_message_is_woken() {
 #[tokio::test]
 async fn who_waits_for_room_gets_it() {
     let folder = tempfile::tempdir().unwrap();
-    let (queue, _thread) = Queue::open(folder.path().into(), &lanes(), 16 << 10).unwrap();
+    let (queue, _thread) = open(&folder, 16 << 10);
     let mut numbers = Vec::new();
     while let Ok(number) = queue.push(LaneId(0), vec![1; 1000]).await {
         numbers.push(number);
@@ -73,7 +78,7 @@ async fn files_of_others_are_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir_all(folder.path().join("alerts")).unwrap();
     fs::write(folder.path().join("alerts/notes.txt"), "mine").unwrap();
-    let (queue, thread) = Queue::open(folder.path().into(), &lanes(), 1 << 20).unwrap();
+    let (queue, thread) = open(&folder, 1 << 20);
     queue.push(LaneId(0), b"x".into()).await.unwrap();
     drop(queue);
     thread.join().unwrap();

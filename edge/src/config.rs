@@ -1,0 +1,383 @@
+//! The settings: a TOML file, and the environment over it.
+
+use std::env;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::mqtt::topic;
+use crate::queue::WhenFull;
+
+/// The settings of the device, as the file has them.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Folders of models, folders of one model, or `.onnx` files.
+    pub models: Vec<PathBuf>,
+    /// The model for messages that name none; without it, the only one there is.
+    pub model: Option<String>,
+    /// ONNX Runtime's library, or the folder that it is in; without it, it is looked for.
+    pub onnxruntime: Option<PathBuf>,
+    /// The folder for what has to survive a restart.
+    pub data: PathBuf,
+    /// What is logged, such as `info` or `warn,hedef_edge=debug`.
+    pub log: String,
+    /// MiB of memory that models may take; one more is not loaded.
+    pub memory_budget_mib: Option<u32>,
+    /// HTTP on the device.
+    pub http: Http,
+    /// The queue on disk.
+    pub queue: Queue,
+    /// The outputs that answers go to.
+    pub outputs: Vec<Output>,
+    /// A plain MQTT broker.
+    pub broker: Option<Broker>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            models: vec!["models".into()],
+            model: None,
+            onnxruntime: None,
+            data: "data".into(),
+            log: "info".into(),
+            memory_budget_mib: None,
+            http: Http::default(),
+            queue: Queue::default(),
+            outputs: vec![Output::default()],
+            broker: None,
+        }
+    }
+}
+
+/// Where HTTP is spoken.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// For scoring, and everything else.
+    pub listen: SocketAddr,
+    /// For health and metrics alone.
+    pub metrics_listen: SocketAddr,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            metrics_listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 9600)),
+        }
+    }
+}
+
+/// What the queue may take, and when a message counts as taken.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Queue {
+    /// MiB of disk for all that waits.
+    pub capacity_mib: u32,
+    /// When the sender of a message is told that it was taken.
+    pub acknowledge: Acknowledge,
+    /// How many messages are scored at a time.
+    pub parallel: usize,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self { capacity_mib: 64, acknowledge: Acknowledge::default(), parallel: 4 }
+    }
+}
+
+/// When the sender of a message is told that it was taken.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Acknowledge {
+    /// When it survives the end of the process. A power cut can take what came in the last second.
+    #[default]
+    Written,
+    /// When it survives a power cut: up to a second later.
+    Committed,
+}
+
+/// An output.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Output {
+    /// Its name.
+    pub name: String,
+    /// Those of lower numbers are delivered first, and kept longest.
+    pub priority: u8,
+    /// What happens when the queue is full.
+    pub when_full: WhenFull,
+}
+
+impl Default for Output {
+    fn default() -> Self {
+        Self { name: "output1".into(), priority: 0, when_full: WhenFull::DropOldest }
+    }
+}
+
+/// A plain MQTT broker.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Broker {
+    /// `mqtt://HOST:PORT`, or `mqtts://HOST:PORT` for TLS.
+    pub url: String,
+    /// This client's id, which no other client of the broker has.
+    pub client_id: String,
+    /// Its name there.
+    pub username: Option<String>,
+    /// The file that its password is in.
+    pub password_file: Option<PathBuf>,
+    /// The certificates to trust with TLS; without it, those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// How long the connection is silent at most.
+    #[serde(default = "keep_alive")]
+    pub keep_alive_s: u16,
+    /// The most bytes that a packet may have.
+    #[serde(default = "largest")]
+    pub max_packet_bytes: usize,
+    /// What is scored.
+    pub routes: Vec<Route>,
+    /// From the environment alone.
+    #[serde(skip)]
+    pub password: Option<String>,
+}
+
+const fn keep_alive() -> u16 {
+    60
+}
+
+const fn largest() -> usize {
+    256 << 10
+}
+
+/// Messages that are scored, and where their answers go.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// The filter of topics.
+    pub from: String,
+    /// The topic of answers: `{topic}` stands for that of the message, `{1}` for what the first `+` or `#` matched.
+    pub to: String,
+    /// The model, if it is another than for the others.
+    pub model: Option<String>,
+    /// What messages are, if it cannot be seen from them: MQTT 3.1.1 does not tell.
+    pub content_type: Option<String>,
+    /// The output, which says how answers wait.
+    pub output: Option<String>,
+}
+
+/// Why settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say what the fields are")]
+pub enum InvalidSettings {
+    #[error("settings {file}: {reason}")]
+    File { file: String, reason: String },
+    #[error("{name}: {reason}")]
+    Variable { name: &'static str, reason: String },
+    #[error("{key}: expected {expected}, found `{found}`")]
+    Value { key: String, expected: &'static str, found: String },
+}
+
+/// The file that settings are read from where none is named.
+const USUAL_FILE: &str = "hedef-edge.toml";
+
+impl Settings {
+    /// Reads `file`, or else the one that `HEDEF_EDGE_CONFIG` names, or else `hedef-edge.toml` if it is there; and the
+    /// environment.
+    pub fn read(file: Option<&Path>) -> Result<Self, InvalidSettings> {
+        let named = file.map(Path::to_path_buf).or_else(|| env::var_os("HEDEF_EDGE_CONFIG").map(PathBuf::from));
+        let file = named.or_else(|| Some(PathBuf::from(USUAL_FILE)).filter(|file| file.exists()));
+        let mut settings = match &file {
+            Some(file) => {
+                let wrong = |reason| InvalidSettings::File { file: file.display().to_string(), reason };
+                let text = fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+                toml::from_str(&text).map_err(|error: toml::de::Error| wrong(error.to_string()))?
+            }
+            None => Self::default(),
+        };
+        settings.overlay(|name| env::var(name).ok().filter(|value| !value.is_empty()))?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// Lets the environment speak.
+    fn overlay(&mut self, variable: impl Fn(&'static str) -> Option<String>) -> Result<(), InvalidSettings> {
+        if let Some(roots) = variable("HEDEF_ROOTS") {
+            self.models = env::split_paths(&roots).collect();
+        }
+        self.model = variable("HEDEF_MODEL").or(self.model.take());
+        self.onnxruntime = variable("HEDEF_ONNXRUNTIME").map(PathBuf::from).or(self.onnxruntime.take());
+        if let Some(data) = variable("HEDEF_DATA") {
+            self.data = data.into();
+        }
+        if let Some(log) = variable("HEDEF_LOG") {
+            self.log = log;
+        }
+        let addresses =
+            [("HEDEF_LISTEN", &mut self.http.listen), ("HEDEF_METRICS_LISTEN", &mut self.http.metrics_listen)];
+        for (name, place) in addresses {
+            if let Some(address) = variable(name) {
+                *place = address.parse().map_err(|_| InvalidSettings::Variable {
+                    name,
+                    reason: format!("expected an address and a port, such as 127.0.0.1:8080, found `{address}`"),
+                })?;
+            }
+        }
+        if let Some(broker) = &mut self.broker {
+            broker.url = variable("HEDEF_BROKER").unwrap_or_else(|| std::mem::take(&mut broker.url));
+            broker.username = variable("HEDEF_BROKER_USERNAME").or(broker.username.take());
+            broker.password = variable("HEDEF_BROKER_PASSWORD");
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), InvalidSettings> {
+        let wrong = |key: &str, expected, found: &str| {
+            Err(InvalidSettings::Value { key: key.into(), expected, found: found.chars().take(200).collect() })
+        };
+        if self.queue.capacity_mib == 0 || self.queue.parallel == 0 {
+            return wrong("queue", "more than zero", "0");
+        }
+        for output in &self.outputs {
+            if !is_name(&output.name) {
+                return wrong("outputs.name", "1 to 64 of A-Z a-z 0-9 _ -", &output.name);
+            }
+            if self.outputs.iter().filter(|other| other.name == output.name).count() > 1 {
+                return wrong("outputs.name", "names that differ", &output.name);
+            }
+        }
+        if self.outputs.is_empty() {
+            return wrong("outputs", "at least one", "none");
+        }
+        let Some(broker) = &self.broker else { return Ok(()) };
+        if Address::parse(&broker.url).is_none() {
+            return wrong("broker.url", "mqtt://HOST:PORT or mqtts://HOST:PORT", &broker.url);
+        }
+        if !(10..=3600).contains(&broker.keep_alive_s) {
+            return wrong("broker.keep_alive_s", "10 to 3600", &broker.keep_alive_s.to_string());
+        }
+        if broker.routes.is_empty() {
+            return wrong("broker.routes", "at least one", "none");
+        }
+        for route in &broker.routes {
+            if !topic::is_filter(&route.from) {
+                return wrong("broker.routes.from", "a filter of topics", &route.from);
+            }
+            if !topic::is_pattern(&route.to, &route.from) {
+                return wrong("broker.routes.to", "a topic with {topic} or the number of a wildcard", &route.to);
+            }
+            if let Some(output) = &route.output
+                && !self.outputs.iter().any(|known| known.name == *output)
+            {
+                return wrong("broker.routes.output", "the name of one of the outputs", output);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    (1..=64).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+}
+
+/// Where a broker is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// Its name, or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Whether TLS is spoken.
+    pub tls: bool,
+}
+
+impl Address {
+    /// Reads `mqtt://host:1883` or `mqtts://host:8883`; the port may be left out.
+    #[must_use]
+    pub fn parse(url: &str) -> Option<Self> {
+        let (scheme, rest) = url.split_once("://")?;
+        let (tls, usual) = match scheme {
+            "mqtt" => (false, 1883),
+            "mqtts" => (true, 8883),
+            _ => return None,
+        };
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let (host, port) = match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((host, "")) => (host, usual),
+            Some((host, port)) => (host, port.strip_prefix(':')?.parse().ok()?),
+            None => match rest.rsplit_once(':') {
+                Some((host, port)) => (host, port.parse().ok()?),
+                None => (rest, usual),
+            },
+        };
+        let plain = !host.is_empty() && !host.contains(['/', '@', ' ']);
+        plain.then(|| Self { host: host.into(), port, tls })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Settings, String> {
+        let settings: Settings = toml::from_str(text).map_err(|error| error.to_string())?;
+        settings.check().map_err(|error| error.to_string())?;
+        Ok(settings)
+    }
+
+    const BROKER: &str = "[broker]\nurl = 'mqtt://h'\nclient_id = 'c'\n";
+
+    #[test]
+    fn an_empty_file_is_right() {
+        let settings = read("").unwrap();
+        assert_eq!(settings.http.metrics_listen.to_string(), "0.0.0.0:9600");
+        assert_eq!((settings.outputs[0].name.as_str(), settings.queue.capacity_mib), ("output1", 64));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (text, expected) in [
+            ("modles = []", "modles"),
+            ("[queue]\ncapacity_mib = 0", "queue"),
+            ("[[outputs]]\nname = 'a b'", "`a b`"),
+            ("[[outputs]]\nname = 'a'\n[[outputs]]\nname = 'a'", "differ"),
+            (&format!("{BROKER}routes = []"), "broker.routes"),
+            (&format!("{BROKER}[[broker.routes]]\nfrom = 'a/#/b'\nto = 'x'"), "`a/#/b`"),
+            (&format!("{BROKER}[[broker.routes]]\nfrom = 'a/+'\nto = 'x/{{2}}'"), "`x/{2}`"),
+            (&format!("{BROKER}[[broker.routes]]\nfrom = 'a'\nto = 'x'\noutput = 'no'"), "`no`"),
+            (&BROKER.replace("mqtt:", "http:"), "routes"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_environment_stands_over_the_file() {
+        let mut settings = read(&format!("{BROKER}[[broker.routes]]\nfrom = 'a'\nto = 'b'")).unwrap();
+        let variable = |name| match name {
+            "HEDEF_ROOTS" => Some("/a:/b".into()),
+            "HEDEF_LISTEN" => Some("0.0.0.0:1".into()),
+            "HEDEF_BROKER" => Some("mqtts://other".into()),
+            _ => None,
+        };
+        settings.overlay(variable).unwrap();
+        assert_eq!(settings.models, [PathBuf::from("/a"), PathBuf::from("/b")]);
+        assert_eq!((settings.http.listen.port(), settings.broker.unwrap().url.as_str()), (1, "mqtts://other"));
+        let wrong = |name| (name == "HEDEF_LISTEN").then(|| "nowhere".into());
+        assert!(Settings::default().overlay(wrong).unwrap_err().to_string().starts_with("HEDEF_LISTEN"));
+    }
+
+    #[test]
+    fn addresses_are_hosts_and_ports() {
+        let parse = |url| Address::parse(url).map(|found| (found.host, found.port, found.tls));
+        assert_eq!(parse("mqtt://h"), Some(("h".into(), 1883, false)));
+        assert_eq!(parse("mqtts://[::1]:9/"), Some(("::1".into(), 9, true)));
+        assert_eq!(parse("mqtts://1.2.3.4"), Some(("1.2.3.4".into(), 8883, true)));
+        assert!(["h:1", "http://h", "mqtt://", "mqtt://h:x", "mqtt://u@h"].into_iter().all(|url| parse(url).is_none()));
+    }
+}

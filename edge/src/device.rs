@@ -1,0 +1,232 @@
+//! The device, put together: models, queue, HTTP and connections, from the start to the clean stop.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use hedef_core::backend::onnx;
+use hedef_core::host::{Cpus, configure_malloc, memory_limit, processor};
+use hedef_core::model::Slots;
+use hedef_core::repository::{Budget, Loads, OnnxLoader, OverBudget, QuotaWatcher, Repository, RunWatcher};
+use hedef_core::runtime::{Dirs, locate};
+use hedef_server::{AzureSettings, Config, Drain, Server};
+use prometheus::Registry;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::{self, Routes};
+use crate::config::{Output, Settings};
+use crate::metrics::Metrics;
+use crate::queue::{LaneId, LaneSettings, Queue, WhenFull};
+use crate::relay::{Relay, Stop};
+use crate::worker::Worker;
+
+/// How often the processors that this process may use are counted again.
+const QUOTA_INTERVAL: Duration = Duration::from_secs(30);
+
+/// A run that takes longer is beyond help.
+const STUCK_AFTER: Duration = Duration::from_secs(120);
+
+/// How often the runs under way are looked at.
+const STUCK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The time for each part of a stop; together less than the ten seconds after which containers are killed.
+const LAST_SCORES: Duration = Duration::from_secs(3);
+const LAST_WORDS: Duration = Duration::from_secs(4);
+const LAST_REQUESTS: Duration = Duration::from_secs(6);
+
+/// Why there is no device.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say what the fields are")]
+pub enum StartError {
+    #[error(transparent)]
+    Model(#[from] hedef_core::Error),
+    #[error(transparent)]
+    Runtime(#[from] hedef_core::runtime::RuntimeError),
+    #[error("ONNX Runtime is not here: set HEDEF_ONNXRUNTIME to its library, or put it beside the executable")]
+    NoRuntime,
+    #[error("settings: {0}")]
+    Config(#[from] hedef_server::InvalidConfig),
+    #[error(transparent)]
+    Server(#[from] hedef_server::StartError),
+    #[error("the metrics cannot be declared: {0}")]
+    Metrics(#[from] prometheus::Error),
+    #[error("the queue in {folder}: {source}")]
+    Queue { folder: String, source: std::io::Error },
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// A device whose ports are taken.
+pub struct Device {
+    settings: Settings,
+    repository: Arc<Repository>,
+    queue: Queue,
+    queue_thread: thread::JoinHandle<()>,
+    broker: Option<Lanes>,
+    metrics: Metrics,
+    server: Server,
+    watchers: (RunWatcher, QuotaWatcher),
+}
+
+/// The lanes of one connection.
+#[derive(Clone, Debug)]
+struct Lanes {
+    input: LaneId,
+    outputs: Vec<LaneId>,
+}
+
+impl Lanes {
+    /// Adds the lanes of the connection `name` to `all`.
+    fn add(name: &str, outputs: &[Output], all: &mut Vec<LaneSettings>) -> Self {
+        let first = all.len();
+        // What came is never given up: who sends it keeps it until there is room.
+        all.push(LaneSettings { name: format!("{name}-input"), priority: 0, when_full: WhenFull::DropNew });
+        all.extend(outputs.iter().map(|output| LaneSettings {
+            name: format!("{name}-output-{}", output.name),
+            priority: output.priority,
+            when_full: output.when_full,
+        }));
+        Self { input: LaneId(first), outputs: (first + 1..all.len()).map(LaneId).collect() }
+    }
+
+    /// The lanes of answers, the important first.
+    fn in_order(&self, outputs: &[Output]) -> Vec<LaneId> {
+        let mut lanes: Vec<_> = self.outputs.iter().copied().zip(outputs.iter().map(|output| output.priority)).collect();
+        lanes.sort_by_key(|(_, priority)| *priority);
+        lanes.into_iter().map(|(lane, _)| lane).collect()
+    }
+}
+
+impl Device {
+    /// Opens the queue, starts ONNX Runtime and takes the ports. No model is loaded yet.
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        let registry = Registry::new();
+        let metrics = Metrics::new(&registry)?;
+        let mut lanes = Vec::new();
+        let broker = settings.broker.is_some().then(|| Lanes::add("broker", &settings.outputs, &mut lanes));
+        let folder = settings.data.join("queue");
+        let capacity = u64::from(settings.queue.capacity_mib) << 20;
+        let failed = |source| StartError::Queue { folder: folder.display().to_string(), source };
+        let (queue, queue_thread) = Queue::open(folder.clone(), &lanes, capacity, &metrics).map_err(failed)?;
+        let core_metrics = hedef_core::metrics::Metrics::new(&registry)?;
+        let (loader, slots) = loader(&settings)?;
+        let budget =
+            settings.memory_budget_mib.map(|mib| Budget { bytes: u64::from(mib) << 20, over: OverBudget::Refuse });
+        let repository = Repository::new(settings.models.clone(), Box::new(loader), core_metrics).with_budget(budget);
+        let repository = Arc::new(repository);
+        let watchers = (
+            RunWatcher::start(Arc::clone(&repository), STUCK_AFTER, STUCK_INTERVAL)?,
+            QuotaWatcher::start(Arc::clone(&repository), slots, "/".into(), QUOTA_INTERVAL)?,
+        );
+        let config = Config::new(server_settings(&settings))?;
+        let server = Server::bind(config, Arc::clone(&repository), registry).await?;
+        Ok(Self { settings, repository, queue, queue_thread, broker, metrics, server, watchers })
+    }
+
+    /// The addresses that HTTP is spoken on, and what for.
+    pub fn addresses(&self) -> impl Iterator<Item = (std::net::SocketAddr, Option<&'static str>)> {
+        self.server.addresses()
+    }
+
+    /// Loads the models and works until `stop`. Returns whether everything that was begun was finished.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> bool {
+        let Self { settings, repository, queue, queue_thread, broker, metrics, server, watchers } = self;
+        let stopping = Stop { intake: CancellationToken::new(), all: CancellationToken::new() };
+        let loading = {
+            let repository = Arc::clone(&repository);
+            tokio::task::spawn_blocking(move || repository.load_all())
+        };
+        let http = tokio::spawn(server.serve(stopping.intake.clone().cancelled_owned()));
+        let (mut workers, mut connections) = (JoinSet::new(), JoinSet::new());
+        if let (Some(lanes), Some(broker)) = (broker, settings.broker.clone()) {
+            let routes = Routes::new(&broker, &settings.outputs, settings.model.clone());
+            let worker = Worker {
+                repository: Arc::clone(&repository),
+                queue: queue.clone(),
+                input: lanes.input,
+                outputs: lanes.outputs.clone(),
+                source: Arc::new(routes.clone()),
+                parallel: settings.queue.parallel,
+                metrics: metrics.clone(),
+            };
+            workers.spawn(worker.run(stopping.intake.clone()));
+            let (queue, stop, link) = (queue.clone(), stopping.clone(), metrics.link("broker"));
+            let (outputs, acknowledge) = (lanes.in_order(&settings.outputs), settings.queue.acknowledge);
+            connections.spawn(async move {
+                let relay = Relay {
+                    queue: &queue,
+                    input: lanes.input,
+                    outputs: &outputs,
+                    acknowledge,
+                    due: None,
+                    largest: broker.max_packet_bytes,
+                    metrics: &link,
+                    stop: &stop,
+                };
+                broker::run(&broker, routes, relay).await;
+            });
+        }
+        stop.await;
+        tracing::info!("stopping: nothing is taken in any more, what was begun is finished");
+        repository.stop_loading();
+        stopping.intake.cancel();
+        let scored = join(workers, LAST_SCORES).await;
+        stopping.all.cancel();
+        let said = join(connections, LAST_WORDS).await;
+        let answered = timeout(LAST_REQUESTS, http).await.is_ok_and(|http| http.is_ok_and(|http| http.abandoned == 0));
+        let loaded = loading.await.is_ok();
+        drop(watchers);
+        let closed = tokio::task::spawn_blocking(move || repository.close(Duration::from_secs(1))).await;
+        drop(queue);
+        // The last commit.
+        let committed = tokio::task::spawn_blocking(move || queue_thread.join().is_ok()).await;
+        scored && said && answered && loaded && closed.unwrap_or(false) && committed.unwrap_or(false)
+    }
+}
+
+/// Waits for tasks, and gives those up that take too long.
+async fn join(mut tasks: JoinSet<()>, limit: Duration) -> bool {
+    let all = async {
+        let mut well = true;
+        while let Some(ended) = tasks.join_next().await {
+            well &= ended.is_ok();
+        }
+        well
+    };
+    timeout(limit, all).await.unwrap_or(false)
+}
+
+fn loader(settings: &Settings) -> Result<(OnnxLoader, Arc<Slots>), StartError> {
+    configure_malloc();
+    let root = Path::new("/");
+    let cpus = Cpus::measure(root);
+    tracing::info!(threads = cpus.threads, "threads for models: {}", cpus.reason);
+    let located = locate(settings.onnxruntime.as_deref(), &Dirs::from_process())?.ok_or(StartError::NoRuntime)?;
+    tracing::info!(path = %located.path.display(), "ONNX Runtime found {}", located.source);
+    let runtime = onnx::Runtime::start(&located.path)?;
+    let slots = Arc::new(Slots::new(cpus.threads.get()));
+    let loader = OnnxLoader {
+        runtime,
+        slots: Arc::clone(&slots),
+        memory_limit: memory_limit(root),
+        processor: processor(root),
+        graphs: None,
+        loads: Loads::default(),
+        patient: false,
+    };
+    Ok((loader, slots))
+}
+
+fn server_settings(settings: &Settings) -> hedef_server::Settings {
+    hedef_server::Settings {
+        listen: settings.http.listen,
+        metrics_listen: Some(settings.http.metrics_listen),
+        azure: AzureSettings { score_model: settings.model.clone(), ..AzureSettings::default() },
+        // Nobody balances load between devices, so nobody has to notice.
+        drain: Drain { lame_duck: Duration::ZERO, linger: Duration::from_millis(100), grace: Duration::from_secs(5) },
+        ..hedef_server::Settings::default()
+    }
+}

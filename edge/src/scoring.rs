@@ -1,0 +1,206 @@
+//! A message's body in, an answer's body out, through the protocol code of the server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hedef_core::repository::Repository;
+use hedef_core::{Kind, Model, ModelId, Request, Signature};
+use hedef_protocols::{DecodeLimits, azure, csv, npy, v2};
+
+/// The most values that the JSON of one message may hold.
+const MOST_ELEMENTS: usize = 1 << 20;
+
+/// How long to wait for a model that is not ready, or busy.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How often to ask for it again before the message is answered with the failure.
+const TRIES: usize = 30;
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The model version that gave it.
+    pub model: ModelId,
+    /// What it says, in JSON.
+    pub body: Vec<u8>,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say what the fields are")]
+pub enum ScoreError {
+    #[error(transparent)]
+    Core(#[from] hedef_core::Error),
+    #[error(transparent)]
+    Protocol(#[from] hedef_protocols::Error),
+    #[error(
+        "content type `{0}` is not supported: expected application/json, application/octet-stream, text/csv or \
+         application/x-npy"
+    )]
+    ContentType(String),
+}
+
+impl ScoreError {
+    /// The kind of this failure.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Core(error) => error.kind(),
+            Self::Protocol(error) => error.kind(),
+            Self::ContentType(_) => Kind::InvalidArgument,
+        }
+    }
+
+    /// What those outside the device are told.
+    #[must_use]
+    pub fn told(&self) -> String {
+        match self.kind() {
+            Kind::Internal => "the device failed on this message: its log tells why".into(),
+            _ => self.to_string(),
+        }
+    }
+}
+
+/// How an answer is to be told.
+enum Form {
+    /// As the rows of `/score`.
+    Rows,
+    /// As Open Inference Protocol v2 has it.
+    V2(v2::Reply),
+}
+
+/// Scores `body` with a model, the only one there is unless it is named. A model that is not ready, or busy, is waited for.
+pub async fn score(
+    repository: &Arc<Repository>,
+    model: Option<&str>,
+    content_type: Option<&str>,
+    body: &[u8],
+) -> Result<Answer, ScoreError> {
+    let mut tries = 0;
+    loop {
+        let failure = match try_score(repository, model, content_type, body).await {
+            Err(error) if matches!(error.kind(), Kind::Unavailable | Kind::ResourceExhausted) => error,
+            done => return done,
+        };
+        tries += 1;
+        if tries == TRIES {
+            return Err(failure);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn try_score(
+    repository: &Arc<Repository>,
+    model: Option<&str>,
+    content_type: Option<&str>,
+    body: &[u8],
+) -> Result<Answer, ScoreError> {
+    let model = find(repository, model).await?;
+    let (request, form) = decode(content_type, body, model.signature())?;
+    let response = model.infer(request).await?;
+    let body = match form {
+        Form::Rows => azure::encode(&response, model.signature()),
+        Form::V2(reply) => v2::encode(&response, model.signature(), &reply)?.body,
+    };
+    Ok(Answer { model: response.model, body })
+}
+
+/// The model of that name, or the only one that is known.
+async fn find(repository: &Arc<Repository>, name: Option<&str>) -> Result<Arc<Model>, hedef_core::Error> {
+    let known;
+    let name = match name {
+        Some(name) => name,
+        None => {
+            let mut names: Vec<_> = repository.index().into_iter().map(|entry| entry.name.to_string()).collect();
+            names.dedup();
+            known = names;
+            match known.as_slice() {
+                [only] => only,
+                _ => {
+                    let reason = format!("it is not said which model is meant: {} are known", known.len());
+                    return Err(hedef_core::Error::Unsupported(reason));
+                }
+            }
+        }
+    };
+    match repository.model(name, None) {
+        Err(hedef_core::Error::Evicted { .. }) => repository.awake(name, None).await,
+        found => found,
+    }
+}
+
+fn decode(content_type: Option<&str>, body: &[u8], signature: &Signature) -> Result<(Request, Form), ScoreError> {
+    let limits = DecodeLimits { elements: MOST_ELEMENTS, ..DecodeLimits::NONE };
+    let media = content_type.map(|found| found.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+    let media = match media.as_deref() {
+        // Those who do not say it send what it looks like.
+        None | Some("") => if looks_like_json(body) { "application/json" } else { "application/octet-stream" },
+        Some(media) => media,
+    };
+    match media {
+        "application/json" => json(body, signature, limits),
+        "application/octet-stream" => {
+            let decoded = v2::decode_within(body, Some(0), signature, limits)?;
+            Ok((decoded.request, Form::V2(v2::Reply { binary: false, ..decoded.reply })))
+        }
+        "text/csv" => Ok((csv::decode(body, csv::Header::Auto, signature)?, Form::Rows)),
+        "application/x-npy" => Ok((npy::decode(body, signature)?, Form::Rows)),
+        other => Err(ScoreError::ContentType(other.into())),
+    }
+}
+
+/// A document of v2 is answered with one; every other form that `/score` takes is answered as it does.
+fn json(body: &[u8], signature: &Signature, limits: DecodeLimits<'_>) -> Result<(Request, Form), ScoreError> {
+    if let Ok(decoded) = v2::decode_within(body, None, signature, limits) {
+        let outputs = decoded.reply.outputs.into_iter().map(|wish| v2::Wish { binary: None, ..wish }).collect();
+        // Nothing but text can follow the JSON in a message.
+        return Ok((decoded.request, Form::V2(v2::Reply { binary: false, outputs, ..decoded.reply })));
+    }
+    Ok((azure::decode_within(body, signature, limits)?, Form::Rows))
+}
+
+fn looks_like_json(body: &[u8]) -> bool {
+    body.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|byte| matches!(byte, b'{' | b'['))
+}
+
+#[cfg(test)]
+mod tests {
+    use hedef_core::{DataType, Dim, TensorSpec};
+
+    use super::*;
+
+    fn signature() -> Signature {
+        let spec = TensorSpec::new("x", DataType::Fp32, Some(vec![Dim::Free, Dim::Fixed(2)]));
+        Signature { inputs: vec![spec.clone()], outputs: vec![spec], batch_axis: true }
+    }
+
+    fn form(content_type: Option<&str>, body: &[u8]) -> Result<&'static str, String> {
+        let decoded = decode(content_type, body, &signature()).map_err(|error| error.to_string())?;
+        assert_eq!(decoded.0.rows(), 1);
+        Ok(match decoded.1 {
+            Form::Rows => "rows",
+            Form::V2(_) => "v2",
+        })
+    }
+
+    #[test]
+    fn the_content_type_says_what_a_body_is_and_without_one_its_look_does() {
+        let v2 = br#"{"inputs":[{"name":"x","datatype":"FP32","shape":[1,2],"data":[1,2]}]}"#;
+        assert_eq!(form(None, v2).unwrap(), "v2");
+        assert_eq!(form(Some("application/json; charset=utf-8"), br#" {"data":[[1,2]]}"#).unwrap(), "rows");
+        assert_eq!(form(None, b"\n[[1,2]]").unwrap(), "rows");
+        assert_eq!(form(None, &[0; 8]).unwrap(), "v2");
+        assert_eq!(form(Some("Text/CSV"), b"1,2\n").unwrap(), "rows");
+        assert!(form(Some("image/gif"), b"GIF").unwrap_err().contains("`image/gif`"));
+        assert!(form(Some("application/octet-stream"), &[0; 7]).is_err());
+    }
+
+    #[test]
+    fn a_message_s_answer_is_text_whatever_is_asked_for() {
+        let body = br#"{"inputs":[{"name":"x","datatype":"FP32","shape":[1,2],"data":[1,2]}],
+            "outputs":[{"name":"x","parameters":{"binary_data":true}}],"parameters":{"binary_data_output":true}}"#;
+        let (_, Form::V2(reply)) = decode(None, body, &signature()).unwrap() else { panic!() };
+        assert!(!reply.binary && reply.outputs.iter().all(|wish| wish.binary.is_none()));
+    }
+}
