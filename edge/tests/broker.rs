@@ -50,7 +50,7 @@ fn messages_are_scored_from_topic_to_topic_in_each_form() {
     let home = Home::new(&settings(broker.port, ""));
     let device = home.start();
     connected(&device);
-    let follower = broker.follow("#");
+    let follower = broker.follow(&["flowers/+/scored", "out/#"]);
     let answer = |topic: &str, body: &[u8], expected: &str| {
         broker.publish(topic, body);
         loop {
@@ -79,7 +79,7 @@ fn nothing_is_lost_when_the_device_is_killed_and_the_broker_too() {
     let home = Home::new(&settings(broker.port, ""));
     let mut device = home.start();
     connected(&device);
-    let follower = broker.follow("flowers/+/scored");
+    let follower = broker.follow(&["flowers/+/scored"]);
     let lines = |range: std::ops::Range<u32>| range.map(|number| row(number) + "\n").collect::<String>();
     broker.publish_lines("flowers/f/measured", &lines(0..300));
     for round in 1..4 {
@@ -97,7 +97,7 @@ fn nothing_is_lost_when_the_device_is_killed_and_the_broker_too() {
     until("the loss is noticed", || device.log().contains("the connection to the broker is lost").then_some(()));
     broker.begin();
     connected(&device);
-    let follower = broker.follow("flowers/+/scored");
+    let follower = broker.follow(&["flowers/+/scored"]);
     broker.publish_lines("flowers/f/measured", &lines(2000..2001));
     loop {
         let (_, text) = follower.message();
@@ -119,7 +119,7 @@ fn a_device_starts_without_its_broker_and_finds_it_when_it_comes() {
     until("it scores over HTTP", || (get(device.http(), "/v2/health/ready").0 == 200).then_some(()));
     broker.begin();
     connected(&device);
-    let follower = broker.follow("flowers/+/scored");
+    let follower = broker.follow(&["flowers/+/scored"]);
     broker.publish_lines("flowers/f/measured", &format!("{}\n{}\n", row(0), row(1)));
     assert_eq!(collect(&follower, 2).len(), 2);
 }

@@ -89,9 +89,10 @@ impl Mosquitto {
         assert!(child.wait().unwrap().success());
     }
 
-    /// Follows a topic as a client whose messages wait while it is away.
-    pub(crate) fn follow(&self, filter: &str) -> Follower {
-        let arguments = ["-t", filter, "-v", "-c", "-i", "follower"];
+    /// Follows topics as a client whose messages wait while it is away.
+    pub(crate) fn follow(&self, filters: &[&str]) -> Follower {
+        let mut arguments = vec!["-v", "-c", "-i", "follower"];
+        arguments.extend(filters.iter().flat_map(|filter| ["-t", filter]));
         // The broker knows the subscription before anything is published.
         let subscribed = self.client("mosquitto_sub", &arguments).arg("-E").stdout(Stdio::null()).status().unwrap();
         assert!(subscribed.success());

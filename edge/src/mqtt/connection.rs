@@ -104,6 +104,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, T> Connection<S, T> {
     /// Waits for something that matters. Can be dropped at any time without a loss.
     pub async fn event(&mut self) -> Result<Event<T>, Lost> {
         loop {
+            self.session.check()?;
             let packet = self.packet().await?;
             let event = self.session.receive(packet)?;
             if matches!(event, Event::Acknowledged(_)) {
@@ -117,6 +118,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, T> Connection<S, T> {
 
     /// Accepts a message that came.
     pub fn accept(&mut self, ticket: Ticket) -> Result<(), Lost> {
+        if self.session.is_full() {
+            // Nothing was listened to.
+            self.last_heard = Instant::now();
+        }
         for packet in self.session.accept(ticket) {
             self.send(&packet)?;
         }
@@ -169,7 +174,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, T> Connection<S, T> {
     /// The next packet. Meanwhile what is to be sent is, and silence is broken or taken for the end.
     async fn packet(&mut self) -> Result<Packet, Lost> {
         loop {
-            if let Some((packet, length)) = decode(&self.input, self.largest)? {
+            let full = self.session.is_full();
+            if !full && let Some((packet, length)) = decode(&self.input, self.largest)? {
                 self.input.drain(..length);
                 return Ok(packet);
             }
@@ -179,7 +185,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, T> Connection<S, T> {
             let (reader, writer) = (&mut self.input, &mut self.output);
             let (mut read, mut write) = tokio::io::split(&mut self.stream);
             tokio::select! {
-                found = read.read_buf(reader) => {
+                found = read.read_buf(reader), if !full => {
                     if found? == 0 {
                         return Err(Lost::Closed);
                     }
@@ -193,7 +199,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, T> Connection<S, T> {
                     }
                     self.last_sent = Instant::now();
                 }
-                () = sleep_until(self.last_heard + self.keep_alive + silence), if self.greeted => {
+                () = sleep_until(self.last_heard + self.keep_alive + silence), if self.greeted && !full => {
                     return Err(Lost::Silent((self.keep_alive + silence).as_secs()));
                 }
                 () = sleep_until(ping), if self.greeted => {

@@ -11,7 +11,7 @@ use super::packet::{Packet, Publish};
 /// The most messages of one side that may wait for their acknowledgement. A hub stops reading at 100.
 pub const WINDOW: usize = 16;
 
-/// The most messages that may wait here to be accepted, of a server that knows no limit.
+/// The most messages that may wait here to be accepted: some servers know no limit.
 const MOST_UNACCEPTED: usize = 256;
 
 /// What a packet means for the application.
@@ -46,7 +46,7 @@ pub enum Violation {
     Unsolicited(u16),
     #[error("the server sent a packet that only clients send")]
     WrongWay,
-    #[error("the server sends more messages than are acknowledged: {MOST_UNACCEPTED} wait")]
+    #[error("the server sent more messages than can wait here, of which some have to come again")]
     TooMany,
     #[error("no more messages may be sent before one is acknowledged")]
     WindowFull,
@@ -62,11 +62,13 @@ pub struct Session<T> {
     came: VecDeque<(u16, bool)>,
     /// The ticket of the first of them.
     first: u64,
+    /// Whether messages were left out, which come again on the next connection.
+    left_out: bool,
 }
 
 impl<T> Default for Session<T> {
     fn default() -> Self {
-        Self { last_id: 0, sent: VecDeque::new(), came: VecDeque::new(), first: 0 }
+        Self { last_id: 0, sent: VecDeque::new(), came: VecDeque::new(), first: 0, left_out: false }
     }
 }
 
@@ -74,14 +76,16 @@ impl<T> Session<T> {
     /// Takes a packet in, and says what it means.
     pub fn receive(&mut self, packet: Packet) -> Result<Event<T>, Violation> {
         match packet {
+            // What comes behind it may be what makes room.
+            Packet::Publish(Publish { id: Some(_), .. }) if self.came.len() >= MOST_UNACCEPTED => {
+                self.left_out = true;
+                Ok(Event::Nothing)
+            }
             Packet::Publish(Publish { topic, id, body, .. }) => {
                 let ticket = id.map(|id| {
                     self.came.push_back((id, false));
                     Ticket(self.first + self.came.len() as u64 - 1)
                 });
-                if self.came.len() > MOST_UNACCEPTED {
-                    return Err(Violation::TooMany);
-                }
                 Ok(Event::Message { topic, body, ticket })
             }
             Packet::PubAck(id) => {
@@ -130,6 +134,16 @@ impl<T> Session<T> {
     /// Whether one more message may be sent.
     pub fn has_room(&self) -> bool {
         self.sent.len() < WINDOW
+    }
+
+    /// Whether nothing should be read before a message is accepted.
+    pub fn is_full(&self) -> bool {
+        self.came.len() >= MOST_UNACCEPTED && self.sent.is_empty()
+    }
+
+    /// Fails when the connection has served its purpose, and messages that were left out have to come again.
+    pub fn check(&self) -> Result<(), Violation> {
+        if self.left_out && self.sent.is_empty() { Err(Violation::TooMany) } else { Ok(()) }
     }
 
     /// Whether nothing that was sent waits to be acknowledged.
@@ -200,12 +214,20 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_goes_on_without_acknowledgements_is_left() {
-        let mut session = Session::default();
-        for _ in 0..MOST_UNACCEPTED {
-            came(&mut session, 1);
-        }
+    fn of_a_server_that_knows_no_limit_no_more_is_read_unless_an_acknowledgement_may_come() {
         let publish = Publish { topic: "t".into(), id: Some(1), duplicate: false, retain: false, body: vec![] };
-        assert_eq!(session.receive(Packet::Publish(publish)), Err(Violation::TooMany));
+        let publish = Packet::Publish(publish);
+        let mut session = Session::default();
+        let tickets: Vec<_> = (0..MOST_UNACCEPTED).map(|_| came(&mut session, 1)).collect();
+        assert!(session.is_full());
+        session.accept(tickets[0]);
+        assert!(!session.is_full());
+        came(&mut session, 1);
+        session.publish("t".into(), vec![], "sent").unwrap();
+        assert!(!session.is_full());
+        assert_eq!(session.receive(publish), Ok(Event::Nothing));
+        assert_eq!(session.check(), Ok(()));
+        assert_eq!(session.receive(Packet::PubAck(1)), Ok(Event::Acknowledged("sent")));
+        assert_eq!(session.check(), Err(Violation::TooMany));
     }
 }
