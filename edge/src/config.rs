@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::iotedge::identity::{Identity, InvalidIdentity};
 use crate::mqtt::topic;
 use crate::queue::WhenFull;
 
@@ -34,6 +35,11 @@ pub struct Settings {
     pub outputs: Vec<Output>,
     /// A plain MQTT broker.
     pub broker: Option<Broker>,
+    /// How to be a module of Azure IoT Edge, which it is where the environment says so.
+    pub module: Module,
+    /// Which module it is, from the environment alone.
+    #[serde(skip)]
+    pub identity: Option<Identity>,
 }
 
 impl Default for Settings {
@@ -49,6 +55,8 @@ impl Default for Settings {
             queue: Queue::default(),
             outputs: vec![Output::default()],
             broker: None,
+            module: Module::default(),
+            identity: None,
         }
     }
 }
@@ -119,6 +127,37 @@ impl Default for Output {
     }
 }
 
+/// How to be a module of Azure IoT Edge.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Module {
+    /// The output for answers; without it, the first.
+    pub output: Option<String>,
+    /// How long a token is good for.
+    pub token_life_s: u64,
+    /// How long the connection is silent at most.
+    pub keep_alive_s: u16,
+    /// The most bytes that a packet may have. What is larger than 256 KiB ends the connection; a little less is lost.
+    pub max_packet_bytes: usize,
+    /// The hub's port.
+    pub port: u16,
+    /// The certificates to trust with a connection string; without it, those of the system.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl Default for Module {
+    fn default() -> Self {
+        Self {
+            output: None,
+            token_life_s: 3600,
+            keep_alive_s: 60,
+            max_packet_bytes: 240 << 10,
+            port: 8883,
+            ca_file: None,
+        }
+    }
+}
+
 /// A plain MQTT broker.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -178,6 +217,8 @@ pub enum InvalidSettings {
     File { file: String, reason: String },
     #[error("{name}: {reason}")]
     Variable { name: &'static str, reason: String },
+    #[error(transparent)]
+    Identity(#[from] InvalidIdentity),
     #[error("{key}: expected {expected}, found `{found}`")]
     Value { key: String, expected: &'static str, found: String },
 }
@@ -232,6 +273,8 @@ impl Settings {
             broker.username = variable("HEDEF_BROKER_USERNAME").or(broker.username.take());
             broker.password = variable("HEDEF_BROKER_PASSWORD");
         }
+        self.identity = Identity::from_variables(&variable)?;
+        self.module.ca_file = variable("EdgeModuleCACertificateFile").map(PathBuf::from).or(self.module.ca_file.take());
         Ok(())
     }
 
@@ -252,6 +295,19 @@ impl Settings {
         }
         if self.outputs.is_empty() {
             return wrong("outputs", "at least one", "none");
+        }
+        let module = &self.module;
+        if !(10..=390).contains(&module.keep_alive_s) {
+            return wrong("module.keep_alive_s", "10 to 390", &module.keep_alive_s.to_string());
+        }
+        // Less than ten minutes only makes sense in tests, which is not to be forbidden.
+        if !(5..=86_400).contains(&module.token_life_s) {
+            return wrong("module.token_life_s", "5 to 86400", &module.token_life_s.to_string());
+        }
+        if let Some(output) = &module.output
+            && !self.outputs.iter().any(|known| known.name == *output)
+        {
+            return wrong("module.output", "the name of one of the outputs", output);
         }
         let Some(broker) = &self.broker else { return Ok(()) };
         if Address::parse(&broker.url).is_none() {
@@ -281,7 +337,8 @@ impl Settings {
 }
 
 fn is_name(name: &str) -> bool {
-    (1..=64).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+    (1..=64).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }
 
 /// Where a broker is.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hedef_core::backend::onnx;
 use hedef_core::host::{Cpus, configure_malloc, memory_limit, processor};
@@ -12,16 +12,19 @@ use hedef_core::repository::{Budget, Loads, OnnxLoader, OverBudget, QuotaWatcher
 use hedef_core::runtime::{Dirs, locate};
 use hedef_server::{AzureSettings, Config, Drain, Server};
 use prometheus::Registry;
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{self, Routes};
-use crate::config::{Output, Settings};
-use crate::metrics::Metrics;
+use crate::config::{Acknowledge, Output, Settings};
+use crate::iotedge::identity::Identity;
+use crate::iotedge::{self, Control, Surroundings};
+use crate::metrics::{LinkMetrics, Metrics};
 use crate::queue::{LaneId, LaneSettings, Queue, WhenFull};
 use crate::relay::{Relay, Stop};
-use crate::worker::Worker;
+use crate::worker::{Bench, Worker};
 
 /// How often the processors that this process may use are counted again.
 const QUOTA_INTERVAL: Duration = Duration::from_secs(30);
@@ -36,6 +39,9 @@ const STUCK_INTERVAL: Duration = Duration::from_secs(5);
 const LAST_SCORES: Duration = Duration::from_secs(3);
 const LAST_WORDS: Duration = Duration::from_secs(4);
 const LAST_REQUESTS: Duration = Duration::from_secs(6);
+
+/// What may wait to be told about twin and methods, each way.
+const TELLINGS: usize = 64;
 
 /// Why there is no device.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +72,7 @@ pub struct Device {
     queue: Queue,
     queue_thread: thread::JoinHandle<()>,
     broker: Option<Lanes>,
+    module: Option<(Arc<Identity>, Lanes)>,
     metrics: Metrics,
     server: Server,
     watchers: (RunWatcher, QuotaWatcher),
@@ -94,7 +101,8 @@ impl Lanes {
 
     /// The lanes of answers, the important first.
     fn in_order(&self, outputs: &[Output]) -> Vec<LaneId> {
-        let mut lanes: Vec<_> = self.outputs.iter().copied().zip(outputs.iter().map(|output| output.priority)).collect();
+        let mut lanes: Vec<_> =
+            self.outputs.iter().copied().zip(outputs.iter().map(|output| output.priority)).collect();
         lanes.sort_by_key(|(_, priority)| *priority);
         lanes.into_iter().map(|(lane, _)| lane).collect()
     }
@@ -107,6 +115,10 @@ impl Device {
         let metrics = Metrics::new(&registry)?;
         let mut lanes = Vec::new();
         let broker = settings.broker.is_some().then(|| Lanes::add("broker", &settings.outputs, &mut lanes));
+        let module = settings
+            .identity
+            .clone()
+            .map(|identity| (Arc::new(identity), Lanes::add("module", &settings.outputs, &mut lanes)));
         let folder = settings.data.join("queue");
         let capacity = u64::from(settings.queue.capacity_mib) << 20;
         let failed = |source| StartError::Queue { folder: folder.display().to_string(), source };
@@ -123,7 +135,7 @@ impl Device {
         );
         let config = Config::new(server_settings(&settings))?;
         let server = Server::bind(config, Arc::clone(&repository), registry).await?;
-        Ok(Self { settings, repository, queue, queue_thread, broker, metrics, server, watchers })
+        Ok(Self { settings, repository, queue, queue_thread, broker, module, metrics, server, watchers })
     }
 
     /// The addresses that HTTP is spoken on, and what for.
@@ -133,41 +145,55 @@ impl Device {
 
     /// Loads the models and works until `stop`. Returns whether everything that was begun was finished.
     pub async fn run(self, stop: impl Future<Output = ()>) -> bool {
-        let Self { settings, repository, queue, queue_thread, broker, metrics, server, watchers } = self;
+        let Self { settings, repository, queue, queue_thread, broker, module, metrics, server, watchers } = self;
         let stopping = Stop { intake: CancellationToken::new(), all: CancellationToken::new() };
+        let changed = Arc::new(Notify::new());
         let loading = {
-            let repository = Arc::clone(&repository);
-            tokio::task::spawn_blocking(move || repository.load_all())
+            let (repository, changed) = (Arc::clone(&repository), Arc::clone(&changed));
+            tokio::task::spawn_blocking(move || {
+                repository.load_all();
+                changed.notify_one();
+            })
         };
         let http = tokio::spawn(server.serve(stopping.intake.clone().cancelled_owned()));
         let (mut workers, mut connections) = (JoinSet::new(), JoinSet::new());
+        let worker = |lanes: &Lanes| Bench {
+            repository: Arc::clone(&repository),
+            queue: queue.clone(),
+            input: lanes.input,
+            outputs: lanes.outputs.clone(),
+            parallel: settings.queue.parallel,
+            metrics: metrics.clone(),
+        };
         if let (Some(lanes), Some(broker)) = (broker, settings.broker.clone()) {
             let routes = Routes::new(&broker, &settings.outputs, settings.model.clone());
-            let worker = Worker {
+            workers
+                .spawn(Worker { bench: worker(&lanes), source: Arc::new(routes.clone()) }.run(stopping.intake.clone()));
+            let ends = Ends::new(&settings, &lanes, broker.max_packet_bytes, metrics.link("broker"));
+            let (queue, stop) = (queue.clone(), stopping.clone());
+            connections.spawn(async move { broker::run(&broker, routes, ends.relay(&queue, &stop)).await });
+        }
+        if let Some((identity, lanes)) = module {
+            let (tell, tellings) = mpsc::channel(TELLINGS);
+            let (news_sender, news) = mpsc::channel(TELLINGS);
+            let (wanted_sender, wanted) = watch::channel(None);
+            let surroundings = Surroundings {
                 repository: Arc::clone(&repository),
+                roots: settings.models.clone(),
                 queue: queue.clone(),
-                input: lanes.input,
-                outputs: lanes.outputs.clone(),
-                source: Arc::new(routes.clone()),
-                parallel: settings.queue.parallel,
-                metrics: metrics.clone(),
+                changed,
+                model: wanted_sender,
+                started: Instant::now(),
             };
-            workers.spawn(worker.run(stopping.intake.clone()));
-            let (queue, stop, link) = (queue.clone(), stopping.clone(), metrics.link("broker"));
-            let (outputs, acknowledge) = (lanes.in_order(&settings.outputs), settings.queue.acknowledge);
-            connections.spawn(async move {
-                let relay = Relay {
-                    queue: &queue,
-                    input: lanes.input,
-                    outputs: &outputs,
-                    acknowledge,
-                    due: None,
-                    largest: broker.max_packet_bytes,
-                    metrics: &link,
-                    stop: &stop,
-                };
-                broker::run(&broker, routes, relay).await;
-            });
+            let own = settings.module.clone();
+            let module =
+                iotedge::Module::new(identity, &own, &settings.outputs, (settings.model.clone(), wanted), news_sender);
+            workers
+                .spawn(Worker { bench: worker(&lanes), source: Arc::new(module.clone()) }.run(stopping.intake.clone()));
+            workers.spawn(Control::new(surroundings, tell).run(news, stopping.intake.clone()));
+            let ends = Ends::new(&settings, &lanes, own.max_packet_bytes, metrics.link("module"));
+            let (queue, stop) = (queue.clone(), stopping.clone());
+            connections.spawn(async move { iotedge::run(&own, module, ends.relay(&queue, &stop), tellings).await });
         }
         stop.await;
         tracing::info!("stopping: nothing is taken in any more, what was begun is finished");
@@ -184,6 +210,35 @@ impl Device {
         // The last commit.
         let committed = tokio::task::spawn_blocking(move || queue_thread.join().is_ok()).await;
         scored && said && answered && loaded && closed.unwrap_or(false) && committed.unwrap_or(false)
+    }
+}
+
+/// What a connection is between.
+struct Ends {
+    input: LaneId,
+    outputs: Vec<LaneId>,
+    acknowledge: Acknowledge,
+    largest: usize,
+    metrics: LinkMetrics,
+}
+
+impl Ends {
+    fn new(settings: &Settings, lanes: &Lanes, largest: usize, metrics: LinkMetrics) -> Self {
+        let acknowledge = settings.queue.acknowledge;
+        Self { input: lanes.input, outputs: lanes.in_order(&settings.outputs), acknowledge, largest, metrics }
+    }
+
+    const fn relay<'r>(&'r self, queue: &'r Queue, stop: &'r Stop) -> Relay<'r> {
+        Relay {
+            queue,
+            input: self.input,
+            outputs: self.outputs.as_slice(),
+            acknowledge: self.acknowledge,
+            due: None,
+            largest: self.largest,
+            metrics: &self.metrics,
+            stop,
+        }
     }
 }
 

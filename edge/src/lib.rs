@@ -1,6 +1,6 @@
 //! What the device's binary is made of: message in, scored message out.
 //!
-//! Messages come through a connection (`broker.rs`) into the queue on disk ([`queue`]), from where [`worker`] has them
+//! Messages come through a connection ([`broker`], [`iotedge`]) into the queue on disk ([`queue`]), from where [`worker`] has them
 //! scored and puts the answers back into the queue, from where [`relay`] sends them. HTTP is the server's.
 
 #![cfg(unix)]
@@ -8,6 +8,7 @@
 pub mod broker;
 pub mod config;
 pub mod device;
+pub mod iotedge;
 pub mod link;
 pub mod message;
 pub mod metrics;
@@ -15,4 +16,5 @@ pub mod mqtt;
 pub mod queue;
 pub mod relay;
 pub mod scoring;
+pub mod selftest;
 pub mod worker;

@@ -64,7 +64,8 @@ fn log(wanted: &str) {
         Err(error) => (Targets::new().with_default(tracing::Level::INFO), Some(error)),
     };
     let filter = if wanted.contains("ort=") { filter } else { filter.with_target("ort", tracing::Level::ERROR) };
-    let lines = tracing_subscriber::fmt::layer().with_writer(stderr).with_ansi(stderr().is_terminal()).with_target(false);
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(stderr).with_ansi(stderr().is_terminal()).with_target(false);
     tracing_subscriber::registry().with(filter).with(lines).init();
     if let Some(error) = complaint {
         tracing::warn!("log {wanted}: {error}; logging at info");

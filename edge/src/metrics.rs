@@ -5,9 +5,7 @@ use std::time::Duration;
 use hedef_core::Kind;
 use hedef_core::metrics::SECONDS;
 use prometheus::core::Collector;
-use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 const LANE: [&str; 1] = ["lane"];
 const LINK: [&str; 1] = ["link"];
@@ -34,7 +32,8 @@ impl Metrics {
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let counters = |name, help, labels: &[&str]| add(registry, IntCounterVec::new(Opts::new(name, help), labels)?);
         let gauges = |name, help, labels: &[&str]| add(registry, IntGaugeVec::new(Opts::new(name, help), labels)?);
-        let seconds = HistogramOpts::new("hedef_edge_message_duration_seconds", "Time to score a message from the queue.");
+        let seconds =
+            HistogramOpts::new("hedef_edge_message_duration_seconds", "Time to score a message from the queue.");
         Ok(Self {
             messages: counters("hedef_edge_messages_total", "Messages scored, by outcome.", &["outcome"])?,
             seconds: add(registry, Histogram::with_opts(seconds.buckets(SECONDS.to_vec()))?)?,
@@ -47,7 +46,11 @@ impl Metrics {
                 IntCounter::new("hedef_edge_queue_written_bytes_total", "Bytes of messages written to the queue.")?,
             )?,
             connected: gauges("hedef_edge_connected", "1 while a connection is up.", &LINK)?,
-            connections: counters("hedef_edge_connections_total", "Tries to connect, by how they ended.", &["link", "outcome"])?,
+            connections: counters(
+                "hedef_edge_connections_total",
+                "Tries to connect, by how they ended.",
+                &["link", "outcome"],
+            )?,
             received: counters("hedef_edge_received_total", "Messages that were taken into the queue.", &LINK)?,
             sent: counters("hedef_edge_sent_total", "Messages that the other side acknowledged.", &LINK)?,
             too_large: counters("hedef_edge_too_large_total", "Messages too large for where they were to go.", &LINK)?,

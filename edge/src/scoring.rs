@@ -135,7 +135,13 @@ fn decode(content_type: Option<&str>, body: &[u8], signature: &Signature) -> Res
     let media = content_type.map(|found| found.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
     let media = match media.as_deref() {
         // Those who do not say it send what it looks like.
-        None | Some("") => if looks_like_json(body) { "application/json" } else { "application/octet-stream" },
+        None | Some("") => {
+            if looks_like_json(body) {
+                "application/json"
+            } else {
+                "application/octet-stream"
+            }
+        }
         Some(media) => media,
     };
     match media {

@@ -35,6 +35,14 @@ pub trait Source: Send + Sync + 'static {
 
 /// What works on the messages of one source.
 pub struct Worker<S> {
+    /// What it works with.
+    pub bench: Bench,
+    /// The source.
+    pub source: Arc<S>,
+}
+
+/// What a worker works with.
+pub struct Bench {
     /// The models.
     pub repository: Arc<Repository>,
     /// Where messages come from, and answers go to.
@@ -43,8 +51,6 @@ pub struct Worker<S> {
     pub input: LaneId,
     /// The lanes of its answers.
     pub outputs: Vec<LaneId>,
-    /// The source.
-    pub source: Arc<S>,
     /// How many messages are scored at a time.
     pub parallel: usize,
     /// What is counted.
@@ -54,19 +60,19 @@ pub struct Worker<S> {
 impl<S: Source> Worker<S> {
     /// Works until `stop`, then finishes what was begun. Answers keep the order of their messages.
     pub async fn run(self, stop: CancellationToken) {
-        let input = [self.input];
+        let input = [self.bench.input];
         let mut under_way = FuturesOrdered::new();
         // A message that is taken must not get lost, so taking is never given up half-way.
-        let mut taking = Box::pin(self.queue.take(&input));
+        let mut taking = Box::pin(self.bench.queue.take(&input));
         loop {
             tokio::select! {
                 biased;
                 Some((number, answer)) = under_way.next() => self.finish(number, answer).await,
                 () = stop.cancelled() => break,
-                taken = &mut taking, if under_way.len() < self.parallel => {
+                taken = &mut taking, if under_way.len() < self.bench.parallel => {
                     let Some(taken) = taken else { break };
                     under_way.push_back(self.answer(taken));
-                    taking.set(self.queue.take(&input));
+                    taking.set(self.bench.queue.take(&input));
                 }
             }
         }
@@ -89,22 +95,22 @@ impl<S: Source> Worker<S> {
         };
         let began = Instant::now();
         let (model, content_type) = (plan.model.as_deref(), plan.content_type.as_deref());
-        let answer = score(&self.repository, model, content_type, &message.body).await;
-        self.metrics.scored(answer.as_ref().err().map(ScoreError::kind), began.elapsed());
+        let answer = score(&self.bench.repository, model, content_type, &message.body).await;
+        self.bench.metrics.scored(answer.as_ref().err().map(ScoreError::kind), began.elapsed());
         if let Err(error) = &answer {
             tracing::warn!(message.place, "a message cannot be scored: {error}");
         }
-        let lane = self.outputs.get(plan.output)?;
+        let lane = self.bench.outputs.get(plan.output)?;
         Some((*lane, self.source.reply(&message, answer).encode()?))
     }
 
     /// Puts the answer into the queue before the message goes: a crash in between has it scored again.
     async fn finish(&self, number: u64, answer: Option<(LaneId, Vec<u8>)>) {
         if let Some((lane, body)) = answer
-            && let Err(error) = self.queue.push(lane, body).await
+            && let Err(error) = self.bench.queue.push(lane, body).await
         {
             tracing::debug!("an answer is dropped: {error}");
         }
-        self.queue.finish(self.input, number).await;
+        self.bench.queue.finish(self.bench.input, number).await;
     }
 }

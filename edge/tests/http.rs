@@ -50,7 +50,10 @@ fn the_port_for_metrics_has_health_and_metrics_alone() {
     for line in text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
         // What the metrics collector of Azure IoT Edge can read.
         let (_, value) = line.rsplit_once(' ').unwrap();
-        assert!(value.bytes().all(|byte| byte.is_ascii_digit() || b".eE+-".contains(&byte)) || value == "NaN", "{line}");
+        assert!(
+            value.bytes().all(|byte| byte.is_ascii_digit() || b".eE+-".contains(&byte)) || value == "NaN",
+            "{line}"
+        );
     }
     assert_eq!(get(device.metrics(), "/v2/health/live").0, 200);
     assert_eq!(get(device.metrics(), "/v2/models/iris").0, 404);
@@ -60,10 +63,9 @@ fn the_port_for_metrics_has_health_and_metrics_alone() {
 
 #[test]
 fn what_is_wrong_with_the_settings_is_said_and_ends_it() {
-    for (settings, expected) in [
-        ("modle = 'x'", "modle"),
-        ("[broker]\nurl = 'http://x'\nclient_id = 'c'\nroutes = []", "broker.url"),
-    ] {
+    for (settings, expected) in
+        [("modle = 'x'", "modle"), ("[broker]\nurl = 'http://x'\nclient_id = 'c'\nroutes = []", "broker.url")]
+    {
         let output = Home::new(settings).command().output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.code() == Some(1) && said.contains(expected), "{said}");

@@ -28,8 +28,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use self::disk::Folder;
 use self::store::Store;
-use crate::metrics::{LaneMetrics, Metrics};
 pub use self::store::{LaneSettings, PushError, WhenFull};
+use crate::metrics::{LaneMetrics, Metrics};
 
 /// The shortest time between two commits.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);

@@ -1,0 +1,256 @@
+//! What is said to a module beside messages: its twin and calls of methods.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use hedef_core::repository::{Repository, State};
+use serde_json::{Map, Value, json};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::methods::{self, Call};
+use super::topics;
+use super::twin::{Change, Desired, Reported, key};
+use crate::queue::Queue;
+use crate::relay::Telling;
+
+/// What the hub said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// It answers from now on: a connection is up, and its subscriptions too.
+    Connected,
+    /// A request about the twin is answered.
+    TwinResponse {
+        /// As in HTTP.
+        status: u16,
+        /// The request.
+        request: u64,
+        /// The twin, if it was asked for.
+        body: Vec<u8>,
+    },
+    /// Desired properties changed.
+    Desired(Vec<u8>),
+    /// A method is called.
+    Method {
+        /// Its name.
+        name: String,
+        /// The call.
+        request: String,
+        /// Its arguments.
+        payload: Vec<u8>,
+    },
+}
+
+/// What twin and methods are about.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// The models.
+    pub repository: Arc<Repository>,
+    /// Where they come from.
+    pub roots: Vec<PathBuf>,
+    /// What waits.
+    pub queue: Queue,
+    /// Told when the models changed.
+    pub changed: Arc<Notify>,
+    /// The model for inputs as the twin has it, above the settings.
+    pub model: watch::Sender<Option<String>>,
+    /// When the device started.
+    pub started: Instant,
+}
+
+/// The state of twin and methods.
+pub struct Control {
+    surroundings: Surroundings,
+    tellings: mpsc::Sender<Telling>,
+    desired: Desired,
+    reported: Reported,
+    /// The request for the whole twin that is not answered.
+    asked: Option<u64>,
+    last_request: u64,
+    connected: bool,
+    /// What is wrong with what is desired.
+    complaint: Option<String>,
+    calls: JoinSet<(String, methods::Answer)>,
+}
+
+impl Control {
+    /// Makes one that speaks through `tellings`.
+    #[must_use]
+    pub fn new(surroundings: Surroundings, tellings: mpsc::Sender<Telling>) -> Self {
+        Self {
+            surroundings,
+            tellings,
+            desired: Desired::default(),
+            reported: Reported::default(),
+            asked: None,
+            last_request: 0,
+            connected: false,
+            complaint: None,
+            calls: JoinSet::new(),
+        }
+    }
+
+    /// Deals with news until `stop`.
+    pub async fn run(mut self, mut news: mpsc::Receiver<News>, stop: CancellationToken) {
+        let changed = Arc::clone(&self.surroundings.changed);
+        loop {
+            tokio::select! {
+                heard = news.recv() => match heard {
+                    Some(heard) => self.hear(heard).await,
+                    None => break,
+                },
+                Some(done) = self.calls.join_next() => {
+                    if let Ok((request, answer)) = done {
+                        self.answer(&request, &answer).await;
+                    }
+                }
+                () = changed.notified() => (),
+                () = stop.cancelled() => break,
+            }
+            self.report().await;
+        }
+    }
+
+    async fn hear(&mut self, news: News) {
+        match news {
+            News::Connected => {
+                self.connected = true;
+                self.reported.forget();
+                self.ask().await;
+            }
+            News::TwinResponse { status, request, body } if self.asked == Some(request) => {
+                self.asked = None;
+                if status == 200 && self.desired.replace(&body) {
+                    self.apply();
+                } else {
+                    tracing::warn!("the twin was not answered: {status}");
+                }
+            }
+            News::TwinResponse { status, request, .. } => {
+                if self.reported.answered(request, status) && status >= 300 {
+                    tracing::warn!("reported properties were refused: {status}");
+                }
+            }
+            News::Desired(patch) => match self.desired.patch(&patch) {
+                Change::Made => self.apply(),
+                Change::Old => (),
+                Change::Missed => self.ask().await,
+            },
+            News::Method { name, request, payload } => self.call(&name, request, &payload).await,
+        }
+    }
+
+    async fn ask(&mut self) {
+        let request = self.next_request();
+        self.asked = Some(request);
+        self.tell(topics::twin_get(request), Vec::new()).await;
+    }
+
+    /// Takes over what is desired.
+    fn apply(&mut self) {
+        let model = match self.desired.properties().get("model") {
+            None => Ok(None),
+            Some(Value::String(model)) => Ok(Some(model.clone())),
+            Some(other) => Err(format!("`model`: expected a name, found {other}")),
+        };
+        match model {
+            Ok(model) => {
+                self.complaint = None;
+                self.surroundings.model.send_replace(model);
+            }
+            Err(complaint) => {
+                tracing::warn!("the twin cannot be followed: {complaint}");
+                self.complaint = Some(complaint);
+            }
+        }
+    }
+
+    async fn call(&mut self, name: &str, request: String, payload: &[u8]) {
+        let answer = match methods::read(name, payload) {
+            Err(refusal) => refusal,
+            Ok(Call::Ping) => (200, json!({ "version": env!("CARGO_PKG_VERSION") })),
+            Ok(Call::Status) => (200, self.status().await),
+            Ok(Call::Long(_)) if !self.calls.is_empty() => methods::busy(),
+            Ok(Call::Long(long)) => {
+                let surroundings = self.surroundings.clone();
+                self.calls.spawn(async move { (request, methods::run(long, &surroundings).await) });
+                return;
+            }
+        };
+        self.answer(&request, &answer).await;
+    }
+
+    async fn answer(&self, request: &str, (status, document): &methods::Answer) {
+        self.tell(topics::method_answer(*status, request), document.to_string().into_bytes()).await;
+    }
+
+    async fn status(&self) -> Value {
+        let lanes = self.surroundings.queue.states().await;
+        let lanes = lanes.into_iter().map(|lane| {
+            let state = json!({
+                "messages": lane.messages, "bytes": lane.bytes, "dropped": lane.dropped, "damaged": lane.damaged
+            });
+            (lane.name, state)
+        });
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "ready": self.surroundings.repository.is_ready(),
+            "uptime_s": self.surroundings.started.elapsed().as_secs(),
+            "models": self.models(),
+            "queue": lanes.collect::<Map<_, _>>(),
+        })
+    }
+
+    /// Each model with its version and its state.
+    fn models(&self) -> Map<String, Value> {
+        let mut models = Map::new();
+        for entry in self.surroundings.repository.index() {
+            let name = key(entry.name.as_str());
+            let state = match entry.state {
+                State::Ready => json!({ "active": entry.version, "state": "active" }),
+                _ => json!({ "version": entry.version, "state": "failed", "error": short(&entry.reason) }),
+            };
+            // The highest version that is ready stands for the model.
+            let better =
+                models.get(&name).is_none_or(|known: &Value| known["state"] != "active" || state["state"] == "active");
+            if better {
+                models.insert(name, state);
+            }
+        }
+        models
+    }
+
+    /// Reports what has changed.
+    async fn report(&mut self) {
+        if !self.connected {
+            return;
+        }
+        let mut wanted = Map::new();
+        wanted.insert("version".into(), env!("CARGO_PKG_VERSION").into());
+        wanted.insert("ready".into(), self.surroundings.repository.is_ready().into());
+        wanted.insert("models".into(), self.models().into());
+        let followed = json!({ "version": self.desired.version(), "error": self.complaint });
+        wanted.insert("desired".into(), followed);
+        let request = self.next_request();
+        if let Some(change) = self.reported.change(&wanted, request) {
+            self.tell(topics::twin_patch(request), change.to_string().into_bytes()).await;
+        }
+    }
+
+    fn next_request(&mut self) -> u64 {
+        self.last_request += 1;
+        self.last_request
+    }
+
+    async fn tell(&self, topic: String, body: Vec<u8>) {
+        // Without a connection there is nobody to be told.
+        let _ = self.tellings.send((topic, body)).await;
+    }
+}
+
+/// A text as twins take it.
+fn short(text: &str) -> String {
+    text.chars().take(500).collect()
+}
