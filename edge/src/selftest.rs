@@ -25,7 +25,8 @@ pub async fn run(repository: &Arc<Repository>, roots: Vec<PathBuf>) -> (bool, Va
     let names: Vec<_> = repository.models().iter().map(|model| model.id().name.clone()).collect();
     let read = tokio::task::spawn_blocking(move || {
         let found = scan(&roots);
-        let files = |name: &ModelName| found.packages.get(name).map(|package| files(&package.folder)).unwrap_or_default();
+        let files =
+            |name: &ModelName| found.packages.get(name).map(|package| files(&package.folder)).unwrap_or_default();
         names.into_iter().map(|name| (files(&name), name)).collect::<Vec<_>>()
     });
     let (mut well, mut models) = (true, serde_json::Map::new());

@@ -50,7 +50,14 @@ impl Home {
 
     /// Starts it and waits until it listens.
     pub(crate) fn start(&self) -> Device {
-        let mut child = self.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        self.start_with(&[])
+    }
+
+    /// The same, with variables in its environment.
+    pub(crate) fn start_with(&self, variables: &[(&str, String)]) -> Device {
+        let mut command = self.command();
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (said, log) = (keep(child.stdout.take().unwrap()), keep(child.stderr.take().unwrap()));
         let mut device = Device { child, said, log, ended: false };
         until("the device listens", || {

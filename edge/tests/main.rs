@@ -4,5 +4,7 @@ mod broker;
 mod config;
 mod device;
 mod http;
+mod hub;
+mod module;
 mod mosquitto;
 mod wait;
