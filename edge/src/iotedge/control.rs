@@ -205,17 +205,17 @@ impl Control {
 
     /// Each model with its version and its state.
     fn models(&self) -> Map<String, Value> {
-        let mut models = Map::new();
+        let mut models: Map<String, Value> = Map::new();
         for entry in self.surroundings.repository.index() {
             let name = key(entry.name.as_str());
-            let state = match entry.state {
-                State::Ready => json!({ "active": entry.version, "state": "active" }),
-                _ => json!({ "version": entry.version, "state": "failed", "error": short(&entry.reason) }),
+            let ready = entry.state == State::Ready;
+            let state = if ready {
+                json!({ "active": entry.version, "state": "active" })
+            } else {
+                json!({ "version": entry.version, "state": "failed", "error": short(&entry.reason) })
             };
             // The highest version that is ready stands for the model.
-            let better =
-                models.get(&name).is_none_or(|known: &Value| known["state"] != "active" || state["state"] == "active");
-            if better {
+            if ready || models.get(&name).is_none_or(|known| known.get("active").is_none()) {
                 models.insert(name, state);
             }
         }

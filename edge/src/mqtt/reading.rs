@@ -47,7 +47,7 @@ impl<'b> Reader<'b> {
         if text.contains('\0') { Err(Malformed::Text) } else { Ok(text.into()) }
     }
 
-    pub(super) const fn rest(&mut self) -> &'b [u8] {
-        std::mem::replace(&mut self.left, &[])
+    pub(super) fn rest(&mut self) -> &'b [u8] {
+        std::mem::take(&mut self.left)
     }
 }
