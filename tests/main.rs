@@ -13,6 +13,7 @@ mod binary;
 mod certificates;
 mod config;
 mod http;
+mod load;
 mod models;
 mod numbers;
 mod python;
