@@ -2,6 +2,7 @@
 //! request.
 
 mod door;
+mod late;
 mod patience;
 mod silence;
 mod socket;
@@ -34,6 +35,7 @@ use crate::middleware::Site;
 use crate::router::for_operators;
 use crate::tls::Identity;
 use door::{Door, Pass};
+use late::Late;
 use patience::Patient;
 use silence::Silence;
 use socket::{Awaited, Socket};
@@ -211,7 +213,7 @@ impl Connections {
                     }
                 }
             };
-            let stream = TokioIo::new(Patient::new(stream, answer_timeout));
+            let stream = TokioIo::new(Late::new(Patient::new(stream, answer_timeout)));
             let mut connection = pin!(builder.serve_connection(stream, service));
             let ended = tokio::select! {
                 biased;
