@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use prometheus::{
-    Counter, CounterVec, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    Counter, CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry,
 };
 
@@ -47,6 +47,9 @@ pub struct Metrics {
     on_demand_loads: IntCounterVec,
     trials: IntCounterVec,
     stuck: IntGauge,
+    predicted_wait: GaugeVec,
+    threads: IntGauge,
+    utilization: Gauge,
 }
 
 impl Metrics {
@@ -206,6 +209,28 @@ impl Metrics {
                     "Runs of models that have been going on for longer than --stuck-run-s.",
                 )?,
             )?,
+            predicted_wait: add(
+                registry,
+                GaugeVec::new(
+                    Opts::new(
+                        "hedef_predicted_wait_seconds",
+                        "How long a request that comes now is expected to wait for its run.",
+                    ),
+                    &MODEL,
+                )?,
+            )?,
+            threads: add(
+                registry,
+                IntGauge::new("hedef_threads", "Threads that runs of all models together may use.")?,
+            )?,
+            utilization: add(
+                registry,
+                Gauge::new(
+                    "hedef_utilization_ratio",
+                    "Share of the threads' time that was used lately, by runs or else by the whole process, whichever is \
+                     more: 0 to 1.",
+                )?,
+            )?,
         })
     }
 
@@ -229,6 +254,7 @@ impl Metrics {
             stopped: self.stopped.with_label_values(&labels),
             saved_seconds: self.saved_seconds.with_label_values(&labels),
             queue_depth: self.queue_depth.with_label_values(&labels),
+            predicted_wait: self.predicted_wait.with_label_values(&labels),
             instances: self.instances.with_label_values(&labels),
             instances_busy: self.instances_busy.with_label_values(&labels),
         }
@@ -270,6 +296,19 @@ impl Metrics {
         self.stuck.set(i64::try_from(runs).unwrap_or(i64::MAX));
     }
 
+    /// Says how many threads there are, and which share of their time was used.
+    pub(crate) fn utilization(&self, threads: usize, used: f64) {
+        self.threads.set(i64::try_from(threads).unwrap_or(i64::MAX));
+        self.utilization.set(used);
+    }
+
+    /// Says that a model version is not loaded any more.
+    pub(crate) fn unloaded(&self, id: &ModelId) {
+        self.ready(id, false);
+        self.memory(id, ModelMemory::default());
+        self.predicted_wait.with_label_values(&[id.name.as_str(), &id.version.to_string()]).set(0.0);
+    }
+
     /// Says whether a model version can score.
     pub(crate) fn ready(&self, id: &ModelId, ready: bool) {
         self.ready.with_label_values(&[id.name.as_str(), &id.version.to_string()]).set(i64::from(ready));
@@ -292,6 +331,7 @@ pub struct ModelMetrics {
     stopped: IntCounter,
     saved_seconds: Counter,
     queue_depth: IntGauge,
+    predicted_wait: Gauge,
     instances: IntGauge,
     instances_busy: IntGauge,
 }
@@ -336,6 +376,11 @@ impl ModelMetrics {
 
     pub(crate) fn queue_depth(&self, waiting: usize) {
         self.queue_depth.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+    }
+
+    /// How long a request that comes now is expected to wait.
+    pub(crate) fn predicted_wait(&self, wait: Duration) {
+        self.predicted_wait.set(wait.as_secs_f64());
     }
 
     pub(crate) fn instances(&self, change: i64) {

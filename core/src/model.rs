@@ -215,6 +215,12 @@ impl Model {
         self.shared.report()
     }
 
+    /// Tells the metrics how long a request that comes now is expected to wait.
+    pub(crate) fn observe(&self) {
+        let wait = self.shared.queue.wait_ahead(self.shared.parallel());
+        self.shared.metrics.predicted_wait(wait);
+    }
+
     /// How it was loaded and how it runs.
     #[must_use]
     pub fn status(&self) -> &Status {

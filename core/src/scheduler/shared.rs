@@ -111,6 +111,7 @@ impl Shared {
         let inputs: SmallVec<[_; 4]> = request.inputs().iter().collect();
         let outputs = self.outputs(&inputs, &[&request], None);
         let wall = started.elapsed();
+        self.share.slots().was_short(wall);
         Ok(match outputs {
             Ok(outputs) => {
                 let rows = request.rows();
