@@ -59,10 +59,10 @@ fn teach(shared: &Shared) {
 fn other_shapes_cut_no_batch_and_who_came_first_is_first() {
     let shared = shared(8, 100, Tuning::default());
     let mut asked: Vec<_> = [2, 1, 2, 1, 3, 2].map(|width| ask(&shared, width).unwrap()).into();
-    shared.run_next();
+    shared.run_next(0);
     assert_eq!(batches(&mut asked), [3, 0, 3, 0, 0, 3]);
-    shared.run_next();
-    shared.run_next();
+    shared.run_next(0);
+    shared.run_next(0);
     assert_eq!(batches(&mut asked), [0, 2, 0, 2, 1, 0]);
 }
 
@@ -92,7 +92,7 @@ fn while_nothing_is_ahead_everything_is_taken() {
     let shared = slow(1, 1);
     for _ in 0..3 {
         let mut asked = [ask(&shared, 2).unwrap()];
-        shared.run_next();
+        shared.run_next(0);
         assert_eq!(batches(&mut asked), [1], "a forecast may be wrong");
     }
 }
@@ -102,11 +102,11 @@ fn runs_are_kept_so_small_that_they_meet_the_objective() {
     let shared = slow(8, 9);
     let mut asked: Vec<_> = (0..7).map(|_| ask(&shared, 2).unwrap()).collect();
     assert!(ask(&shared, 2).is_err(), "eight seconds and a quarter more are too long");
-    shared.run_next();
+    shared.run_next(0);
     assert_eq!(batches(&mut asked), [7; 7]);
     let tight = slow(8, 60);
     let mut asked: Vec<_> = (0..8).map(|_| ask(&tight, 2).unwrap()).collect();
-    tight.run_next();
+    tight.run_next(0);
     assert_eq!(batches(&mut asked), [8; 8]);
 }
 
@@ -116,7 +116,7 @@ fn rows_are_left_for_instances_that_are_idle_and_have_threads() {
         let shared = with_instances(instances, threads, 8, 100, Tuning::default());
         teach(&shared);
         let mut asked: Vec<_> = (0..8).map(|_| ask(&shared, 2).unwrap()).collect();
-        shared.run_next();
+        shared.run_next(0);
         assert_eq!(batches(&mut asked)[0], rows, "{instances} instances, {threads} threads");
     }
 }
