@@ -224,7 +224,9 @@ pub enum InvalidConfig {
     AdminPort,
     #[error("CORS origin `{0}`: expected `*` or a scheme and a host, such as `https://example.com`")]
     Origin(String),
-    #[error("endpoint for traces `{0}`: expected a URL such as `http://localhost:4318/v1/traces`, without a password in it")]
+    #[error(
+        "endpoint for traces `{0}`: expected a URL such as `http://localhost:4318/v1/traces`, without a password in it"
+    )]
     TraceEndpoint(String),
     #[error("header `{0}` for the collector of traces: expected `name=value`, the value percent-encoded")]
     TraceHeader(String),

@@ -15,8 +15,8 @@ use http::HeaderMap;
 use prometheus::IntCounter;
 use tokio::sync::mpsc;
 
-pub(crate) use context::{PARENT, STATE};
 use context::{Context, Parent};
+pub(crate) use context::{PARENT, STATE};
 pub(crate) use export::Exporter;
 use otlp::Span;
 pub(crate) use spans::Finished;

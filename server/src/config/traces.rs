@@ -122,7 +122,10 @@ mod tests {
     #[test]
     fn headers_come_as_a_list_and_errors_do_not_tell_their_values() {
         let found = headers("authorization=Bearer%20abc, x-tenant = a=b ,").unwrap();
-        assert_eq!((&found["authorization"], &found["x-tenant"]), (&"Bearer abc".parse().unwrap(), &"a=b".parse().unwrap()));
+        assert_eq!(
+            (&found["authorization"], &found["x-tenant"]),
+            (&"Bearer abc".parse().unwrap(), &"a=b".parse().unwrap())
+        );
         for wrong in ["sec ret=1", "name", "name=", "name=%zz", "name=%0a"] {
             let name = wrong.split('=').next().unwrap();
             assert_eq!(headers(wrong), Err(InvalidConfig::TraceHeader(name.into())), "{wrong}");

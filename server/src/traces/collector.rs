@@ -130,7 +130,9 @@ fn secure(host: &str) -> Result<(TlsConnector, ServerName<'static>), String> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
-        return Err("no certificate authorities were found on this machine: name a file of them in SSL_CERT_FILE".into());
+        return Err(
+            "no certificate authorities were found on this machine: name a file of them in SSL_CERT_FILE".into()
+        );
     }
     let name = ServerName::try_from(host.to_owned()).map_err(|error| format!("`{host}`: {error}"))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());

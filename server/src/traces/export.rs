@@ -39,11 +39,7 @@ pub(crate) struct Exporter {
 
 impl Exporter {
     /// Fails where no connection could ever be made.
-    pub(super) fn new(
-        config: &Config,
-        queue: mpsc::Receiver<Vec<Span>>,
-        dropped: IntCounter,
-    ) -> Result<Self, String> {
+    pub(super) fn new(config: &Config, queue: mpsc::Receiver<Vec<Span>>, dropped: IntCounter) -> Result<Self, String> {
         let instance = fastrand::u128(..);
         let attributes = vec![
             attribute("service.name", config.service_name.as_str()),

@@ -7,9 +7,9 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use hedef_core::story::{Run, Story};
 use http::{Method, StatusCode, Uri};
 
+use super::Traced;
 use super::context::Context;
 use super::otlp::{self, KeyValue, Link, Span, SpanKind, Status, attribute};
-use super::Traced;
 use crate::app::App;
 use crate::call::Call;
 use crate::error::{ApiError, Code};
@@ -119,11 +119,8 @@ impl Finished<'_> {
     fn call_of_grpc(&self, failure: Option<&ApiError>) -> (String, Vec<KeyValue>) {
         let name = self.uri.path().trim_start_matches('/');
         let (service, method) = name.split_once('/').unwrap_or((name, ""));
-        let mut attributes = vec![
-            attribute("rpc.system", "grpc"),
-            attribute("rpc.service", service),
-            attribute("rpc.method", method),
-        ];
+        let mut attributes =
+            vec![attribute("rpc.system", "grpc"), attribute("rpc.service", service), attribute("rpc.method", method)];
         if self.status.is_some() {
             attributes.push(attribute("rpc.grpc.status_code", failure.map_or(0, |failure| failure.code() as u16)));
         }

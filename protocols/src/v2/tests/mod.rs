@@ -39,7 +39,8 @@ fn response(outputs: Vec<(&str, Tensor)>) -> Response {
     Response {
         model: ModelId { name: ModelName::new("m").unwrap(), version: 3 },
         outputs: outputs.into_iter().map(|(name, tensor)| (Arc::from(name), tensor)).collect(),
-        timings: Timings::default(), story: None,
+        timings: Timings::default(),
+        story: None,
     }
 }
 

@@ -110,7 +110,8 @@ fn response(tensor: Tensor) -> Response {
     Response {
         model: ModelId { name: ModelName::new("m").unwrap(), version: 3 },
         outputs: vec![(Arc::from("y"), tensor)],
-        timings: Timings::default(), story: None,
+        timings: Timings::default(),
+        story: None,
     }
 }
 
