@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::binary::Server;
+use crate::certificates::Authority;
 use crate::config;
 use crate::models::Models;
 use crate::python;
@@ -317,6 +318,28 @@ fn a_collector_that_is_not_there_costs_no_request_anything() {
     assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
     let complaints = ended.log.lines().filter(|line| line.contains("the collector of traces did not take")).count();
     assert_eq!(complaints, 1, "{}", ended.log);
+}
+
+#[test]
+fn a_collector_within_tls_is_trusted_by_the_authorities_of_the_machine() {
+    // Another server is a collector that answers: there is nothing at that path.
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let folder = tempfile::tempdir().unwrap();
+    authority.server().write(folder.path());
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (certificate, key) = (file("cert.pem"), file("key.pem"));
+    let other = Server::start(&config::samples(), &["--tls-cert", &certificate, "--tls-key", &key]);
+    let endpoint = format!("https://localhost:{}/v1/traces", other.address.port());
+    for (authority, reason) in [(&authority, "it answered 404"), (&stranger, "it cannot be reached: invalid peer")] {
+        let trusted = file("trusted.pem");
+        fs::write(&trusted, &authority.pem).unwrap();
+        let flags = ["--traces-endpoint", &endpoint, "--traces-sample", "1"];
+        let server = Server::start_in(&config::samples(), &flags, &[("SSL_CERT_FILE", &trusted)]);
+        server.client().post("/v2/models/iris/infer", IRIS).expect(200);
+        let ended = server.stop();
+        assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+        assert!(ended.log.contains(reason), "{reason}: {}", ended.log);
+    }
 }
 
 #[test]

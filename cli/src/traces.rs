@@ -17,7 +17,7 @@ pub(crate) fn resolve(traces: &Traces) -> Option<TraceSettings> {
         endpoint,
         sample: traces.traces_sample,
         service_name: service_name.map_or_else(|| "hedef".into(), Clone::clone),
-        headers: traces.traces_headers.clone(),
+        headers: traces.traces_headers.clone().unwrap_or_default(),
     })
 }
 
@@ -33,7 +33,7 @@ mod tests {
             otlp_endpoint: given(base),
             traces_sample: 0.5,
             traces_service_name: String::new(),
-            traces_headers: String::new(),
+            traces_headers: None,
         };
         resolve(&flags).map(|settings| settings.endpoint)
     }

@@ -10,6 +10,8 @@ mod context;
 mod export;
 mod otlp;
 mod spans;
+#[cfg(test)]
+mod tests;
 
 use http::HeaderMap;
 use prometheus::IntCounter;

@@ -18,7 +18,7 @@ def main():
     parser.add_argument("metadata", nargs="*", help="NAME=VALUE")
     parser.add_argument("--url", required=True, help="HOST:PORT of a server")
     parser.add_argument("--stream", action="store_true", help="send it in a stream, twice")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     tensor = service_pb2.ModelInferRequest.InferInputTensor(name="features", datatype="FP32", shape=[1, 4])
     raw = np.array([1, 2, 3, 4], np.float32).tobytes()
     request = service_pb2.ModelInferRequest(model_name=arguments.model, inputs=[tensor], raw_input_contents=[raw])

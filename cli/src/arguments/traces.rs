@@ -23,13 +23,6 @@ pub(crate) struct Traces {
     pub(crate) traces_service_name: String,
     /// Headers for the collector: `name=value` with commas between, values percent-encoded. Secrets stand better in the
     /// variable.
-    #[arg(
-        long,
-        value_name = "LIST",
-        default_value = "",
-        hide_default_value = true,
-        hide_env_values = true,
-        env = "OTEL_EXPORTER_OTLP_HEADERS"
-    )]
-    pub(crate) traces_headers: String,
+    #[arg(long, value_name = "LIST", hide_env_values = true, env = "OTEL_EXPORTER_OTLP_HEADERS")]
+    pub(crate) traces_headers: Option<String>,
 }

@@ -24,9 +24,12 @@ pub(crate) fn trace(headers: &HeaderMap) -> HeaderMap {
 /// Tells who asked what was seen of a scoring request, and its caller which span is its own.
 pub(crate) fn tell(call: &Call, failure: Option<&ApiError>, headers: &mut HeaderMap) {
     let Some(seen) = call.seen().filter(|_| call.protocol().is_some()) else { return };
-    let own = seen.traced().and_then(|traced| traced.own.header());
-    headers.extend(own.map(|own| (PARENT, own)));
-    headers.extend(seen.told(call, failure).map(|story| (EXPLAIN, story)));
+    if let Some(own) = seen.traced().and_then(|traced| traced.own.header()) {
+        headers.insert(PARENT, own);
+    }
+    if let Some(story) = seen.told(call, failure) {
+        headers.insert(EXPLAIN, story);
+    }
 }
 
 /// Watches one request from its head to its end, whatever that is: counts it, observes it once if it was for scoring,

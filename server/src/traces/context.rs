@@ -168,7 +168,9 @@ mod tests {
         }
         let twice = [GOOD, GOOD].map(|value| (PARENT, HeaderValue::from_str(value).unwrap()));
         let mut headers = HeaderMap::new();
-        twice.into_iter().for_each(|(name, value)| drop(headers.append(name, value)));
+        for (name, value) in twice {
+            headers.append(name, value);
+        }
         assert_eq!(Parent::of(&headers), None);
     }
 

@@ -50,6 +50,12 @@ impl Exporter {
         Ok(Self { collector, resource, queue, dropped, complained: None, lost: 0 })
     }
 
+    /// The spans that wait.
+    #[cfg(test)]
+    pub(crate) fn waiting(&mut self) -> Vec<Span> {
+        std::iter::from_fn(|| self.queue.try_recv().ok()).flatten().collect()
+    }
+
     /// Sends spans until `stop`, and then those that still wait.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         let mut over = false;
