@@ -145,7 +145,7 @@ impl Seen {
 /// ```
 ///
 /// `road` is `inline` (run at once by the thread that read it) or `queued`; a run at once has no number, so its `batch` no
-/// `id`, and no `instance`. Times are microseconds. Of other requests it tells how many shared the run, and no more.
+/// `id`, and no `instance`. Requests in a stream of gRPC have no header to be told in. Times are microseconds. Of other requests it tells how many shared the run, and no more.
 #[derive(Debug, Serialize)]
 struct Told<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
