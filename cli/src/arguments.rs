@@ -4,6 +4,7 @@ mod bench;
 mod caps;
 mod quarantine;
 mod security;
+mod traces;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ pub(crate) use bench::{Bench, BenchFormat, BenchLoad, BenchScenario};
 pub(crate) use caps::Caps;
 pub(crate) use quarantine::{Quarantine, QuarantineArguments, TryLoad};
 pub(crate) use security::{Admin, ClientAuth, Keys, Permission, Security};
+pub(crate) use traces::Traces;
 
 /// Serves ONNX models on every compute target.
 #[derive(Debug, Parser)]
@@ -157,6 +159,8 @@ pub(crate) struct Serve {
     pub(crate) caps: Caps,
     #[command(flatten)]
     pub(crate) security: Security,
+    #[command(flatten)]
+    pub(crate) traces: Traces,
 }
 
 /// Which models are loaded at the start.

@@ -13,6 +13,7 @@ mod score;
 mod security;
 mod serve;
 mod settings;
+mod traces;
 
 use std::process::ExitCode;
 

@@ -18,6 +18,7 @@ use crate::engine::{Started, loader};
 use crate::logging::print;
 use crate::quarantine;
 use crate::security;
+use crate::traces;
 
 /// How often the processors that this process may use are counted again.
 const QUOTA_INTERVAL: Duration = Duration::from_secs(5);
@@ -106,6 +107,7 @@ fn settings(serve: &Serve) -> Settings {
             ..Drain::default()
         },
         caps: caps::resolve(&serve.caps),
+        traces: traces::resolve(&serve.traces),
         ..Settings::default()
     };
     security::resolve(&serve.security, settings)

@@ -26,8 +26,10 @@ const REFUSALS: [&str; 2] = ["full", "late"];
 /// The core's metrics, registered once and passed to whatever counts.
 #[derive(Clone, Debug)]
 pub struct Metrics {
+    decode_seconds: HistogramVec,
     queue_seconds: HistogramVec,
     compute_seconds: HistogramVec,
+    encode_seconds: HistogramVec,
     batch_rows: HistogramVec,
     rows: IntCounterVec,
     batches: IntCounterVec,
@@ -56,7 +58,16 @@ impl Metrics {
     /// Declares every metric in `registry`.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let rows = (0..=12).map(|power| f64::from(1_u32 << power)).collect();
+        let stage = |name, help| add(registry, HistogramVec::new(histogram(name, help, SECONDS.to_vec()), &MODEL)?);
         Ok(Self {
+            decode_seconds: stage(
+                "hedef_decode_duration_seconds",
+                "Time from the body of a request, read whole, to its tensors.",
+            )?,
+            encode_seconds: stage(
+                "hedef_encode_duration_seconds",
+                "Time from the tensors of an answer to its bytes, compressed ones included.",
+            )?,
             queue_seconds: add(
                 registry,
                 HistogramVec::new(
@@ -241,6 +252,10 @@ impl Metrics {
         let labels = [id.name.as_str(), version.as_str()];
         let outcome = |outcome| [id.name.as_str(), version.as_str(), outcome];
         ModelMetrics {
+            stages: StageMetrics {
+                decode: self.decode_seconds.with_label_values(&labels),
+                encode: self.encode_seconds.with_label_values(&labels),
+            },
             queue_ok: self.queue_seconds.with_label_values(&outcome("ok")),
             compute_ok: self.compute_seconds.with_label_values(&outcome("ok")),
             queue_failed: Kind::ALL
@@ -315,9 +330,19 @@ impl Metrics {
     }
 }
 
+/// What is observed of one model version's requests before the core has them and after, by who brings them.
+#[derive(Clone, Debug)]
+pub struct StageMetrics {
+    /// From bytes to tensors, in seconds.
+    pub decode: Histogram,
+    /// From tensors to bytes, in seconds.
+    pub encode: Histogram,
+}
+
 /// The metrics of one model version, their labels bound once.
 #[derive(Clone, Debug)]
 pub struct ModelMetrics {
+    stages: StageMetrics,
     queue_ok: Histogram,
     compute_ok: Histogram,
     /// Bound when first needed, so that outcomes that never happen have no series.
@@ -337,6 +362,10 @@ pub struct ModelMetrics {
 }
 
 impl ModelMetrics {
+    pub(crate) const fn stages(&self) -> &StageMetrics {
+        &self.stages
+    }
+
     pub(crate) fn ran(&self, rows: usize, queued: &[Duration], compute: Duration) {
         let count = u32::try_from(rows).unwrap_or(u32::MAX);
         self.batches.inc();

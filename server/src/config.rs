@@ -2,6 +2,7 @@
 
 mod access;
 mod tls;
+mod traces;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -12,6 +13,8 @@ use http::HeaderValue;
 pub(crate) use access::AdminOpen;
 pub use access::{CredentialSettings, JwtSettings};
 pub use tls::{ClientAuth, TlsSettings};
+pub use traces::TraceSettings;
+pub(crate) use traces::{Collector, Traces};
 
 /// The settings as a person gives them. The defaults serve a developer's machine.
 #[derive(Clone, Debug)]
@@ -44,6 +47,8 @@ pub struct Settings {
     pub drain: Drain,
     /// What strangers may take.
     pub caps: Caps,
+    /// Traces of requests; none sends none.
+    pub traces: Option<TraceSettings>,
 }
 
 impl Default for Settings {
@@ -63,6 +68,7 @@ impl Default for Settings {
             azure: AzureSettings::default(),
             drain: Drain::default(),
             caps: Caps::default(),
+            traces: None,
         }
     }
 }
@@ -170,6 +176,7 @@ pub struct Config {
     pub(crate) azure: Azure,
     pub(crate) drain: Drain,
     pub(crate) caps: Caps,
+    pub(crate) traces: Option<Traces>,
 }
 
 /// The most bytes a request's body may have once decompressed.
@@ -217,6 +224,14 @@ pub enum InvalidConfig {
     AdminPort,
     #[error("CORS origin `{0}`: expected `*` or a scheme and a host, such as `https://example.com`")]
     Origin(String),
+    #[error(
+        "endpoint for traces `{0}`: expected a URL such as `http://localhost:4318/v1/traces`, without a password in it"
+    )]
+    TraceEndpoint(String),
+    #[error("header `{0}` for the collector of traces: expected `name=value`, the value percent-encoded")]
+    TraceHeader(String),
+    #[error("part of the requests to trace: expected a number from 0 to 1, got {0}")]
+    TraceSample(String),
 }
 
 impl Config {
@@ -251,6 +266,7 @@ impl Config {
             azure: Azure::new(settings.azure)?,
             drain: settings.drain,
             caps: settings.caps,
+            traces: settings.traces.map(Traces::new).transpose()?,
         })
     }
 

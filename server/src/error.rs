@@ -323,7 +323,7 @@ mod tests {
     #[test]
     fn an_overload_says_when_to_come_again() {
         let error = ApiError::Core(Error::NotReady { model: "iris".into(), reason: "it is loading".into() });
-        let call = Call::new(RequestId::New(1), Duration::from_secs(1), Ok(None));
+        let call = Call::new(RequestId::New(1), Duration::from_secs(1), Ok(None), None);
         let response = render(&error, Response::default(), Family::Inference, &call);
         assert_eq!((response.status().as_u16(), response.headers()[RETRY_AFTER].as_bytes()), (503, &b"1"[..]));
     }

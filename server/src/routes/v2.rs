@@ -91,7 +91,7 @@ pub(crate) async fn score(
     let weight = json_length.map_or(body.len(), |json| json.saturating_add(in_binary(body.len())));
     let decode =
         |bytes: &[u8], limits: DecodeLimits<'_>| v2::decode_within(bytes, json_length, model.signature(), limits);
-    let decoded = body.decode(weight, decode)?;
+    let decoded = body.decode(call, weight, decode)?;
     let response = app.infer(call, &model, decoded.request, decoded.timeout_us).await?;
     let size = size(&response);
     body.room.force(size);
