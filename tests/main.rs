@@ -32,6 +32,7 @@ mod grpc;
 mod hostile;
 mod keys;
 mod limits;
+mod logging;
 mod memory;
 mod metrics;
 mod mixing;

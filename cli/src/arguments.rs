@@ -155,6 +155,9 @@ pub(crate) struct Serve {
     pub(crate) stuck_run_s: u64,
     #[command(flatten)]
     pub(crate) quarantine: QuarantineArguments,
+    /// Which part of the requests that succeed get a line in the log, from 0 to 1; those that fail have one anyway.
+    #[arg(long, value_name = "PART", default_value_t = 0.0, env = "HEDEF_ACCESS_LOG")]
+    pub(crate) access_log: f64,
     #[command(flatten)]
     pub(crate) caps: Caps,
     #[command(flatten)]

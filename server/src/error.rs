@@ -75,6 +75,8 @@ pub(crate) enum ApiError {
     TooManyConnections,
     #[error("{0}")]
     Forbidden(&'static str),
+    #[error("logging: `log_filter`: {0}")]
+    LogFilter(String),
     #[error("the request did not finish within {0} ms")]
     Timeout(u128),
     #[error("{0}")]
@@ -102,6 +104,7 @@ impl ApiError {
             | Self::BodyTimeout
             | Self::BodyTooSlow { .. }
             | Self::TooMuchMemory { .. }
+            | Self::LogFilter(_)
             | Self::Forbidden(_) => Kind::InvalidArgument,
             Self::NoMemory { .. } => Kind::ResourceExhausted,
             Self::TooManyConnections => Kind::Unavailable,
@@ -136,6 +139,7 @@ impl ApiError {
             | Self::Stopping
             | Self::NoScoreModel(_)
             | Self::NoTimeout(_)
+            | Self::LogFilter(_)
             | Self::BodyBroken(_)
             | Self::NoMemory { .. }
             | Self::TooManyConnections

@@ -135,7 +135,13 @@ impl Drop for Watch {
             };
         }
         if !failed || self.is_routine() {
-            line!(debug);
+            // All or none of them need no random number.
+            let part = self.app.config.access_log;
+            if part > 0.0 && !self.is_routine() && (part >= 1.0 || fastrand::f64() < part) {
+                line!(info);
+            } else {
+                line!(debug);
+            }
         } else if outcome != Kind::ResourceExhausted.label() {
             line!(info);
         } else if let Some(others) = self.app.refusals.pass() {

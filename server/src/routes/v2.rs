@@ -16,8 +16,8 @@ use crate::payload::{Source, json_length};
 use crate::target::Target;
 
 /// The extensions that work here, under the names that Triton gave them.
-pub(crate) const EXTENSIONS: [&str; 5] =
-    ["classification", "model_repository", "model_configuration", "binary_tensor_data", "statistics"];
+pub(crate) const EXTENSIONS: [&str; 6] =
+    ["classification", "model_repository", "model_configuration", "binary_tensor_data", "statistics", "logging"];
 
 /// Everything below `/v2` that is about the server or one model, but for its configuration and statistics.
 pub(crate) fn routes() -> Router<App> {
