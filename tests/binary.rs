@@ -20,9 +20,17 @@ use crate::wait::until;
 pub(crate) fn hedef(arguments: &[impl AsRef<OsStr>]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hedef"));
     command.args(arguments).current_dir(config::root()).stdin(Stdio::null());
-    for name in
-        ["HEDEF_LOG", "HEDEF_ROOTS", "HEDEF_LISTEN", "HEDEF_GRPC_LISTEN", "SERVICE_PATH_PREFIX", "AML_CORS_ORIGINS"]
-    {
+    for name in [
+        "HEDEF_LOG",
+        "HEDEF_ROOTS",
+        "HEDEF_LISTEN",
+        "HEDEF_GRPC_LISTEN",
+        "HEDEF_TRACES_ENDPOINT",
+        "SERVICE_PATH_PREFIX",
+        "AML_CORS_ORIGINS",
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+    ] {
         command.env_remove(name);
     }
     // Not the user's own.

@@ -1,6 +1,7 @@
 //! Broken requests: each gets the right status and a message that names the tensor, the expectation and the finding.
 
 mod framing;
+mod secrets;
 mod tensors;
 
 use crate::binary::Server;

@@ -1,4 +1,4 @@
-//! Clients and references that were not written here: Triton's client, and ONNX Runtime in Python.
+//! Clients and references that were not written here: Triton's client, KServe's, and ONNX Runtime in Python.
 
 use crate::binary::Server;
 use crate::models::Models;
@@ -54,6 +54,15 @@ fn triton_s_client_and_the_standard_ones_are_content_over_grpc() {
     for address in [server.address, server.address_for("gRPC")] {
         python::script("grpc_client.py", &["--url", &address.to_string()]);
     }
+    server.stop();
+}
+
+#[test]
+fn kserve_s_client_is_content_over_http_and_grpc() {
+    let server = Server::samples();
+    let repository = config::samples();
+    let url = server.address.to_string();
+    println!("{}", python::script("kserve_client.py", &["--url", &url, "--repository", repository.to_str().unwrap()]));
     server.stop();
 }
 

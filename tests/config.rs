@@ -12,6 +12,11 @@ pub(crate) fn full() -> bool {
     ci() || std::env::var("HEDEF_TESTS_FULL").is_ok_and(|value| value == "1")
 }
 
+/// How often a stop under load is repeated, each time after seconds of load: `HEDEF_TESTS_ROUNDS=10`.
+pub(crate) fn rounds() -> Option<usize> {
+    std::env::var("HEDEF_TESTS_ROUNDS").ok()?.parse().ok()
+}
+
 /// Whether documents that are made from the code are to be written anew.
 pub(crate) fn bless() -> bool {
     std::env::var("HEDEF_BLESS").is_ok_and(|value| value == "1")

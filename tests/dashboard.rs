@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-use crate::binary::Server;
+use crate::binary::{Server, run};
 use crate::config;
 use crate::http::Client;
 use crate::wait::until;
@@ -22,14 +22,16 @@ struct Prometheus {
 
 impl Prometheus {
     /// Starts one that scrapes `target`, with the alerts of `deploy/`; `None` where it is not installed.
-    fn start(target: SocketAddr, folder: &tempfile::TempDir) -> Option<Self> {
+    fn start(target: SocketAddr, key: &str, folder: &tempfile::TempDir) -> Option<Self> {
         let Some(program) = config::program("prometheus") else {
             assert!(!config::ci(), "prometheus is not on the path: apt-get install prometheus");
             return None;
         };
         let settings = fs::read_to_string(config::root().join("deploy/prometheus/scrape.yml")).unwrap();
         let settings = settings.replace("127.0.0.1:8080", &target.to_string()).replace("15s", "1s");
+        let settings = settings.replace("# authorization", "authorization").replace("/etc/prometheus/", "");
         fs::write(folder.path().join("scrape.yml"), settings).unwrap();
+        fs::write(folder.path().join("hedef.key"), key).unwrap();
         fs::copy(config::root().join("deploy/prometheus/alerts.yml"), folder.path().join("alerts.yml")).unwrap();
         // Prometheus takes no port 0.
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -88,15 +90,21 @@ fn alerts() -> Vec<String> {
 
 #[test]
 fn every_query_of_the_dashboard_and_of_the_alerts_finds_something() {
-    let server = Server::samples();
-    let client = server.client();
     let folder = tempfile::tempdir().unwrap();
-    let Some(prometheus) = Prometheus::start(server.address, &folder) else { return };
+    let made = run(&["keys", "new", "prometheus", "--allow", "score,metrics"], b"");
+    let key = made.stderr.trim().rsplit(' ').next().unwrap();
+    let keys = folder.path().join("keys.toml");
+    fs::write(&keys, &made.stdout).unwrap();
+    let server = Server::start(&config::samples(), &["--api-keys", keys.to_str().unwrap()]);
+    let client = server.client();
+    let Some(prometheus) = Prometheus::start(server.address, key, &folder) else { return };
+    let bearer = format!("Bearer {key}");
     let queries = [dashboard(), alerts()].concat();
     assert!(queries.len() > 25, "{queries:?}");
     let mut missing = queries;
     until("every query finds something", || {
-        client.post("/v2/models/iris/infer", GOOD).expect(200);
+        client.post_with("/v2/models/iris/infer", &[("authorization", &bearer)], GOOD).expect(200);
+        client.post("/v2/models/iris/infer", GOOD).expect(401);
         // Failures of each kind that somebody is woken for are not to be had on request.
         missing.retain(|query| {
             let query = query.replace(r#"outcome="internal""#, r#"outcome="ok""#).replace(r#"outcome!="ok""#, "");

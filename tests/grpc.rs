@@ -1,14 +1,14 @@
 //! gRPC while something happens: callers leave, the server stops, a port is taken.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Stdio};
 
 use rustix::process::Signal;
 
 use crate::binary::Server;
 use crate::models::Models;
-use crate::python;
 use crate::wait::until;
+use crate::{config, python};
 
 fn waiting(what: &str, server: &Server) -> Child {
     let mut command = python::command("grpc_waiting.py");
@@ -53,8 +53,28 @@ fn calls_under_way_are_answered_and_streams_ended_when_the_server_stops() {
 }
 
 #[test]
+fn a_stop_under_the_load_of_triton_s_client_costs_no_call() {
+    for _ in 0..config::rounds().unwrap_or(1) {
+        let server = Server::samples();
+        let mut command = python::command("grpc_load.py");
+        let mut client = command.args(["--url", &server.address.to_string()]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut said = BufReader::new(client.stdout.take().unwrap());
+        let mut line = String::new();
+        said.read_line(&mut line).unwrap();
+        assert_eq!(line, "loaded\n");
+        server.signal(Signal::TERM);
+        let ended = server.ended();
+        assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+        line.clear();
+        said.read_to_string(&mut line).unwrap();
+        println!("{}", line.trim());
+        assert!(client.wait().unwrap().success(), "{line}{}", ended.log);
+    }
+}
+
+#[test]
 fn the_port_for_grpc_speaks_http_too_and_must_be_free() {
-    let server = Server::start(&crate::config::samples(), &["--grpc-listen", "127.0.0.1:0"]);
+    let server = Server::start(&config::samples(), &["--grpc-listen", "127.0.0.1:0"]);
     let address = server.address_for("gRPC");
     crate::http::Client::new(address).get("/v2/health/ready").expect(200);
     let taken = address.to_string();

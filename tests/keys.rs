@@ -12,6 +12,7 @@ use ureq::http::Method;
 use crate::binary::{Server, run};
 use crate::config;
 use crate::http::{Answer, Client};
+use crate::load::{Load, Peer, Protocol};
 use crate::models::Models;
 use crate::wait::until;
 
@@ -132,7 +133,17 @@ fn keys_come_and_go_under_load_without_a_failed_request() {
     let file = File::of(&[&kept]);
     let server = file.serve("20", &[]);
     let (done, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let (peer, load) = (Peer::new(server.address).showing(&kept.key), Load::default());
     thread::scope(|scope| {
+        for (protocol, callers, each) in [
+            (Protocol::Http1, 1, 1),
+            (Protocol::Http2, 2, usize::MAX),
+            (Protocol::Http2, 2, 3),
+            (Protocol::Grpc, 2, 3),
+            (Protocol::GrpcStream, 2, usize::MAX),
+        ] {
+            load.start(scope, &peer, (protocol, callers), each);
+        }
         let work = || {
             let client = server.client();
             let mut failures = Vec::new();
@@ -159,14 +170,20 @@ fn keys_come_and_go_under_load_without_a_failed_request() {
                 assert_eq!(status(), 200);
                 file.write(&[&kept]);
                 until("the key to go", || (status() == 401).then_some(()));
-                let before = sent.load(Ordering::Relaxed);
-                until("some requests", || (sent.load(Ordering::Relaxed) > before + 20).then_some(()));
+                let before = (sent.load(Ordering::Relaxed), load.answered());
+                until("some requests", || {
+                    (sent.load(Ordering::Relaxed) > before.0 + 20 && load.answered() > before.1 + 100).then_some(())
+                });
             }
         }));
         done.store(true, Ordering::Relaxed);
+        load.finish();
         let failures: Vec<_> = clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
         assert!(changed.is_ok() && failures.is_empty(), "{failures:?}");
     });
+    let (answered, wrong) = (load.answered(), load.wrong());
+    println!("{} and {answered} over all protocols on {} connections", sent.into_inner(), load.connections());
+    assert!(wrong.is_empty(), "{} of {answered} went wrong, for example {}", wrong.len(), wrong[0]);
     let log = server.log();
     assert!(log.contains("the API keys: not read again, the old goes on: line 2"), "{log}");
 }

@@ -126,6 +126,10 @@ fn the_histograms_count_the_requests_sent_by_outcome() {
     for histogram in ["hedef_queue_duration_seconds_count", "hedef_compute_duration_seconds_count"] {
         assert_eq!(value(&text, histogram, &ok), 43.0, "{histogram}");
     }
+    for histogram in ["hedef_decode_duration_seconds", "hedef_encode_duration_seconds"] {
+        assert_eq!(value(&text, &format!("{histogram}_count"), &iris), 43.0, "{histogram}");
+        assert!(value(&text, &format!("{histogram}_sum"), &iris) > 0.0, "{histogram}");
+    }
     assert_eq!(value(&text, "hedef_rows_total", &iris), 37.0 * 2.0 + 5.0 + 1.0);
     assert_eq!(value(&text, "hedef_batches_total", &iris), 43.0);
     assert_eq!(value(&text, "hedef_batch_rows_count", &iris), 43.0);

@@ -1,66 +1,81 @@
 //! SIGTERM loses no request.
 
-use std::net::TcpStream;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Instant;
 
 use rustix::process::Signal;
 use ureq::http::Method;
 
 use crate::binary::Server;
 use crate::config;
-use crate::http::Wire;
+use crate::load::{IRIS, Load, Peer, Protocol};
 use crate::models::Models;
 use crate::wait::until;
 
-const IRIS: &str = r#"{"inputs":[{"name":"features","shape":[1,4],"datatype":"FP32","data":[5.1,3.5,1.4,0.2]}]}"#;
 const SLOW: &str = r#"{"inputs":[{"name":"x","shape":[1,4],"datatype":"FP32","data":[1,2,3,4]}]}"#;
 
 fn post(path: &str, body: &str) -> String {
     format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len())
 }
 
-/// Asks again and again, each time on the connection that the last answer left open, until the server is gone.
-/// Returns how many were answered, and what was wrong with those that were not: a request that the server took,
-/// on a connection that it did not ask to close, has to be answered with 200.
-fn ask_until_the_end(server: &Server, answered: &AtomicUsize) -> Vec<String> {
-    let mut wrong = Vec::new();
-    while let Ok(stream) = TcpStream::connect(server.address) {
-        let mut wire = Wire::of(stream);
-        loop {
-            wire.send(post("/v2/models/iris/infer", IRIS));
-            match wire.answer() {
-                Some(answer) if answer.status == 200 => {
-                    answered.fetch_add(1, Ordering::Relaxed);
-                    if answer.header("connection") == Some("close") {
-                        break;
-                    }
-                }
-                Some(answer) => wrong.push(format!("{}: {}", answer.status, answer.text())),
-                None => {
-                    wrong.push("the connection ended without an answer".into());
-                    break;
-                }
+/// Stops a server under the load of such clients: each sends so many requests, of all its callers, on a connection.
+/// Every request that the server took has to be answered, and clients have to find it until it takes no connections.
+fn stop_under_load(clients: &[(Protocol, usize, usize)]) {
+    for _ in 0..config::rounds().unwrap_or(if config::full() { 3 } else { 1 }) {
+        // Long enough for a machine that has other things to do.
+        let server = Server::start(&config::samples(), &["--lame-duck-ms", "1500"]);
+        let (peer, load) = (Peer::new(server.address), Load::default());
+        thread::scope(|scope| {
+            for &(protocol, callers, each) in clients {
+                load.start(scope, &peer, (protocol, callers), each);
             }
-        }
+            let started = Instant::now();
+            let seconds = config::rounds().map_or(0, |_| 3);
+            until("some load", || (load.answered() > 500 && started.elapsed().as_secs() >= seconds).then_some(()));
+            server.signal(Signal::TERM);
+            let before = (load.answered(), load.connections());
+            until("readiness to go off", || {
+                let ready = server.client().send(Method::GET, "/v2/health/ready", &[], b"").unwrap();
+                (ready.status == 503).then_some(())
+            });
+            until("clients to go on", || (load.answered() > before.0 && load.connections() > before.1).then_some(()));
+        });
+        let (answered, wrong) = (load.answered(), load.wrong());
+        println!("{answered} answered on {} connections, {} failed", load.connections(), wrong.len());
+        assert!(wrong.is_empty(), "{} of {answered} went wrong, for example {}", wrong.len(), wrong[0]);
+        let ended = server.ended();
+        assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+        assert!(ended.log.contains("everything accepted was answered"), "{}", ended.log);
     }
-    wrong
+}
+
+/// More than anybody sends on one connection.
+const KEPT: usize = usize::MAX;
+
+#[test]
+fn under_load_over_http_1_each_accepted_request_is_answered() {
+    stop_under_load(&[
+        (Protocol::Http1, 1, KEPT),
+        (Protocol::Http1, 1, KEPT),
+        (Protocol::Http1, 1, KEPT),
+        (Protocol::Http1, 1, 3),
+        (Protocol::Http1, 1, 1),
+    ]);
 }
 
 #[test]
-fn under_a_stream_of_quick_requests_each_accepted_one_is_answered() {
-    let server = Server::samples();
-    let answered = AtomicUsize::new(0);
-    let wrong: Vec<_> = thread::scope(|scope| {
-        let clients: Vec<_> = (0..8).map(|_| scope.spawn(|| ask_until_the_end(&server, &answered))).collect();
-        until("two hundred answers", || (answered.load(Ordering::Relaxed) > 200).then_some(()));
-        server.signal(Signal::TERM);
-        clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
-    });
-    assert!(wrong.is_empty(), "{} requests went wrong, for example {}", wrong.len(), wrong[0]);
-    let ended = server.ended();
-    assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
-    assert!(ended.log.contains("everything accepted was answered"), "{}", ended.log);
+fn under_load_over_http_2_each_accepted_request_is_answered() {
+    stop_under_load(&[(Protocol::Http2, 8, KEPT), (Protocol::Http2, 1, KEPT), (Protocol::Http2, 4, 5)]);
+}
+
+#[test]
+fn under_load_over_grpc_each_accepted_request_is_answered() {
+    stop_under_load(&[
+        (Protocol::Grpc, 8, KEPT),
+        (Protocol::Grpc, 4, 5),
+        (Protocol::GrpcStream, 4, KEPT),
+        (Protocol::GrpcStream, 2, 5),
+    ]);
 }
 
 #[test]

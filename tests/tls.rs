@@ -15,6 +15,7 @@ use crate::binary::{Server, run};
 use crate::certificates::{Authority, Pair};
 use crate::config;
 use crate::http::Client;
+use crate::load::{Load, Peer, Protocol};
 use crate::python;
 use crate::wait::until;
 
@@ -99,6 +100,7 @@ fn a_certificate_that_changes_under_load_costs_no_request() {
     let server = start(folder.path(), &[]);
     let (done, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
     let trusting: Vec<_> = authorities.iter().collect();
+    let (peer, load) = (Peer::new(server.address).trusting(&authorities), Load::default());
     thread::scope(|scope| {
         let work = |keep_open: bool| {
             let (server, done, sent, trusting) = (&server, &done, &sent, &trusting);
@@ -118,6 +120,15 @@ fn a_certificate_that_changes_under_load_costs_no_request() {
             }
         };
         let clients = [true, true, false, false].map(|keep_open| scope.spawn(work(keep_open)));
+        for (protocol, callers, each) in [
+            (Protocol::Http2, 2, usize::MAX),
+            (Protocol::Http2, 2, 3),
+            (Protocol::Grpc, 2, 3),
+            (Protocol::GrpcStream, 1, usize::MAX),
+            (Protocol::GrpcStream, 2, 3),
+        ] {
+            load.start(scope, &peer, (protocol, callers), each);
+        }
         // Whatever comes, the clients are told that it is over.
         let swapped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             for turn in 1..=6 {
@@ -132,14 +143,24 @@ fn a_certificate_that_changes_under_load_costs_no_request() {
                 pair.write(folder.path());
                 until("the new certificate", || live(&server.secure_client(&[new], None)).ok());
                 assert!(live(&server.secure_client(&[old], None)).is_err());
-                let before = sent.load(Ordering::Relaxed);
-                until("some requests", || (sent.load(Ordering::Relaxed) > before + 20).then_some(()));
+                let before = (sent.load(Ordering::Relaxed), load.answered());
+                until("some requests", || {
+                    (sent.load(Ordering::Relaxed) > before.0 + 20 && load.answered() > before.1 + 100).then_some(())
+                });
             }
         }));
         done.store(true, Ordering::Relaxed);
+        load.finish();
         let failures: Vec<_> = clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
         assert!(swapped.is_ok() && failures.is_empty(), "{failures:?}");
     });
+    let (answered, wrong) = (load.answered(), load.wrong());
+    println!(
+        "{} over HTTP/1.1, {answered} over HTTP/2 and gRPC on {} connections",
+        sent.into_inner(),
+        load.connections()
+    );
+    assert!(wrong.is_empty(), "{} of {answered} went wrong, for example {}", wrong.len(), wrong[0]);
     let log = server.log();
     assert!(log.contains("keys may not be consistent") && !log.contains("PRIVATE KEY"), "{log}");
     assert!(server.stop().status.success());

@@ -4,6 +4,7 @@ mod bench;
 mod caps;
 mod quarantine;
 mod security;
+mod traces;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ pub(crate) use bench::{Bench, BenchFormat, BenchLoad, BenchScenario};
 pub(crate) use caps::Caps;
 pub(crate) use quarantine::{Quarantine, QuarantineArguments, TryLoad};
 pub(crate) use security::{Admin, ClientAuth, Keys, Permission, Security};
+pub(crate) use traces::Traces;
 
 /// Serves ONNX models on every compute target.
 #[derive(Debug, Parser)]
@@ -153,10 +155,15 @@ pub(crate) struct Serve {
     pub(crate) stuck_run_s: u64,
     #[command(flatten)]
     pub(crate) quarantine: QuarantineArguments,
+    /// Which part of the requests that succeed get a line in the log, from 0 to 1; those that fail have one anyway.
+    #[arg(long, value_name = "PART", default_value_t = 0.0, env = "HEDEF_ACCESS_LOG")]
+    pub(crate) access_log: f64,
     #[command(flatten)]
     pub(crate) caps: Caps,
     #[command(flatten)]
     pub(crate) security: Security,
+    #[command(flatten)]
+    pub(crate) traces: Traces,
 }
 
 /// Which models are loaded at the start.

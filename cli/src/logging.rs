@@ -1,31 +1,77 @@
 //! Log lines, and the lines for a person.
 
+use std::fmt;
 use std::io::{IsTerminal, Write, stderr, stdout};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tracing_subscriber::EnvFilter;
+use hedef_server::Log;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload::{self, Handle};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry};
 
 use crate::arguments::{LogFormat, Logging};
 
-/// Sends log lines to standard error; at level `usual` unless the settings say otherwise.
-pub(crate) fn start(settings: &Logging, usual: &str) {
-    let wanted = settings.log.as_deref().unwrap_or(usual);
-    let (filter, complaint) = match EnvFilter::try_new(wanted) {
-        Ok(filter) => (filter, None),
-        Err(error) => (EnvFilter::new("info"), Some(error)),
-    };
+/// The log of this process, whose filter can be changed while it runs.
+struct Filtered {
+    /// The filter as it was given.
+    text: Mutex<String>,
+    handle: Handle<EnvFilter, Registry>,
+}
+
+impl Log for Filtered {
+    fn filter(&self) -> String {
+        self.text.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn level(&self) -> LevelFilter {
+        LevelFilter::current()
+    }
+
+    fn set(&self, wanted: &str) -> Result<(), String> {
+        // Held to the end, so that the text is that of the filter.
+        let mut text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+        self.handle.reload(filter(wanted)?).map_err(|error| error.to_string())?;
+        wanted.clone_into(&mut text);
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Filtered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Filtered").field(&self.filter()).finish()
+    }
+}
+
+/// The filter that `wanted` describes.
+fn filter(wanted: &str) -> Result<EnvFilter, String> {
+    let filter = EnvFilter::try_new(wanted).map_err(|error| error.to_string())?;
     // ONNX Runtime's own chatter is of use to its developers only.
-    let filter = match "ort=error".parse() {
+    Ok(match "ort=error".parse() {
         Ok(quiet) if !wanted.contains("ort=") => filter.add_directive(quiet),
         _ => filter,
+    })
+}
+
+/// Sends log lines to standard error; at level `usual` unless the settings say otherwise.
+pub(crate) fn start(settings: &Logging, usual: &str) -> Arc<dyn Log> {
+    let wanted = settings.log.as_deref().unwrap_or(usual);
+    let (text, filter, complaint) = match filter(wanted) {
+        Ok(filter) => (wanted, filter, None),
+        Err(error) => ("info", EnvFilter::new("info,ort=error"), Some(error)),
     };
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    let (filter, handle) = reload::Layer::new(filter);
+    let lines = tracing_subscriber::fmt::layer().with_target(false).with_writer(stderr);
+    let all = tracing_subscriber::registry().with(filter);
     match settings.log_format {
-        LogFormat::Text => lines.with_ansi(stderr().is_terminal()).with_target(false).init(),
-        LogFormat::Json => lines.json().flatten_event(true).with_target(false).init(),
+        LogFormat::Text => all.with(lines.with_ansi(stderr().is_terminal())).init(),
+        LogFormat::Json => all.with(lines.json().flatten_event(true)).init(),
     }
     if let Some(error) = complaint {
         tracing::warn!("--log {wanted}: {error}; logging at info");
     }
+    Arc::new(Filtered { text: Mutex::new(text.into()), handle })
 }
 
 /// Prints to standard output. A reader who has gone, such as `head`, is no error.

@@ -13,6 +13,7 @@ mod score;
 mod security;
 mod serve;
 mod settings;
+mod traces;
 
 use std::process::ExitCode;
 
@@ -24,10 +25,10 @@ fn main() -> ExitCode {
     let matches = Arguments::command().get_matches();
     let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let usual = if matches!(arguments.command, Command::Serve(_)) { "info" } else { "warn" };
-    logging::start(&arguments.logging, usual);
+    let log = logging::start(&arguments.logging, usual);
     let result = match arguments.command {
         Command::Serve(serve) if serve.print_config => settings::print_in_force(&matches),
-        Command::Serve(serve) => serve::run(*serve, &arguments.engine),
+        Command::Serve(serve) => serve::run(*serve, &arguments.engine, log),
         Command::Check(check) => check::run(&check, &arguments.engine),
         Command::Score(score) => score::run(&score, &arguments.engine),
         Command::Bench(bench) => bench::run(&bench, &arguments.engine),

@@ -8,7 +8,7 @@ use anyhow::Context;
 use hedef_core::Model;
 use hedef_core::metrics::Metrics;
 use hedef_core::repository::{self, Budget, QuotaWatcher, Repository, RunWatcher, View, Watcher};
-use hedef_server::{AzureSettings, Config, Drain, Server, Settings};
+use hedef_server::{AzureSettings, Config, Drain, Log, Server, Settings};
 use prometheus::Registry;
 use tokio::sync::Notify;
 
@@ -18,6 +18,7 @@ use crate::engine::{Started, loader};
 use crate::logging::print;
 use crate::quarantine;
 use crate::security;
+use crate::traces;
 
 /// How often the processors that this process may use are counted again.
 const QUOTA_INTERVAL: Duration = Duration::from_secs(5);
@@ -26,9 +27,9 @@ const QUOTA_INTERVAL: Duration = Duration::from_secs(5);
 const STUCK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Serves until SIGTERM or Ctrl-C, then finishes what is under way.
-pub(crate) fn run(serve: Serve, engine: &Engine) -> anyhow::Result<()> {
+pub(crate) fn run(serve: Serve, engine: &Engine, log: Arc<dyn Log>) -> anyhow::Result<()> {
     let began = Instant::now();
-    let config = Config::new(settings(&serve))?;
+    let config = Config::new(Settings { log: Some(log), ..settings(&serve) })?;
     let grace = Duration::from_millis(serve.grace_ms);
     if let Some(root) = serve.roots.iter().find(|root| !root.exists()) {
         anyhow::bail!("root {} is not there: give folders of models, a model's folder or .onnx files", root.display());
@@ -106,6 +107,8 @@ fn settings(serve: &Serve) -> Settings {
             ..Drain::default()
         },
         caps: caps::resolve(&serve.caps),
+        access_log: serve.access_log,
+        traces: traces::resolve(&serve.traces),
         ..Settings::default()
     };
     security::resolve(&serve.security, settings)

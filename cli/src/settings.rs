@@ -86,6 +86,12 @@ fn line(argument: &Arg, matches: &ArgMatches) -> String {
         (Some(_), _) => "default".to_owned(),
         (None, _) => "not set".to_owned(),
     };
-    let value = format!("{name} = {}", values.join(","));
+    // What is kept out of the help is a secret.
+    let value = if argument.is_hide_env_values_set() && values.iter().any(|value| !value.is_empty()) {
+        "(not shown)".to_owned()
+    } else {
+        values.join(",")
+    };
+    let value = format!("{name} = {value}");
     format!("{value:<56} # {source}\n")
 }

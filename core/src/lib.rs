@@ -22,6 +22,7 @@ mod scheduler;
 pub mod settings;
 mod signature;
 pub mod statistics;
+pub mod story;
 mod tensor;
 mod verdict;
 mod warm_up;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use prometheus::{
-    Counter, CounterVec, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    Counter, CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry,
 };
 
@@ -26,8 +26,10 @@ const REFUSALS: [&str; 2] = ["full", "late"];
 /// The core's metrics, registered once and passed to whatever counts.
 #[derive(Clone, Debug)]
 pub struct Metrics {
+    decode_seconds: HistogramVec,
     queue_seconds: HistogramVec,
     compute_seconds: HistogramVec,
+    encode_seconds: HistogramVec,
     batch_rows: HistogramVec,
     rows: IntCounterVec,
     batches: IntCounterVec,
@@ -47,13 +49,25 @@ pub struct Metrics {
     on_demand_loads: IntCounterVec,
     trials: IntCounterVec,
     stuck: IntGauge,
+    predicted_wait: GaugeVec,
+    threads: IntGauge,
+    utilization: Gauge,
 }
 
 impl Metrics {
     /// Declares every metric in `registry`.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let rows = (0..=12).map(|power| f64::from(1_u32 << power)).collect();
+        let stage = |name, help| add(registry, HistogramVec::new(histogram(name, help, SECONDS.to_vec()), &MODEL)?);
         Ok(Self {
+            decode_seconds: stage(
+                "hedef_decode_duration_seconds",
+                "Time from the body of a request, read whole, to its tensors.",
+            )?,
+            encode_seconds: stage(
+                "hedef_encode_duration_seconds",
+                "Time from the tensors of an answer to its bytes, compressed ones included.",
+            )?,
             queue_seconds: add(
                 registry,
                 HistogramVec::new(
@@ -206,6 +220,28 @@ impl Metrics {
                     "Runs of models that have been going on for longer than --stuck-run-s.",
                 )?,
             )?,
+            predicted_wait: add(
+                registry,
+                GaugeVec::new(
+                    Opts::new(
+                        "hedef_predicted_wait_seconds",
+                        "How long a request that comes now is expected to wait for its run.",
+                    ),
+                    &MODEL,
+                )?,
+            )?,
+            threads: add(
+                registry,
+                IntGauge::new("hedef_threads", "Threads that runs of all models together may use.")?,
+            )?,
+            utilization: add(
+                registry,
+                Gauge::new(
+                    "hedef_utilization_ratio",
+                    "Share of the threads' time that was used lately, by runs or else by the whole process, whichever is \
+                     more: 0 to 1.",
+                )?,
+            )?,
         })
     }
 
@@ -216,6 +252,10 @@ impl Metrics {
         let labels = [id.name.as_str(), version.as_str()];
         let outcome = |outcome| [id.name.as_str(), version.as_str(), outcome];
         ModelMetrics {
+            stages: StageMetrics {
+                decode: self.decode_seconds.with_label_values(&labels),
+                encode: self.encode_seconds.with_label_values(&labels),
+            },
             queue_ok: self.queue_seconds.with_label_values(&outcome("ok")),
             compute_ok: self.compute_seconds.with_label_values(&outcome("ok")),
             queue_failed: Kind::ALL
@@ -229,6 +269,7 @@ impl Metrics {
             stopped: self.stopped.with_label_values(&labels),
             saved_seconds: self.saved_seconds.with_label_values(&labels),
             queue_depth: self.queue_depth.with_label_values(&labels),
+            predicted_wait: self.predicted_wait.with_label_values(&labels),
             instances: self.instances.with_label_values(&labels),
             instances_busy: self.instances_busy.with_label_values(&labels),
         }
@@ -270,15 +311,38 @@ impl Metrics {
         self.stuck.set(i64::try_from(runs).unwrap_or(i64::MAX));
     }
 
+    /// Says how many threads there are, and which share of their time was used.
+    pub(crate) fn utilization(&self, threads: usize, used: f64) {
+        self.threads.set(i64::try_from(threads).unwrap_or(i64::MAX));
+        self.utilization.set(used);
+    }
+
+    /// Says that a model version is not loaded any more.
+    pub(crate) fn unloaded(&self, id: &ModelId) {
+        self.ready(id, false);
+        self.memory(id, ModelMemory::default());
+        self.predicted_wait.with_label_values(&[id.name.as_str(), &id.version.to_string()]).set(0.0);
+    }
+
     /// Says whether a model version can score.
     pub(crate) fn ready(&self, id: &ModelId, ready: bool) {
         self.ready.with_label_values(&[id.name.as_str(), &id.version.to_string()]).set(i64::from(ready));
     }
 }
 
+/// What is observed of one model version's requests before the core has them and after, by who brings them.
+#[derive(Clone, Debug)]
+pub struct StageMetrics {
+    /// From bytes to tensors, in seconds.
+    pub decode: Histogram,
+    /// From tensors to bytes, in seconds.
+    pub encode: Histogram,
+}
+
 /// The metrics of one model version, their labels bound once.
 #[derive(Clone, Debug)]
 pub struct ModelMetrics {
+    stages: StageMetrics,
     queue_ok: Histogram,
     compute_ok: Histogram,
     /// Bound when first needed, so that outcomes that never happen have no series.
@@ -292,11 +356,16 @@ pub struct ModelMetrics {
     stopped: IntCounter,
     saved_seconds: Counter,
     queue_depth: IntGauge,
+    predicted_wait: Gauge,
     instances: IntGauge,
     instances_busy: IntGauge,
 }
 
 impl ModelMetrics {
+    pub(crate) const fn stages(&self) -> &StageMetrics {
+        &self.stages
+    }
+
     pub(crate) fn ran(&self, rows: usize, queued: &[Duration], compute: Duration) {
         let count = u32::try_from(rows).unwrap_or(u32::MAX);
         self.batches.inc();
@@ -336,6 +405,11 @@ impl ModelMetrics {
 
     pub(crate) fn queue_depth(&self, waiting: usize) {
         self.queue_depth.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+    }
+
+    /// How long a request that comes now is expected to wait.
+    pub(crate) fn predicted_wait(&self, wait: Duration) {
+        self.predicted_wait.set(wait.as_secs_f64());
     }
 
     pub(crate) fn instances(&self, change: i64) {

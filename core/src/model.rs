@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::backend::Backend;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, StageMetrics};
 pub use crate::padding::Padding;
 pub use crate::repository::ModelMemory;
 pub use crate::scheduler::Slots;
@@ -160,8 +160,8 @@ impl Model {
     fn grow(&self, instances: usize) -> Result<(), Error> {
         let mut threads = self.threads();
         while threads.len() < instances {
-            let own = Arc::clone(&self.shared);
-            threads.push(self.spawn("hedef-instance", move || own.work())?);
+            let (own, instance) = (Arc::clone(&self.shared), threads.len());
+            threads.push(self.spawn("hedef-instance", move || own.work(instance))?);
             self.shared.instances.store(threads.len(), Ordering::Relaxed);
             self.shared.metrics.instances(1);
         }
@@ -204,6 +204,12 @@ impl Model {
         &self.shared.statistics
     }
 
+    /// Where the stages outside the core are observed.
+    #[must_use]
+    pub fn stages(&self) -> &StageMetrics {
+        self.shared.metrics.stages()
+    }
+
     /// When it last answered somebody, or was loaded, in nanoseconds since 1970.
     pub(crate) fn last_used_ns(&self) -> u64 {
         self.statistics().snapshot().last_inference_ns.max(self.loaded_ns)
@@ -213,6 +219,12 @@ impl Model {
     #[must_use]
     pub fn report(&self) -> Report {
         self.shared.report()
+    }
+
+    /// Tells the metrics how long a request that comes now is expected to wait.
+    pub(crate) fn observe(&self) {
+        let wait = self.shared.queue.wait_ahead(self.shared.parallel());
+        self.shared.metrics.predicted_wait(wait);
     }
 
     /// How it was loaded and how it runs.

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use crate::error::{Error, InvalidRequest};
 use crate::signature::list;
+use crate::story::{Asked, Mark, Road, Story};
 use crate::{Data, ModelId, Shape, Signature, Tensor};
 
 /// A few bytes can ask for a tensor of countless empty rows, whose answer as JSON would fill the memory.
@@ -22,6 +23,7 @@ pub struct Request {
     outputs: Positions,
     rows: usize,
     deadline: Option<Instant>,
+    asked: Option<Box<Asked>>,
 }
 
 impl Request {
@@ -44,7 +46,7 @@ impl Request {
         let mut inputs: Vec<_> = tensors.into_iter().map(|(_, tensor)| tensor).collect();
         sort(&mut inputs, &mut positions);
         let rows = rows(signature, &inputs)?;
-        Ok(Self { inputs, outputs: (0..signature.outputs.len()).collect(), rows, deadline: None })
+        Ok(Self { inputs, outputs: (0..signature.outputs.len()).collect(), rows, deadline: None, asked: None })
     }
 
     /// Asks for these outputs only, in this order; none asks for all.
@@ -77,6 +79,25 @@ impl Request {
     pub const fn with_deadline(mut self, deadline: Option<Instant>) -> Self {
         self.deadline = deadline;
         self
+    }
+
+    /// Asks for the story of its run, in which `mark` stands for this request.
+    #[must_use]
+    pub fn with_story(mut self, mark: Option<Mark>) -> Self {
+        self.asked = Some(Box::new(Asked { mark, road: Road::default() }));
+        self
+    }
+
+    /// What it takes along if it asks for its story.
+    pub(crate) fn asked(&self) -> Option<&Asked> {
+        self.asked.as_deref()
+    }
+
+    /// Notes the road that it takes.
+    pub(crate) fn takes(&mut self, road: Road) {
+        if let Some(asked) = &mut self.asked {
+            asked.road = road;
+        }
     }
 
     /// The inputs in the signature's order.
@@ -179,6 +200,8 @@ pub struct Response {
     pub outputs: Vec<(Arc<str>, Tensor)>,
     /// Where the time went.
     pub timings: Timings,
+    /// How it was run, where the request asked for that.
+    pub story: Option<Box<Story>>,
 }
 
 impl Response {
@@ -192,6 +215,8 @@ impl Response {
 /// Where the time of one request went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timings {
+    /// When it came: it was queued, or its run began at once.
+    pub came: Option<Instant>,
     /// From being queued to the start of its batch.
     pub queue: Duration,
     /// Joining the batch's inputs, running it, and taking the outputs apart.

@@ -35,6 +35,7 @@ fuzz_target!(|bytes: &[u8]| {
         model: ModelId { name: ModelName::new("m").unwrap(), version: 1 },
         outputs: outputs.map(|(tensor, spec)| (Arc::clone(&spec.name), tensor.clone())).collect(),
         timings: Timings::default(),
+        story: None,
     };
     for encode in [grpc::encode, grpc::encode_in_stream] {
         if let Ok(answer) = encode(&response, signature, &decoded.reply) {

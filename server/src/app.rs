@@ -22,6 +22,7 @@ use crate::middleware::Flood;
 use crate::payload::{self, Limit, Received, Source};
 use crate::room::Budget;
 use crate::target::Target;
+use crate::traces::Traces;
 
 /// Decoding more bytes than this takes longer than asking whether there is hope for the request.
 const WORTH_ASKING: usize = 16 << 10;
@@ -41,6 +42,8 @@ pub(crate) struct Parts {
     pub(crate) refusals: Flood,
     /// What requests under way may hold.
     pub(crate) memory: Budget,
+    /// Follows requests, where there is somebody to tell.
+    pub(crate) traces: Option<Traces>,
 }
 
 impl App {
@@ -111,8 +114,11 @@ impl App {
             call.shorten(Duration::from_micros(limit));
         }
         let due = call.deadline();
-        let answer = call.in_time(pin!(model.infer(request.with_deadline(Some(due))))).await;
-        Ok(answer.ok_or_else(|| ApiError::Timeout(call.allowed().as_millis()))??)
+        let request = call.decoded(request).with_deadline(Some(due));
+        let answer = call.in_time(pin!(model.infer(request))).await;
+        let mut response = answer.ok_or_else(|| ApiError::Timeout(call.allowed().as_millis()))??;
+        call.ran(&mut response, model.stages());
+        Ok(response)
     }
 
     /// The names of all models that can score and that the request may use, each once.

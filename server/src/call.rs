@@ -9,15 +9,18 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::FromRequestParts;
-use hedef_core::ModelId;
+use hedef_core::metrics::StageMetrics;
+use hedef_core::{ModelId, Request, Response};
 use http::Extensions;
 use http::request::Parts;
+use prometheus::Histogram;
 use tokio::time::timeout_at;
 
 use crate::access::{Guest, Refusal};
 use crate::error::ApiError;
 use crate::metrics::Protocol;
 use crate::request_id::RequestId;
+use crate::seen::Seen;
 
 /// One request, known to what stands around a handler and to the handler alike.
 #[derive(Clone, Debug)]
@@ -35,12 +38,28 @@ struct Inner {
     protocol: OnceLock<Protocol>,
     model: OnceLock<ModelId>,
     unread: Mutex<Option<Body>>,
+    decoding: OnceLock<Instant>,
+    encoding: OnceLock<Encoding>,
+    seen: Option<Box<Seen>>,
+}
+
+/// The writing of an answer.
+#[derive(Debug)]
+struct Encoding {
+    began: Instant,
+    /// Where its time is observed.
+    seconds: Histogram,
 }
 
 impl Call {
     /// Begins with the request's id and the time that its answer may take: what the server allows, and no more than
-    /// the client `asked` for.
-    pub(crate) fn new(id: RequestId, allowed: Duration, asked: Result<Option<Duration>, ApiError>) -> Self {
+    /// the client `asked` for. `seen` is there where somebody wants to see more of it.
+    pub(crate) fn new(
+        id: RequestId,
+        allowed: Duration,
+        asked: Result<Option<Duration>, ApiError>,
+        seen: Option<Box<Seen>>,
+    ) -> Self {
         let (asked, misread) = match asked {
             Ok(asked) => (asked, None),
             Err(error) => (None, Some(error)),
@@ -54,6 +73,9 @@ impl Call {
             protocol: OnceLock::new(),
             model: OnceLock::new(),
             unread: Mutex::new(None),
+            decoding: OnceLock::new(),
+            encoding: OnceLock::new(),
+            seen,
         }))
     }
 
@@ -148,6 +170,53 @@ impl Call {
     /// The model the request is for, once it is known.
     pub(crate) fn model(&self) -> Option<&ModelId> {
         self.0.model.get()
+    }
+
+    /// Notes that its body is read and is being decoded from now on.
+    pub(crate) fn decodes(&self) {
+        // These stages come once to a request: a second note would say the same.
+        let _ = self.0.decoding.set(Instant::now());
+    }
+
+    /// When its body began to be decoded.
+    pub(crate) fn decoding(&self) -> Option<Instant> {
+        self.0.decoding.get().copied()
+    }
+
+    /// Notes that it has been decoded.
+    pub(crate) fn decoded(&self, request: Request) -> Request {
+        match self.seen() {
+            Some(seen) => seen.decode(request),
+            None => request,
+        }
+    }
+
+    /// Notes that its answer is there, and is being written from now on.
+    pub(crate) fn ran(&self, response: &mut Response, stages: &StageMetrics) {
+        if let (Some(began), Some(came)) = (self.decoding(), response.timings.came) {
+            stages.decode.observe(came.saturating_duration_since(began).as_secs_f64());
+        }
+        let _ = self.0.encoding.set(Encoding { began: Instant::now(), seconds: stages.encode.clone() });
+        if let Some(seen) = self.seen() {
+            seen.run(response);
+        }
+    }
+
+    /// When its answer began to be written.
+    pub(crate) fn encoding(&self) -> Option<Instant> {
+        self.0.encoding.get().map(|encoding| encoding.began)
+    }
+
+    /// Notes that its answer is written.
+    pub(crate) fn encoded(&self, now: Instant) {
+        if let Some(Encoding { began, seconds }) = self.0.encoding.get() {
+            seconds.observe(now.saturating_duration_since(*began).as_secs_f64());
+        }
+    }
+
+    /// What is seen of it, where somebody wants to.
+    pub(crate) fn seen(&self) -> Option<&Seen> {
+        self.0.seen.as_deref()
     }
 
     /// Keeps what a handler did not read of the body.

@@ -2,8 +2,10 @@
 
 mod access;
 mod tls;
+mod traces;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hedef_core::ModelName;
@@ -12,6 +14,10 @@ use http::HeaderValue;
 pub(crate) use access::AdminOpen;
 pub use access::{CredentialSettings, JwtSettings};
 pub use tls::{ClientAuth, TlsSettings};
+pub use traces::TraceSettings;
+pub(crate) use traces::{Collector, Traces};
+
+use crate::log::Log;
 
 /// The settings as a person gives them. The defaults serve a developer's machine.
 #[derive(Clone, Debug)]
@@ -46,6 +52,12 @@ pub struct Settings {
     pub drain: Drain,
     /// What strangers may take.
     pub caps: Caps,
+    /// Traces of requests; none sends none.
+    pub traces: Option<TraceSettings>,
+    /// The log, where it can be changed while the server runs.
+    pub log: Option<Arc<dyn Log>>,
+    /// Which part of the requests that succeed get a line in the log, from 0 to 1. Those that fail have one anyway.
+    pub access_log: f64,
 }
 
 impl Default for Settings {
@@ -66,6 +78,9 @@ impl Default for Settings {
             azure: AzureSettings::default(),
             drain: Drain::default(),
             caps: Caps::default(),
+            traces: None,
+            log: None,
+            access_log: 0.0,
         }
     }
 }
@@ -174,6 +189,9 @@ pub struct Config {
     pub(crate) azure: Azure,
     pub(crate) drain: Drain,
     pub(crate) caps: Caps,
+    pub(crate) traces: Option<Traces>,
+    pub(crate) log: Option<Arc<dyn Log>>,
+    pub(crate) access_log: f64,
 }
 
 /// The most bytes a request's body may have once decompressed.
@@ -221,6 +239,16 @@ pub enum InvalidConfig {
     AdminPort,
     #[error("CORS origin `{0}`: expected `*` or a scheme and a host, such as `https://example.com`")]
     Origin(String),
+    #[error(
+        "endpoint for traces `{0}`: expected a URL such as `http://localhost:4318/v1/traces`, without a password in it"
+    )]
+    TraceEndpoint(String),
+    #[error("header `{0}` for the collector of traces: expected `name=value`, the value percent-encoded")]
+    TraceHeader(String),
+    #[error("part of the requests to trace: expected a number from 0 to 1, got {0}")]
+    TraceSample(String),
+    #[error("part of the requests to log: expected a number from 0 to 1, got {0}")]
+    AccessLog(String),
 }
 
 impl Config {
@@ -240,6 +268,9 @@ impl Config {
         if settings.credentials.jwt.as_ref().is_some_and(|jwt| jwt.issuer.is_empty() || jwt.audience.is_empty()) {
             return Err(InvalidConfig::Jwt);
         }
+        if !(0.0..=1.0).contains(&settings.access_log) {
+            return Err(InvalidConfig::AccessLog(settings.access_log.to_string()));
+        }
         let admin = AdminOpen::new(&settings)?;
         Ok(Self {
             listen: settings.listen,
@@ -256,6 +287,9 @@ impl Config {
             azure: Azure::new(settings.azure)?,
             drain: settings.drain,
             caps: settings.caps,
+            traces: settings.traces.map(Traces::new).transpose()?,
+            log: settings.log,
+            access_log: settings.access_log,
         })
     }
 

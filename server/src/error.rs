@@ -75,6 +75,8 @@ pub(crate) enum ApiError {
     TooManyConnections,
     #[error("{0}")]
     Forbidden(&'static str),
+    #[error("logging: `log_filter`: {0}")]
+    LogFilter(String),
     #[error("the request did not finish within {0} ms")]
     Timeout(u128),
     #[error("{0}")]
@@ -102,6 +104,7 @@ impl ApiError {
             | Self::BodyTimeout
             | Self::BodyTooSlow { .. }
             | Self::TooMuchMemory { .. }
+            | Self::LogFilter(_)
             | Self::Forbidden(_) => Kind::InvalidArgument,
             Self::NoMemory { .. } => Kind::ResourceExhausted,
             Self::TooManyConnections => Kind::Unavailable,
@@ -136,6 +139,7 @@ impl ApiError {
             | Self::Stopping
             | Self::NoScoreModel(_)
             | Self::NoTimeout(_)
+            | Self::LogFilter(_)
             | Self::BodyBroken(_)
             | Self::NoMemory { .. }
             | Self::TooManyConnections
@@ -323,7 +327,7 @@ mod tests {
     #[test]
     fn an_overload_says_when_to_come_again() {
         let error = ApiError::Core(Error::NotReady { model: "iris".into(), reason: "it is loading".into() });
-        let call = Call::new(RequestId::New(1), Duration::from_secs(1), Ok(None));
+        let call = Call::new(RequestId::New(1), Duration::from_secs(1), Ok(None), None);
         let response = render(&error, Response::default(), Family::Inference, &call);
         assert_eq!((response.status().as_u16(), response.headers()[RETRY_AFTER].as_bytes()), (503, &b"1"[..]));
     }

@@ -18,6 +18,7 @@ mod lifecycle;
 mod limit;
 mod listen;
 mod live;
+mod log;
 mod metrics;
 mod middleware;
 mod overrides;
@@ -26,20 +27,25 @@ mod request_id;
 mod room;
 mod router;
 mod routes;
+mod seen;
 mod target;
 #[cfg(test)]
 mod testing;
 mod tls;
+mod traces;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use hedef_core::repository::Repository;
 use prometheus::Registry;
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 pub use crate::access::keys::{KeyEntry, NewKey};
 pub use crate::access::permission::Permission;
@@ -47,15 +53,20 @@ use crate::access::{Access, Entrance};
 use crate::app::{App, Parts};
 pub use crate::config::{
     Admin, AzureSettings, Caps, ClientAuth, Config, CredentialSettings, Drain, InvalidConfig, JwtSettings, Settings,
-    TlsSettings,
+    TlsSettings, TraceSettings,
 };
 use crate::lifecycle::Lifecycle;
 use crate::listen::Port;
 pub use crate::live::FileError;
 use crate::live::Follow;
+pub use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::middleware::Flood;
 use crate::room::Budget;
+use crate::traces::{Exporter, Traces};
+
+/// How long spans that still wait may take at the end.
+const LAST_SPANS: Duration = Duration::from_secs(2);
 
 /// A server whose ports are taken: connections wait until [`Server::serve`] runs.
 pub struct Server {
@@ -64,6 +75,7 @@ pub struct Server {
     /// What is read again while the server runs.
     files: Vec<Arc<dyn Follow>>,
     reload: Arc<Notify>,
+    exporter: Option<Exporter>,
 }
 
 /// A port of a server.
@@ -90,6 +102,9 @@ pub enum StartError {
     /// A file of keys or certificates cannot be used.
     #[error(transparent)]
     File(#[from] FileError),
+    /// Traces could never be sent.
+    #[error("the collector of traces cannot be reached within TLS: {0}")]
+    Traces(String),
     /// The registry holds the server's metrics already.
     #[error("the metrics cannot be declared: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -131,6 +146,8 @@ impl Server {
         let mut files = access.files();
         files.extend(tls.map(|tls| tls as Arc<dyn Follow>));
         let metrics = Metrics::new(registry)?;
+        let traces = config.traces.as_ref().map(|traces| Traces::new(traces, &metrics)).transpose();
+        let (traces, exporter) = traces.map_err(StartError::Traces)?.unzip();
         let memory = Budget::new(config.caps.request_memory);
         let app = App::from(Parts {
             config,
@@ -140,8 +157,9 @@ impl Server {
             lifecycle: Lifecycle::default(),
             refusals: Flood::default(),
             memory,
+            traces,
         });
-        Ok(Self { ports, app, files, reload: Arc::default() })
+        Ok(Self { ports, app, files, reload: Arc::default(), exporter })
     }
 
     /// The addresses taken, with the real ports where the settings said 0: the server's own, then those for one purpose.
@@ -181,6 +199,8 @@ impl Server {
             sleep(drain.lame_duck).await;
             lifecycle.draining.raise();
         };
+        let sent = CancellationToken::new();
+        let exporting = self.exporter.map(|exporter| AbortOnDropHandle::new(tokio::spawn(exporter.run(sent.clone()))));
         let following = live::follow(self.files, self.app.config.reload_interval, self.reload);
         let site = router::new(self.app);
         let serving = self.ports.into_iter().map(|Listening { entrance, port, watched, .. }| {
@@ -191,6 +211,12 @@ impl Server {
         let abandoned = tokio::select! { abandoned = serving => abandoned, never = following => match never {} };
         if abandoned > 0 {
             tracing::warn!(abandoned, "the grace period ended with {abandoned} connections or requests unfinished");
+        }
+        sent.cancel();
+        if let Some(exporting) = exporting
+            && timeout(LAST_SPANS, exporting).await.is_err()
+        {
+            tracing::warn!("the last spans were not sent: the collector of traces takes too long");
         }
         Stopped { abandoned }
     }

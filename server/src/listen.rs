@@ -2,6 +2,7 @@
 //! request.
 
 mod door;
+mod late;
 mod patience;
 mod silence;
 mod socket;
@@ -34,6 +35,7 @@ use crate::middleware::Site;
 use crate::router::for_operators;
 use crate::tls::Identity;
 use door::{Door, Pass};
+use late::Late;
 use patience::Patient;
 use silence::Silence;
 use socket::{Awaited, Socket};
@@ -150,15 +152,16 @@ impl Connections {
         if pass.spare {
             site.refused_connection();
         }
-        let asked = Arc::new(AtomicBool::new(false));
-        let first = self.first_head(&pass, Arc::clone(&asked));
+        let seen = Arc::<Seen>::default();
+        let first = self.first_head(&pass, Arc::clone(&seen));
         // Each connection is greeted with the certificate of its time.
         let tls = self.tls.as_ref().map(|identity| TlsAcceptor::from(identity.load_full()));
         let looks = tls.is_none();
         let (greeted, answer_timeout) = (site.clone(), self.caps.answer_timeout);
-        let (socket, client) = socket::share(stream);
+        let (socket, client) = socket::share(stream, Arc::clone(&seen));
+        let asked = Arc::clone(&seen);
         let service = service_fn(move |request: http::Request<Incoming>| {
-            asked.store(true, Ordering::Relaxed);
+            asked.request(request.version());
             // With HTTP/2 hyper looks after the client, and a request is run by a task that must not read the socket.
             // Within TLS the socket does not tell that the client leaves: it says so in a record first.
             let client = (looks && request.version() < Version::HTTP_2).then(|| client.clone());
@@ -184,10 +187,13 @@ impl Connections {
         self.tasks.spawn(async move {
             let _pass = pass;
             let mut first = pin!(first);
-            // A request may be on its way on an open connection: it gets `linger` to arrive.
+            // A request may be on its way on an open connection: it gets `linger` to arrive. With HTTP/2 the client is told
+            // first, and what it sent until it heard of it is answered.
             let mut draining = pin!(async {
                 lifecycle.draining.raised().await;
-                sleep(linger).await;
+                if !seen.is_http2() {
+                    sleep(linger).await;
+                }
             });
             let stream = match tls {
                 None => Stream::Plain(socket),
@@ -207,7 +213,7 @@ impl Connections {
                     }
                 }
             };
-            let stream = TokioIo::new(Patient::new(stream, answer_timeout));
+            let stream = TokioIo::new(Late::new(Patient::new(stream, answer_timeout)));
             let mut connection = pin!(builder.serve_connection(stream, service));
             let ended = tokio::select! {
                 biased;
@@ -242,15 +248,11 @@ impl Connections {
     }
 
     /// Ends when a connection has not brought the head of a request in time, and one beyond the limit in any case.
-    fn first_head(&self, pass: &Pass, asked: Arc<AtomicBool>) -> impl Future<Output = ()> + use<> {
+    fn first_head(&self, pass: &Pass, seen: Arc<Seen>) -> impl Future<Output = ()> + use<> {
         let (spare, limit) = (pass.spare, if pass.spare { SPARE_TIME } else { self.caps.header_timeout });
         let mut alarm = Box::pin(sleep(limit));
         // Once there was a request, which wakes this again and again, the alarm is not looked at any more.
-        poll_fn(
-            move |context| {
-                if !spare && asked.load(Ordering::Relaxed) { Poll::Pending } else { alarm.as_mut().poll(context) }
-            },
-        )
+        poll_fn(move |context| if !spare && seen.is_asked() { Poll::Pending } else { alarm.as_mut().poll(context) })
     }
 
     async fn finish(self, grace: Duration) -> usize {
@@ -263,6 +265,32 @@ impl Connections {
         // Every task watches for the end of the grace period, so this wait is short.
         self.tasks.wait().await;
         left
+    }
+}
+
+/// What the requests of a connection were, for those who look after it.
+#[derive(Debug, Default)]
+struct Seen {
+    asked: AtomicBool,
+    http2: AtomicBool,
+}
+
+impl Seen {
+    fn request(&self, version: Version) {
+        self.asked.store(true, Ordering::Relaxed);
+        if version == Version::HTTP_2 {
+            self.http2.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether there was one.
+    fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    /// Whether there was one of HTTP/2.
+    fn is_http2(&self) -> bool {
+        self.http2.load(Ordering::Relaxed)
     }
 }
 

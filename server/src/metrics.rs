@@ -26,6 +26,7 @@ pub(crate) struct Metrics {
     pub(crate) refused_handshakes: IntCounter,
     by_key: IntCounterVec,
     refusals: IntCounterVec,
+    pub(crate) dropped_spans: IntCounter,
     uptime: Gauge,
     started: Instant,
     registry: Registry,
@@ -97,6 +98,13 @@ impl Metrics {
                     &["reason"],
                 )?,
             )?,
+            dropped_spans: add(
+                &registry,
+                IntCounter::new(
+                    "hedef_traces_dropped_total",
+                    "Spans that no collector took: it was not there or refused them, or too many waited.",
+                )?,
+            )?,
             uptime: add(&registry, Gauge::new("hedef_uptime_seconds", "Time since the server started.")?)?,
             started: Instant::now(),
             registry,
@@ -148,7 +156,7 @@ pub(crate) enum Protocol {
 }
 
 impl Protocol {
-    const fn label(self) -> &'static str {
+    pub(crate) const fn label(self) -> &'static str {
         match self {
             Self::V2 => "v2",
             Self::Grpc => "grpc",

@@ -29,6 +29,7 @@ use crate::grpc;
 use crate::payload::Source;
 use crate::request_id::{REQUEST_ID, RequestId};
 use crate::routes::v2;
+use crate::seen::Seen;
 pub(crate) use flood::Flood;
 use observe::Watch;
 
@@ -77,7 +78,8 @@ impl Site {
         let Self { app, routes, scores, entrance } = self;
         let (head, mut body) = request.into_parts();
         let asked = deadline::asked(&head.headers);
-        let call = Call::new(RequestId::of(&head.headers), app.config.request_timeout, asked);
+        let seen = Seen::of(&head.headers, app.traces.as_ref());
+        let call = Call::new(RequestId::of(&head.headers), app.config.request_timeout, asked, seen);
         let mut watch = Watch::begin(&app, &call, (&head.method, &head.uri));
         let trace = observe::trace(&head.headers);
         let wanted = Coding::for_response(&head.headers);
@@ -137,6 +139,7 @@ impl Site {
         harden(response.headers_mut());
         page.tell(response.headers_mut());
         response.headers_mut().extend(trace);
+        observe::tell(&call, failure.as_ref(), response.headers_mut());
         let response = answer::count(response, &app);
         app.metrics.response_bytes.inc_by(response.body().size_hint().lower());
         watch.answered(response.status(), failure.as_ref());

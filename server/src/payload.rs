@@ -88,9 +88,11 @@ impl<'a> Received<'a> {
     /// go.
     pub(crate) fn decode<T>(
         &mut self,
+        call: &Call,
         weight: usize,
         decode: impl FnOnce(&[u8], DecodeLimits<'_>) -> Result<T, hedef_protocols::Error>,
     ) -> Result<T, ApiError> {
+        call.decodes();
         let bytes = std::mem::take(&mut self.bytes);
         let before = self.room.asked();
         let limits = DecodeLimits { elements: self.elements, room: &|bytes| self.room.take(bytes) };

@@ -8,7 +8,7 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::grpc;
 use crate::middleware::Site;
-use crate::routes::{azure, health, metrics, model_info, repository, v1, v2};
+use crate::routes::{azure, health, logging, metrics, model_info, repository, v1, v2};
 
 /// All routes with everything around them.
 pub(crate) fn new(app: App) -> Site {
@@ -18,6 +18,7 @@ pub(crate) fn new(app: App) -> Site {
         .merge(v2::routes())
         .merge(model_info::routes())
         .merge(repository::routes())
+        .merge(logging::routes())
         .merge(v1::routes())
         .merge(azure::routes(&app))
         .fallback(no_route)

@@ -22,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::middleware::{Flood, Site};
 use crate::room::Budget;
 use crate::router;
+use crate::traces::{Exporter, Traces};
 
 /// Opens once; runs of the model `gated` wait for it.
 #[derive(Debug, Default)]
@@ -60,6 +61,8 @@ pub(crate) struct House {
     pub(crate) app: App,
     pub(crate) gate: Arc<Gate>,
     _root: tempfile::TempDir,
+    /// What would send the spans of what was traced.
+    pub(crate) exporter: Option<Exporter>,
 }
 
 /// An app that serves `double` (versions 1 and 3), `gated`, and `failing`; `broken` cannot be loaded.
@@ -85,16 +88,20 @@ pub(crate) fn house_of(models: &[&str], change: impl FnOnce(&mut Settings)) -> H
     let mut settings = Settings { listen: "127.0.0.1:0".parse().unwrap(), drain, ..Settings::default() };
     change(&mut settings);
     let config = Config::new(settings).unwrap();
+    let metrics = Metrics::new(registry).unwrap();
+    let traces = config.traces.as_ref().map(|traces| Traces::new(traces, &metrics).unwrap());
+    let (traces, exporter) = traces.unzip();
     let app = App::from(Parts {
         access: Access::open(&config.credentials, config.admin).unwrap(),
         memory: Budget::new(config.caps.request_memory),
         config,
         repository: Arc::new(repository),
-        metrics: Metrics::new(registry).unwrap(),
+        metrics,
+        traces,
         lifecycle: Lifecycle::default(),
         refusals: Flood::default(),
     });
-    House { app, gate, _root: root }
+    House { app, gate, _root: root, exporter }
 }
 
 impl House {

@@ -5,9 +5,22 @@ use std::time::Duration;
 /// The time that the calling thread has worked so far, where the system tells.
 pub(crate) fn thread_time() -> Option<Duration> {
     #[cfg(target_os = "linux")]
-    return super::system::thread_time();
+    return worked(rustix::time::ClockId::ThreadCPUTime);
     #[cfg(not(target_os = "linux"))]
     None
+}
+
+/// The time that all threads of this process have worked so far, where the system tells.
+pub(crate) fn process_time() -> Option<Duration> {
+    #[cfg(target_os = "linux")]
+    return worked(rustix::time::ClockId::ProcessCPUTime);
+    #[cfg(not(target_os = "linux"))]
+    None
+}
+
+#[cfg(target_os = "linux")]
+fn worked(clock: rustix::time::ClockId) -> Option<Duration> {
+    rustix::time::clock_gettime(clock).try_into().ok()
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -22,5 +35,6 @@ mod tests {
             sum = std::hint::black_box(sum + 1);
         }
         assert!(thread_time().unwrap() > before);
+        assert!(process_time().unwrap() >= thread_time().unwrap());
     }
 }

@@ -14,7 +14,7 @@ mod telemetry;
 
 #[cfg(test)]
 pub(crate) use cgroup::machine;
-pub(crate) use clock::thread_time;
+pub(crate) use clock::{process_time, thread_time};
 pub use cpus::Cpus;
 pub use denormals::Denormals;
 pub use files::open_files;

@@ -1,5 +1,5 @@
 //! The few calls of the C library that the standard library does not offer.
-#![expect(unsafe_code, reason = "malloc_trim, mallopt, newlocale, clock_gettime and geteuid exist only as C functions")]
+#![expect(unsafe_code, reason = "malloc_trim, mallopt, newlocale and geteuid exist only as C functions")]
 
 /// Gives free heap pages back to the system.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -56,14 +56,4 @@ pub(super) fn locale_exists(name: &std::ffi::CStr) -> bool {
     // SAFETY: `locale` came from newlocale just above, is not null and is used nowhere else.
     unsafe { libc::freelocale(locale) };
     true
-}
-
-/// The time that the calling thread has worked.
-#[cfg(target_os = "linux")]
-pub(super) fn thread_time() -> Option<std::time::Duration> {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is a timespec of this function's own, which the call fills in.
-    let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) } != 0;
-    let (seconds, nanoseconds) = (u64::try_from(time.tv_sec).ok()?, u32::try_from(time.tv_nsec).ok()?);
-    (!failed).then(|| std::time::Duration::new(seconds, nanoseconds))
 }

@@ -117,6 +117,7 @@ pub fn is_out_of_memory(message: &str) -> bool {
 
 fn no_memory(fact: &str) -> Option<String> {
     is_out_of_memory(fact).then(|| {
+        let fact = fact.replace("std::bad_alloc", "an allocation failed");
         format!("there is not enough memory for the model: raise the process's limit, or run fewer instances ({fact})")
     })
 }

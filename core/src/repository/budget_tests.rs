@@ -7,7 +7,9 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use prometheus::{Encoder, Registry, TextEncoder};
 
+use super::budget::EVICTED;
 use super::*;
+use crate::Error;
 use crate::backend::{Backend, RunError, Stop};
 use crate::model::{Slots, Status, Tuning};
 use crate::{DataType, Dim, Request, Signature, Tensor, TensorSpec};

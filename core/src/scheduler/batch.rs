@@ -8,6 +8,7 @@ use super::job::Job;
 use super::lane::Lane;
 use super::queue::{Jobs, State};
 use super::ticket::Ride;
+use crate::story::Size;
 
 /// Rows are taken apart for idle instances if that costs at most so much more work in all. Two parts then end after
 /// three quarters of the time.
@@ -26,10 +27,21 @@ pub(crate) struct Batch {
     pub(crate) left: Vec<Job>,
     /// The run that the callers of the jobs can end by leaving.
     pub(crate) ride: Arc<Ride>,
-    /// The number of the run.
+    /// The run.
+    pub(crate) plan: Plan,
+}
+
+/// What is known of a run before it begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    /// Its number.
     pub(crate) run: u64,
-    /// The seconds that the run is expected to take.
+    /// The seconds that it is expected to take.
     pub(crate) expected: f64,
+    /// Why it is of that size.
+    pub(crate) size: Size,
+    /// The instance that runs it.
+    pub(crate) instance: usize,
 }
 
 /// What is known of the model when a batch is formed.
@@ -40,6 +52,8 @@ pub(crate) struct Former<'a> {
     pub(crate) threads_for: usize,
     /// The model's instances.
     pub(crate) instances: usize,
+    /// The one that asks.
+    pub(crate) instance: usize,
 }
 
 impl Former<'_> {
@@ -49,7 +63,8 @@ impl Former<'_> {
     pub(super) fn form(&self, state: &mut State) -> Batch {
         let now = Instant::now();
         let run = state.number();
-        let mut batch = Batch { jobs: vec![], late: vec![], left: vec![], ride: Ride::new(), run, expected: 0.0 };
+        let plan = Plan { run, expected: 0.0, size: Size::Alone, instance: self.instance };
+        let mut batch = Batch { jobs: vec![], late: vec![], left: vec![], ride: Ride::new(), plan };
         while let Some(lane) = oldest(state) {
             self.fill(state, &lane, &mut batch, now);
             if !batch.jobs.is_empty() {
@@ -61,7 +76,7 @@ impl Former<'_> {
         {
             let job = batch.late.remove(at);
             if job.place.board(&batch.ride) {
-                batch.expected = (self.forecast)(job.class).run(job.request.rows()).unwrap_or(0.0);
+                batch.plan.expected = (self.forecast)(job.class).run(job.request.rows()).unwrap_or(0.0);
                 batch.jobs.push(job);
             } else {
                 batch.left.push(job);
@@ -69,7 +84,7 @@ impl Former<'_> {
         }
         batch.ride.start();
         if !batch.jobs.is_empty() {
-            state.backlog.begin(run, now, batch.expected, batch.jobs.first().map(Job::promise));
+            state.backlog.begin(run, now, batch.plan.expected, batch.jobs.first().map(Job::promise));
         }
         batch
     }
@@ -84,13 +99,26 @@ impl Former<'_> {
         let run = |rows| forecast.run(rows).unwrap_or(0.0) * SLACK;
         let most = split(&forecast, idle, jobs.values().map(|job| job.request.rows()));
         let mut rows = 0;
+        batch.plan.size = if *lane == Lane::only() { Size::Apart } else { Size::Alone };
         while let Some(entry) = jobs.first_entry() {
             let job = entry.get();
             let more = job.request.rows();
             let late = job.has_expired(now) || job.is_due_within(now, run(more));
             if !late && !batch.jobs.is_empty() {
                 let too_long = |job: &Job| job.is_due_within(now, run(rows + more));
-                if more == 0 || rows + more > most || too_long(job) || batch.jobs.iter().any(too_long) {
+                let enough = if more == 0 {
+                    Some(Size::Empty)
+                } else if rows + more > most {
+                    Some(if most < forecast.cap { Size::Split(most) } else { Size::Cap(most) })
+                } else if too_long(job) || batch.jobs.iter().any(too_long) {
+                    Some(Size::Deadline)
+                } else {
+                    None
+                };
+                if let Some(size) = enough {
+                    if batch.plan.size != Size::Apart {
+                        batch.plan.size = size;
+                    }
                     break;
                 }
             }
@@ -104,12 +132,15 @@ impl Former<'_> {
                 batch.late.push(job);
             } else if job.place.board(&batch.ride) {
                 rows += more;
+                if !batch.jobs.is_empty() {
+                    batch.plan.size = Size::All;
+                }
                 batch.jobs.push(job);
             } else {
                 batch.left.push(job);
             }
         }
-        batch.expected = forecast.run(rows).unwrap_or(0.0);
+        batch.plan.expected = forecast.run(rows).unwrap_or(0.0);
         if jobs.is_empty() {
             state.lanes.remove(lane);
         }

@@ -2,10 +2,12 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
+use super::batch::Plan;
 use super::curve::Took;
 use super::job::Job;
 use super::shared::Shared;
@@ -14,6 +16,7 @@ use crate::backend::RunError;
 use crate::host::thread_time;
 use crate::request::Positions;
 use crate::statistics::Stages;
+use crate::story::{Run, Size, Story};
 use crate::warm_up::agree;
 use crate::{Error, Request, Response, Tensor, Timings};
 
@@ -28,6 +31,32 @@ pub(super) enum Ended {
     /// Nobody waited for it any more.
     Stopped,
     Failed(Error),
+}
+
+/// A run that gave its outputs.
+struct Ran {
+    plan: Plan,
+    started: Instant,
+    stages: Stages,
+    rows: usize,
+    padded: Option<usize>,
+}
+
+impl Ran {
+    /// The run as its jobs see it, if any of them asks.
+    fn told(&self, jobs: &[Job]) -> Option<Arc<Run>> {
+        let mut asked = jobs.iter().filter_map(|job| job.request.asked()).peekable();
+        asked.peek()?;
+        Some(Arc::new(Run {
+            number: Some(self.plan.run),
+            rows: self.rows,
+            requests: jobs.len(),
+            size: self.plan.size,
+            padded: self.padded,
+            marks: asked.filter_map(|asked| asked.mark).collect(),
+            told: AtomicBool::new(false),
+        }))
+    }
 }
 
 /// Measures a run on this thread.
@@ -49,23 +78,23 @@ impl Watch {
 }
 
 impl Shared {
-    /// Runs jobs whose callers all boarded `ride`; the run is expected to take so many seconds.
-    pub(super) fn run(&self, mut jobs: Vec<Job>, ride: &Arc<Ride>, expected: f64) {
+    /// Runs jobs whose callers all boarded `ride`.
+    pub(super) fn run(&self, mut jobs: Vec<Job>, ride: &Arc<Ride>, plan: Plan) {
         match (jobs.pop(), jobs.is_empty()) {
-            (Some(only), true) => self.run_one(only, ride, expected),
+            (Some(only), true) => self.run_and_look(only, ride, plan, |_| {}),
             (Some(last), false) => {
                 jobs.push(last);
-                self.run_together(jobs, ride, expected);
+                self.run_together(jobs, ride, plan);
             }
             (None, _) => {}
         }
     }
 
     /// Runs the jobs in one go. If that fails, each is run by itself, so that none pays for another's input.
-    fn run_together(&self, jobs: Vec<Job>, ride: &Ride, expected: f64) {
+    fn run_together(&self, jobs: Vec<Job>, ride: &Ride, plan: Plan) {
         let watch = Watch::start(self.works_alone);
         let filled = self.filled(&jobs);
-        let Some(inputs) = self.joined(&jobs, filled) else { return self.run_each(jobs) };
+        let Some(inputs) = self.joined(&jobs, filled) else { return self.run_each(jobs, plan) };
         let run = Instant::now();
         let requests: Vec<_> = jobs.iter().map(|job| &job.request).collect();
         let span = jobs.first().map(|job| job.span.clone().entered());
@@ -78,17 +107,18 @@ impl Shared {
             Ok(outputs) => {
                 let Some(slices) = self.slices(&jobs, &outputs, filled) else {
                     tracing::warn!(model = %self.id, rows, "a batch did not come back with its rows; its requests run one by one");
-                    return self.run_each(jobs);
+                    return self.run_each(jobs, plan);
                 };
                 self.learn(&jobs, rows, &watch);
                 if self.doubt.arises() {
-                    return self.verify(jobs, &outputs.positions, &slices);
+                    return self.verify(jobs, plan, &outputs.positions, &slices);
                 }
                 let stages = Stages { input: run - watch.started, infer: ran - run, output: ran.elapsed() };
-                self.answer(jobs, watch.started, stages, rows, &outputs.positions, slices);
+                let run = Ran { plan, started: watch.started, stages, rows, padded: filled };
+                self.answer(jobs, &run, &outputs.positions, slices);
             }
-            Err(Ended::Stopped) => self.stopped(expected, &watch),
-            Err(Ended::Failed(_)) => self.run_each(jobs),
+            Err(Ended::Stopped) => self.stopped(plan.expected, &watch),
+            Err(Ended::Failed(_)) => self.run_each(jobs, plan),
         }
     }
 
@@ -146,10 +176,10 @@ impl Shared {
 
     /// Answers the jobs one by one, and holds what they would have got together against it: the trial at load had only
     /// made-up rows.
-    fn verify(&self, jobs: Vec<Job>, positions: &[usize], together: &[Vec<Tensor>]) {
+    fn verify(&self, jobs: Vec<Job>, plan: Plan, positions: &[usize], together: &[Vec<Tensor>]) {
         let whole = |position: &usize, all: &[Tensor]| all.get(positions.binary_search(position).ok()?).cloned();
         for (job, together) in jobs.into_iter().zip(together) {
-            self.run_alone(job, |alone| {
+            self.run_alone(job, plan, |alone| {
                 let same = |(position, alone): (&usize, &Tensor)| {
                     whole(position, together).is_some_and(|other| agree(alone, &other))
                 };
@@ -164,28 +194,24 @@ impl Shared {
         }
     }
 
-    fn run_each(&self, jobs: Vec<Job>) {
+    fn run_each(&self, jobs: Vec<Job>, plan: Plan) {
         for job in jobs {
-            self.run_alone(job, |_| {});
+            self.run_alone(job, plan, |_| {});
         }
     }
 
     /// Runs a job that was part of a run, by itself, if its caller is still there.
-    fn run_alone(&self, job: Job, look: impl FnOnce(&Outputs)) {
+    fn run_alone(&self, job: Job, plan: Plan, look: impl FnOnce(&Outputs)) {
         let ride = Ride::new();
         if !job.place.board(&ride) {
             return self.forget(&job);
         }
         ride.start();
         let expected = self.forecast(job.class).run(job.request.rows()).unwrap_or(0.0);
-        self.run_and_look(job, &ride, expected, look);
+        self.run_and_look(job, &ride, Plan { expected, size: Size::OneByOne, ..plan }, look);
     }
 
-    fn run_one(&self, job: Job, ride: &Ride, expected: f64) {
-        self.run_and_look(job, ride, expected, |_| {});
-    }
-
-    fn run_and_look(&self, job: Job, ride: &Ride, expected: f64, look: impl FnOnce(&Outputs)) {
+    fn run_and_look(&self, job: Job, ride: &Ride, plan: Plan, look: impl FnOnce(&Outputs)) {
         let watch = Watch::start(self.works_alone);
         let span = job.span.clone().entered();
         let inputs: SmallVec<[_; 4]> = job.request.inputs().iter().collect();
@@ -199,9 +225,10 @@ impl Shared {
                 let took = self.learn(&jobs, rows, &watch);
                 look(&outputs);
                 let stages = Stages { infer: took.wall, ..Stages::default() };
-                self.answer(jobs, watch.started, stages, rows, &outputs.positions, vec![outputs.tensors]);
+                let run = Ran { plan, started: watch.started, stages, rows, padded: None };
+                self.answer(jobs, &run, &outputs.positions, vec![outputs.tensors]);
             }
-            Err(Ended::Stopped) => self.stopped(expected, &watch),
+            Err(Ended::Stopped) => self.stopped(plan.expected, &watch),
             Err(ended) => {
                 let error = self.error(ended);
                 self.fail(job, error);
@@ -257,20 +284,22 @@ impl Shared {
     }
 
     /// Counts one run and answers its jobs. `slices` holds, for each job, its rows of the outputs at `positions`.
-    fn answer(
-        &self,
-        jobs: Vec<Job>,
-        started: Instant,
-        stages: Stages,
-        rows: usize,
-        positions: &[usize],
-        slices: Vec<Vec<Tensor>>,
-    ) {
-        let queued: Vec<_> = jobs.iter().map(|job| started.saturating_duration_since(job.queued)).collect();
-        let compute = self.count(rows, &queued, stages);
+    fn answer(&self, jobs: Vec<Job>, ran: &Ran, positions: &[usize], slices: Vec<Vec<Tensor>>) {
+        let queued: Vec<_> = jobs.iter().map(|job| ran.started.saturating_duration_since(job.queued)).collect();
+        let compute = self.count(ran.rows, &queued, ran.stages);
+        let run = ran.told(&jobs);
         for ((job, tensors), queue) in jobs.into_iter().zip(slices).zip(queued) {
-            let timings = Timings { queue, compute, batch_rows: rows };
-            let response = self.response(&job.request, positions, tensors, timings);
+            let timings = Timings { came: Some(job.queued), queue, compute, batch_rows: ran.rows };
+            let mut response = self.response(&job.request, positions, tensors, timings);
+            if let (Some(run), Some(asked)) = (&run, job.request.asked()) {
+                response.story = Some(Box::new(Story {
+                    road: asked.road,
+                    began: ran.started,
+                    instance: Some(ran.plan.instance),
+                    threads: self.threads,
+                    run: Arc::clone(run),
+                }));
+            }
             // A caller who has left needs no answer.
             let _ = job.reply.send(Ok(response));
         }
@@ -299,7 +328,7 @@ impl Shared {
             Some((Arc::clone(&spec.name), by_position.get_mut(at)?.take()?))
         };
         let outputs = request.outputs().iter().filter_map(pick).collect();
-        Response { model: self.id.clone(), outputs, timings }
+        Response { model: self.id.clone(), outputs, timings, story: None }
     }
 
     pub(super) fn fail(&self, job: Job, error: Error) {

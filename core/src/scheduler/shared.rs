@@ -21,6 +21,7 @@ use crate::backend::Backend;
 use crate::metrics::ModelMetrics;
 use crate::padding::Padding;
 use crate::statistics::{Stages, Statistics};
+use crate::story::{Road, Story};
 use crate::{Error, ModelId, Request, Response, Signature, Timings};
 
 /// A run that is expected to take less than this costs a network thread less than handing it to another thread.
@@ -64,14 +65,14 @@ impl Shared {
         self.settled.get().map_or(&self.signature, |settled| &settled.signature)
     }
 
-    /// Runs batches on this thread until the queue is closed and empty.
-    pub(crate) fn work(&self) {
+    /// Runs batches on this thread, which is that instance, until the queue is closed and empty.
+    pub(crate) fn work(&self, instance: usize) {
         // Loading ran it, too.
         let mut ran = true;
         loop {
             let found = self.queue.wait(ran.then_some(REST));
             match found {
-                Waited::Work => self.run_next(),
+                Waited::Work => self.run_next(instance),
                 Waited::Quiet => self.backend.rest(),
                 Waited::Closed => return,
             }
@@ -80,12 +81,13 @@ impl Shared {
     }
 
     /// Runs the next batch, if something still waits when it is its turn.
-    pub(crate) fn run_next(&self) {
+    pub(crate) fn run_next(&self, instance: usize) {
         // Threads first, so that who waits for them can still be joined, leave or expire.
         let _threads = self.share.take(self.threads);
         let threads_for = self.share.slots().free() / self.threads;
         let instances = self.instances.load(Ordering::Relaxed);
-        let batch = self.queue.take(&Former { forecast: &|class| self.forecast(class), threads_for, instances });
+        let forecast = |class| self.forecast(class);
+        let batch = self.queue.take(&Former { forecast: &forecast, threads_for, instances, instance });
         self.metrics.queue_depth(self.queue.len());
         for job in batch.left {
             self.forget(&job);
@@ -95,29 +97,34 @@ impl Shared {
         }
         if !batch.jobs.is_empty() {
             let _busy = self.metrics.busy();
-            self.run(batch.jobs, &batch.ride, batch.expected);
-            self.queue.ended(batch.run);
+            self.run(batch.jobs, &batch.ride, batch.plan);
+            self.queue.ended(batch.plan.run);
         }
     }
 
     /// Runs `request` now, on this thread, if its run is short and nothing stands in its way.
-    pub(crate) fn run_at_once(&self, request: Request) -> Result<Result<Response, Error>, Request> {
-        if !self.is_short(&request) || !self.queue.is_idle() {
-            return Err(request);
-        }
-        let Some(_thread) = self.share.slots().try_take_one() else { return Err(request) };
+    pub(crate) fn run_at_once(&self, mut request: Request) -> Result<Result<Response, Error>, Request> {
+        let road = self.may_run_at_once(&request);
+        let road = road.and_then(|road| if self.queue.is_idle() { Ok(road) } else { Err(Road::Behind) });
+        let taken = road.and_then(|road| Ok((road, self.share.slots().try_take_one().ok_or(Road::Busy)?)));
+        let (Ok(road) | Err(road)) = taken.as_ref().map(|(road, _)| *road).map_err(|road| *road);
+        request.takes(road);
+        let Ok((_, _thread)) = taken else { return Err(request) };
         let _busy = self.metrics.busy();
         let started = Instant::now();
         let inputs: SmallVec<[_; 4]> = request.inputs().iter().collect();
         let outputs = self.outputs(&inputs, &[&request], None);
         let wall = started.elapsed();
+        self.share.slots().was_short(wall);
         Ok(match outputs {
             Ok(outputs) => {
                 let rows = request.rows();
                 self.tuner.observe(class(request.row_elements()), rows, Took { wall, work: None });
                 let compute = self.count(rows, &[Duration::ZERO], Stages { infer: wall, ..Stages::default() });
-                let timings = Timings { queue: Duration::ZERO, compute, batch_rows: rows };
-                Ok(self.response(&request, &outputs.positions, outputs.tensors, timings))
+                let timings = Timings { came: Some(started), queue: Duration::ZERO, compute, batch_rows: rows };
+                let mut response = self.response(&request, &outputs.positions, outputs.tensors, timings);
+                response.story = request.asked().map(|asked| Box::new(Story::at_once(asked, started, rows)));
+                Ok(response)
             }
             Err(ended) => {
                 let error = self.error(ended);
@@ -188,16 +195,24 @@ impl Shared {
         }
     }
 
-    fn is_short(&self, request: &Request) -> bool {
-        // The learned time is that of rows of about this size; far larger requests are not read off it.
-        if self.threads != 1 || request.row_elements().saturating_mul(request.rows()) > MOST_INLINE {
-            return false;
+    /// Whether a request's run is short, by which it may be done at once.
+    fn may_run_at_once(&self, request: &Request) -> Result<Road, Road> {
+        if self.threads != 1 {
+            return Err(Road::Threads);
         }
-        self.inline.unwrap_or_else(|| {
-            let rows = u32::try_from(request.rows()).unwrap_or(u32::MAX);
-            let single = self.tuner.single(class(request.row_elements()));
-            single.and_then(|single| single.checked_mul(rows)).is_some_and(|run| run <= INLINE)
-        })
+        // The learned time is that of rows of about this size; far larger requests are not read off it.
+        if request.row_elements().saturating_mul(request.rows()) > MOST_INLINE {
+            return Err(Road::Large);
+        }
+        match self.inline {
+            Some(true) => return Ok(Road::Inline),
+            Some(false) => return Err(Road::Queued),
+            None => {}
+        }
+        let rows = u32::try_from(request.rows()).unwrap_or(u32::MAX);
+        let single = self.tuner.single(class(request.row_elements()));
+        let short = single.and_then(|single| single.checked_mul(rows)).is_some_and(|run| run <= INLINE);
+        if short { Ok(Road::Short) } else { Err(Road::Long) }
     }
 
     /// Takes note of a request that nobody waits for any more and that was not run.

@@ -5,7 +5,7 @@
 //! let one model starve another.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 pub struct Slots {
     state: Mutex<State>,
     all: AtomicUsize,
+    /// What short runs took, in nanoseconds.
+    short: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -25,6 +27,16 @@ struct State {
     /// Where the clock stood of whom was served last: who comes anew starts from there.
     now: f64,
     next_id: u64,
+    used: Used,
+}
+
+/// The time that threads were held, but for short runs.
+#[derive(Debug, Default)]
+struct Used {
+    /// How many are held now, and up to when their time is counted.
+    held: usize,
+    until: Option<Instant>,
+    total: Duration,
 }
 
 /// The time that one model has had, in seconds of one thread.
@@ -64,7 +76,11 @@ impl Slots {
     #[must_use]
     pub fn new(all: usize) -> Self {
         let all = all.max(1);
-        Self { state: Mutex::new(State { all, ..State::default() }), all: AtomicUsize::new(all) }
+        Self {
+            state: Mutex::new(State { all, ..State::default() }),
+            all: AtomicUsize::new(all),
+            short: AtomicU64::new(0),
+        }
     }
 
     /// How many threads there are.
@@ -79,6 +95,19 @@ impl Slots {
         state.all = all.max(1);
         self.all.store(state.all, Ordering::Relaxed);
         state.serve();
+    }
+
+    /// The time of threads that runs have used so far, those under way included.
+    pub(crate) fn used(&self, now: Instant) -> Duration {
+        let short = Duration::from_nanos(self.short.load(Ordering::Relaxed));
+        let mut state = self.lock();
+        state.used.count(now);
+        state.used.total + short
+    }
+
+    /// Takes note of a run that held one thread of [`Slots::try_take_one`].
+    pub(crate) fn was_short(&self, took: Duration) {
+        self.short.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// How many threads are free.
@@ -124,7 +153,10 @@ impl Share {
             state = served.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         let charged = state.shares.get(&self.id).map_or(0.0, |clock| clock.last);
-        Held { slots: &self.slots, threads, charged: Some((self.id, charged, Instant::now())) }
+        let now = Instant::now();
+        state.used.count(now);
+        state.used.held += threads;
+        Held { slots: &self.slots, threads, charged: Some((self.id, charged, now)) }
     }
 }
 
@@ -138,7 +170,10 @@ impl Drop for Held<'_> {
     fn drop(&mut self) {
         let mut state = self.slots.lock();
         if let Some((share, charged, since)) = self.charged {
-            state.charge(share, charged, self.threads, since.elapsed());
+            let now = Instant::now();
+            state.used.count(now);
+            state.used.held -= self.threads;
+            state.charge(share, charged, self.threads, now.saturating_duration_since(since));
         }
         state.give_back(self.threads);
     }
@@ -203,6 +238,15 @@ impl State {
     fn give_back(&mut self, threads: usize) {
         self.busy -= threads;
         self.serve();
+    }
+}
+
+impl Used {
+    /// Counts the time up to `now`.
+    fn count(&mut self, now: Instant) {
+        let passed = self.until.map_or(Duration::ZERO, |until| now.saturating_duration_since(until));
+        self.total += Duration::from_secs_f64(seconds(self.held, passed));
+        self.until = Some(now);
     }
 }
 
@@ -327,5 +371,19 @@ mod tests {
         state.wait(busy, 1);
         state.serve();
         assert_eq!(state.waiting.iter().map(|waiter| waiter.share).collect::<Vec<_>>(), [busy]);
+    }
+
+    #[test]
+    fn the_time_of_threads_is_counted_while_they_are_held() {
+        let slots = Arc::new(Slots::new(4));
+        let share = Share::new(&slots);
+        let held = share.take(3);
+        let since = held.charged.unwrap().2;
+        assert_eq!(slots.used(since + Duration::from_secs(2)), Duration::from_secs(6));
+        slots.was_short(Duration::from_micros(5));
+        assert_eq!(slots.used(since + Duration::from_secs(4)), Duration::from_micros(12_000_005));
+        drop(held);
+        let used = slots.used(Instant::now());
+        assert_eq!(slots.used(Instant::now() + Duration::from_secs(9)), used);
     }
 }

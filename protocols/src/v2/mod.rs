@@ -1,5 +1,5 @@
 //! Open Inference Protocol v2 over HTTP, with the extensions that Triton made: binary tensor data, classification,
-//! model repository, statistics and model configuration.
+//! model repository, statistics, model configuration and logging.
 //!
 //! Source: <https://github.com/kserve/open-inference-protocol> and the `docs/protocol` folder of
 //! <https://github.com/triton-inference-server/server>.
@@ -14,6 +14,7 @@ pub mod grpc;
 mod header;
 mod input;
 mod load;
+mod logging;
 mod metadata;
 mod output;
 mod parameters;
@@ -31,6 +32,7 @@ pub use encode::{Encoded, encode};
 pub use example::example;
 pub use header::json_length;
 pub use load::{ConfigOverride, LoadRequest, decode_load};
+pub use logging::{LogChange, LogSettings, decode_logging, logging};
 pub use metadata::{error, live, metadata, model_ready, models, ready, server_metadata};
 pub use output::{Reply, Wish};
 pub use repository::{IndexEntry, IndexQuery, State, UnloadRequest, decode_index, decode_unload, index};

@@ -110,7 +110,7 @@ pub(super) fn parameters<'a>(place: &str, body: &'a [u8]) -> Result<Members<'a>,
     parameters.map_or_else(|| Ok(Vec::new()), |(_, value)| object(&format!("{place}: `parameters`"), value))
 }
 
-fn members<'a>(place: &str, body: &'a [u8]) -> Result<Members<'a>, Error> {
+pub(super) fn members<'a>(place: &str, body: &'a [u8]) -> Result<Members<'a>, Error> {
     if body.trim_ascii().is_empty() { Ok(Vec::new()) } else { object(place, Value::parse(body)?) }
 }
 

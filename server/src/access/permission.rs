@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub enum Permission {
     /// Scoring, and reading what the models are and how they run.
     Score,
-    /// Changing which models are loaded.
+    /// Changing which models are loaded, and what is logged.
     Admin,
     /// Reading the metrics.
     Metrics,
@@ -45,6 +45,7 @@ impl Permission {
             "/inference.GRPCInferenceService/RepositoryModelLoad"
             | "/inference.GRPCInferenceService/RepositoryModelUnload" => Some(Self::Admin),
             "/metrics" => Some(Self::Metrics),
+            "/v2/logging" => Some(Self::Admin),
             _ if path.starts_with("/v2/repository/") && !path.ends_with("/index") => Some(Self::Admin),
             _ if path.strip_prefix(root) == Some("/") => None,
             _ => Some(Self::Score),
@@ -98,6 +99,7 @@ mod tests {
                     "/v2/repository/models/iris/unload",
                     "/v2/repository/main/models/iris/load",
                     "/v2/repository/x",
+                    "/v2/logging",
                     "/inference.GRPCInferenceService/RepositoryModelLoad",
                 ],
             ),

@@ -77,7 +77,7 @@ pub(super) async fn score(app: &App, call: &Call, message: Bytes, answer: Answer
     let weight = in_binary(message.len());
     let mut received = Received::of(app, message, app.memory.enter(app.metrics.in_flight.get())?);
     let decode = |bytes: &[u8], limits: DecodeLimits<'_>| grpc::decode_within(bytes, model.signature(), limits);
-    let decoded = received.decode(weight, decode)?;
+    let decoded = received.decode(call, weight, decode)?;
     let response = app.infer(call, &model, decoded.request, decoded.timeout_us).await?;
     let size = size(&response);
     received.room.force(size);

@@ -27,6 +27,7 @@ use crate::metrics::Protocol;
 use crate::middleware::answer::caught;
 use crate::middleware::observe::Watch;
 use crate::payload::{Limit, Source};
+use crate::seen::Seen;
 
 /// The most requests of one stream that are worked on at once; the next are read when one is answered.
 const AT_ONCE: usize = 32;
@@ -156,7 +157,8 @@ async fn read<B: Source>(incoming: &mut Incoming<B>, about: &About, talk: Talk) 
     let app = &about.app;
     let Some(begun) = incoming.begin().await? else { return Ok(None) };
     let left = about.due.map(|due| due.saturating_duration_since(Instant::now()));
-    let call = Call::new(about.call.id().clone(), app.config.request_timeout, Ok(left));
+    let seen = about.call.seen().and_then(Seen::again);
+    let call = Call::new(about.call.id().clone(), app.config.request_timeout, Ok(left), seen);
     if let Some(guest) = about.call.guest() {
         call.came_from(guest);
     }

@@ -5,14 +5,23 @@
 //! last one: 8 KiB for every request. Looking here costs nothing while nothing comes.
 
 use std::io::{self, IoSlice};
+use std::net::Shutdown;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use pin_project_lite::pin_project;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::{Sleep, sleep};
+
+use super::Seen;
+
+/// How long the client of a connection of HTTP/2 that the server has ended may take to close its side.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What hyper reads and writes. Shut down and closed when it and the [`Client`]s are dropped.
 #[derive(Debug)]
@@ -21,6 +30,9 @@ pub(super) struct Socket {
     /// With `TcpStream::try_read` a second read would have to find that out.
     reading: OwnedReadHalf,
     writing: Arc<OwnedWriteHalf>,
+    seen: Arc<Seen>,
+    /// Until when to wait for the client, once nothing more is written.
+    farewell: Option<Pin<Box<Sleep>>>,
 }
 
 /// The other end of an HTTP/1.1 connection, as the request under way sees it.
@@ -44,12 +56,12 @@ pin_project! {
 #[error("the client left")]
 pub(super) struct Left;
 
-/// Puts `stream` into two hands.
-pub(super) fn share(stream: TcpStream) -> (Socket, Client) {
+/// Puts `stream` into two hands; `seen` is what its requests were.
+pub(super) fn share(stream: TcpStream, seen: Arc<Seen>) -> (Socket, Client) {
     let (reading, writing) = stream.into_split();
     let writing = Arc::new(writing);
     let client = Client(Arc::clone(&writing));
-    (Socket { reading, writing }, client)
+    (Socket { reading, writing, seen, farewell: None }, client)
 }
 
 impl Client {
@@ -124,8 +136,30 @@ impl AsyncWrite for Socket {
         Poll::Ready(Ok(()))
     }
 
-    /// Leaves it to the drop of tokio's half, which shuts down and comes next: hyper ends with this.
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    /// With HTTP/1.1 it is left to the drop of tokio's half, which shuts down and comes next: hyper ends with this.
+    ///
+    /// A client of HTTP/2 may write at any time, if only to make room for what it reads. What reaches a closed socket
+    /// resets the connection, and takes with it what the client has not read yet: the last answers. So it is its turn to
+    /// close.
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.seen.is_http2() {
+            return Poll::Ready(Ok(()));
+        }
+        let this = &mut *self;
+        let alarm = this.farewell.get_or_insert_with(|| {
+            let stream: &TcpStream = (*this.writing).as_ref();
+            // One that is closed already shows when it is read.
+            let _ = SockRef::from(stream).shutdown(Shutdown::Write);
+            Box::pin(sleep(FAREWELL))
+        });
+        loop {
+            let (mut bytes, reading) = ([0; 1024], Pin::new(&mut this.reading));
+            let mut rest = ReadBuf::new(&mut bytes);
+            match reading.poll_read(context, &mut rest) {
+                Poll::Ready(Ok(())) if !rest.filled().is_empty() => {}
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending => return alarm.as_mut().poll(context).map(Ok),
+            }
+        }
     }
 }

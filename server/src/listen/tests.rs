@@ -1,3 +1,4 @@
+mod ending;
 mod leaving;
 mod tls;
 

@@ -14,8 +14,9 @@ use crate::config::Cors;
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST");
 
 /// The headers of an answer that its page may read.
-const EXPOSED: HeaderValue =
-    HeaderValue::from_static("inference-header-content-length, retry-after, www-authenticate, x-request-id");
+const EXPOSED: HeaderValue = HeaderValue::from_static(
+    "hedef-explain, inference-header-content-length, retry-after, www-authenticate, x-request-id",
+);
 
 /// How long a browser may keep the answer to a preflight: two hours, the most that any keeps it.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");

@@ -1,6 +1,7 @@
 //! The metrics of a request, its trace, and its line in the log.
 
 use std::fmt;
+use std::time::Instant;
 
 use hedef_core::Kind;
 use http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
@@ -8,17 +9,27 @@ use http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
 use crate::app::App;
 use crate::call::Call;
 use crate::error::ApiError;
-
-/// Headers of a distributed trace, given back as they came.
-const TRACE: [HeaderName; 2] = [HeaderName::from_static("traceparent"), HeaderName::from_static("tracestate")];
+use crate::seen::EXPLAIN;
+use crate::traces::{Finished, PARENT, STATE};
 
 /// The outcome of a request that was answered.
-const OK: &str = "ok";
+pub(crate) const OK: &str = "ok";
 
-/// The headers of a request's trace.
+/// The headers of a request's trace, given back as they came.
 pub(crate) fn trace(headers: &HeaderMap) -> HeaderMap {
     let given = |name: HeaderName| headers.get_all(&name).into_iter().map(move |value| (name.clone(), value.clone()));
-    TRACE.into_iter().flat_map(given).collect()
+    [PARENT, STATE].into_iter().flat_map(given).collect()
+}
+
+/// Tells who asked what was seen of a scoring request, and its caller which span is its own.
+pub(crate) fn tell(call: &Call, failure: Option<&ApiError>, headers: &mut HeaderMap) {
+    let Some(seen) = call.seen().filter(|_| call.protocol().is_some()) else { return };
+    if let Some(own) = seen.traced().and_then(|traced| traced.own.header()) {
+        headers.insert(PARENT, own);
+    }
+    if let Some(story) = seen.told(call, failure) {
+        headers.insert(EXPLAIN, story);
+    }
 }
 
 /// Watches one request from its head to its end, whatever that is: counts it, observes it once if it was for scoring,
@@ -55,6 +66,9 @@ impl Watch {
         if let Some(ApiError::Access(refusal)) = failure {
             self.app.metrics.not_let_in(refusal);
         }
+        if let (Some(failure), Some(seen)) = (failure, self.call.seen()) {
+            seen.fail(failure);
+        }
         self.end = End::Answered(status, failure.map_or(OK, |error| error.kind().label()));
     }
 
@@ -81,7 +95,8 @@ impl fmt::Display for Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        let took = self.call.received().elapsed();
+        let now = Instant::now();
+        let took = now.saturating_duration_since(self.call.received());
         self.app.metrics.in_flight.dec();
         let (status, outcome) = match self.end {
             End::Answered(status, outcome) => (Some(status), outcome),
@@ -93,6 +108,15 @@ impl Drop for Watch {
         }
         if let Some(protocol) = self.call.protocol() {
             self.app.metrics.scored(self.call.model(), protocol, outcome, took);
+            if outcome == OK {
+                self.call.encoded(now);
+            }
+            if let (Some(traces), Some(seen)) = (&self.app.traces, self.call.seen())
+                && let Some(traced) = seen.traced()
+            {
+                let (app, call, method, uri, end) = (&self.app, &self.call, &self.method, &self.uri, now);
+                traces.take(&Finished { app, call, seen, traced, protocol, method, uri, status, outcome, end });
+            }
         }
         let failed = outcome != OK || status.is_none_or(|status| status.is_client_error() || status.is_server_error());
         // A line for each success would cost more than most successes, and hide the failures.
@@ -111,7 +135,13 @@ impl Drop for Watch {
             };
         }
         if !failed || self.is_routine() {
-            line!(debug);
+            // All or none of them need no random number.
+            let part = self.app.config.access_log;
+            if part > 0.0 && !self.is_routine() && (part >= 1.0 || fastrand::f64() < part) {
+                line!(info);
+            } else {
+                line!(debug);
+            }
         } else if outcome != Kind::ResourceExhausted.label() {
             line!(info);
         } else if let Some(others) = self.app.refusals.pass() {

@@ -54,7 +54,7 @@ async fn score(
     let (head, mut body) = request.into_parts();
     let mut body = app.body(&call, &model, (&head.headers, &mut body), None).await?;
     let decode = |bytes: &[u8], limits: DecodeLimits<'_>| azure::decode_within(bytes, model.signature(), limits);
-    let request = body.decode(body.len(), decode)?;
+    let request = body.decode(&call, body.len(), decode)?;
     let response = app.infer(&call, &model, request, None).await?;
     body.room.force(size(&response));
     Ok(Json(work(size(&response), || azure::encode(&response, model.signature()))))
@@ -69,6 +69,7 @@ async fn score_query(
     call.scores(Protocol::Azure);
     let ScoreModel(target) = target?;
     let model = app.model(&call, &target).await?;
+    call.decodes();
     let request = azure::decode_query(&query.unwrap_or_default(), model.signature())?;
     let response = app.infer(&call, &model, request, None).await?;
     Ok(Json(work(size(&response), || azure::encode(&response, model.signature()))))

@@ -15,6 +15,7 @@ pub(crate) fn routes() -> Router<App> {
 }
 
 async fn metrics(State(app): State<App>) -> Result<impl IntoResponse, ApiError> {
+    app.repository.observe();
     let text = app.metrics.text().map_err(|error| ApiError::Fault(format!("telling the metrics: {error}")))?;
     Ok(([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], text))
 }

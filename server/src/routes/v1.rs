@@ -61,7 +61,7 @@ async fn predict(
     let (head, mut body) = request.into_parts();
     let mut body = app.body(&call, &model, (&head.headers, &mut body), None).await?;
     let decode = |bytes: &[u8], limits: DecodeLimits<'_>| v1::decode_within(bytes, model.signature(), limits);
-    let (request, form) = body.decode(body.len(), decode)?;
+    let (request, form) = body.decode(&call, body.len(), decode)?;
     let response = app.infer(&call, &model, request, None).await?;
     body.room.force(size(&response));
     Ok(Json(work(size(&response), || v1::encode(&response, form))))

@@ -16,8 +16,8 @@ use crate::payload::{Source, json_length};
 use crate::target::Target;
 
 /// The extensions that work here, under the names that Triton gave them.
-pub(crate) const EXTENSIONS: [&str; 5] =
-    ["classification", "model_repository", "model_configuration", "binary_tensor_data", "statistics"];
+pub(crate) const EXTENSIONS: [&str; 6] =
+    ["classification", "model_repository", "model_configuration", "binary_tensor_data", "statistics", "logging"];
 
 /// Everything below `/v2` that is about the server or one model, but for its configuration and statistics.
 pub(crate) fn routes() -> Router<App> {
@@ -91,7 +91,7 @@ pub(crate) async fn score(
     let weight = json_length.map_or(body.len(), |json| json.saturating_add(in_binary(body.len())));
     let decode =
         |bytes: &[u8], limits: DecodeLimits<'_>| v2::decode_within(bytes, json_length, model.signature(), limits);
-    let decoded = body.decode(weight, decode)?;
+    let decoded = body.decode(call, weight, decode)?;
     let response = app.infer(call, &model, decoded.request, decoded.timeout_us).await?;
     let size = size(&response);
     body.room.force(size);

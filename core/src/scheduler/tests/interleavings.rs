@@ -103,7 +103,7 @@ impl Scene {
                     let at = dice.below(callers.len());
                     self.leaving.lock().unwrap().extend(callers[at].ticket.take());
                 }
-                _ if self.shared.queue.len() > 0 => self.shared.run_next(),
+                _ if self.shared.queue.len() > 0 => self.shared.run_next(0),
                 _ => {}
             }
         }
@@ -194,8 +194,8 @@ fn a_run_is_ended_when_all_its_callers_leave_and_goes_on_for_one() {
             scene.leaving.lock().unwrap().push(ticket);
             None
         };
-        scene.shared.run_next();
-        scene.shared.run_next();
+        scene.shared.run_next(0);
+        scene.shared.run_next(0);
         assert_eq!(answer.try_recv().is_ok(), stays);
         drop(ticket);
     }

@@ -12,6 +12,7 @@ use crate::scheduler::Shared;
 use crate::scheduler::curve::Took;
 use crate::scheduler::job::Ticket;
 use crate::scheduler::tuner::class;
+use crate::story::{Road, Size};
 use crate::{Error, Response};
 
 type Answer = oneshot::Receiver<Result<Response, Error>>;
@@ -59,10 +60,10 @@ fn teach(shared: &Shared) {
 fn other_shapes_cut_no_batch_and_who_came_first_is_first() {
     let shared = shared(8, 100, Tuning::default());
     let mut asked: Vec<_> = [2, 1, 2, 1, 3, 2].map(|width| ask(&shared, width).unwrap()).into();
-    shared.run_next();
+    shared.run_next(0);
     assert_eq!(batches(&mut asked), [3, 0, 3, 0, 0, 3]);
-    shared.run_next();
-    shared.run_next();
+    shared.run_next(0);
+    shared.run_next(0);
     assert_eq!(batches(&mut asked), [0, 2, 0, 2, 1, 0]);
 }
 
@@ -92,7 +93,7 @@ fn while_nothing_is_ahead_everything_is_taken() {
     let shared = slow(1, 1);
     for _ in 0..3 {
         let mut asked = [ask(&shared, 2).unwrap()];
-        shared.run_next();
+        shared.run_next(0);
         assert_eq!(batches(&mut asked), [1], "a forecast may be wrong");
     }
 }
@@ -102,11 +103,11 @@ fn runs_are_kept_so_small_that_they_meet_the_objective() {
     let shared = slow(8, 9);
     let mut asked: Vec<_> = (0..7).map(|_| ask(&shared, 2).unwrap()).collect();
     assert!(ask(&shared, 2).is_err(), "eight seconds and a quarter more are too long");
-    shared.run_next();
+    shared.run_next(0);
     assert_eq!(batches(&mut asked), [7; 7]);
     let tight = slow(8, 60);
     let mut asked: Vec<_> = (0..8).map(|_| ask(&tight, 2).unwrap()).collect();
-    tight.run_next();
+    tight.run_next(0);
     assert_eq!(batches(&mut asked), [8; 8]);
 }
 
@@ -116,7 +117,84 @@ fn rows_are_left_for_instances_that_are_idle_and_have_threads() {
         let shared = with_instances(instances, threads, 8, 100, Tuning::default());
         teach(&shared);
         let mut asked: Vec<_> = (0..8).map(|_| ask(&shared, 2).unwrap()).collect();
-        shared.run_next();
+        shared.run_next(0);
         assert_eq!(batches(&mut asked)[0], rows, "{instances} instances, {threads} threads");
     }
+}
+
+/// What an answered request was told: of its run the requests, the number and the marks, and why the run was so large.
+fn told(answer: &mut Answer) -> (usize, u64, Vec<[u8; 24]>, Size) {
+    let story = answer.try_recv().unwrap().unwrap().story.unwrap();
+    (story.run.requests, story.run.number.unwrap(), story.run.marks.clone(), story.run.size)
+}
+
+#[test]
+fn who_asks_is_told_of_the_run_and_who_does_not_is_not() {
+    let shared = shared(4, 100, Tuning::default());
+    let call = |first| Call {
+        rows: 1,
+        width: 2,
+        first,
+        outputs: vec![],
+        poison: false,
+        bomb: false,
+        leaves: false,
+        late: false,
+    };
+    let marked = |mark| shared.enqueue(call(1).request().with_story(Some([mark; 24]))).unwrap();
+    let (mut first, mut silent, mut unmarked) =
+        (marked(1), ask(&shared, 2).unwrap(), { shared.enqueue(call(1).request().with_story(None)).unwrap() });
+    let (mut fourth, mut fifth) = (marked(4), marked(5));
+    shared.run_next(3);
+    let (requests, number, marks, size) = told(&mut first.1);
+    assert_eq!((requests, marks, size), (4, vec![[1; 24], [4; 24]], Size::Cap(4)));
+    assert!(silent.1.try_recv().unwrap().unwrap().story.is_none());
+    let story = unmarked.1.try_recv().unwrap().unwrap().story.unwrap();
+    assert_eq!((story.run.number, story.instance, story.road), (Some(number), Some(3), Road::Long));
+    assert!(story.run.is_untold() && !story.run.is_untold(), "once for all who shared it");
+    assert!(!fourth.1.try_recv().unwrap().unwrap().story.unwrap().run.is_untold());
+    shared.run_next(3);
+    let (requests, other, marks, size) = told(&mut fifth.1);
+    assert_eq!((requests, marks, size), (1, vec![[5; 24]], Size::Alone));
+    assert_ne!(other, number);
+}
+
+#[test]
+fn the_reason_of_a_run_s_size_is_told() {
+    let asked = |shared: &Arc<Shared>, count: usize| -> Vec<_> {
+        let call = || Call {
+            rows: 1,
+            width: 2,
+            first: 1,
+            outputs: vec![],
+            poison: false,
+            bomb: false,
+            leaves: false,
+            late: false,
+        };
+        (0..count).map(|_| shared.enqueue(call().request().with_story(None)).unwrap()).collect()
+    };
+    let size = |shared: &Arc<Shared>, count| {
+        let mut asked = asked(shared, count);
+        shared.run_next(0);
+        told(&mut asked[0].1).3
+    };
+    assert_eq!(size(&shared(8, 100, Tuning::default()), 3), Size::All);
+    let idle = with_instances(4, 4, 8, 100, Tuning::default());
+    teach(&idle);
+    assert_eq!(size(&idle, 8), Size::Split(2));
+    let hasty = slow(8, 60);
+    let mut first = asked(&hasty, 5);
+    // Each row is known to take a second, and runs may take a tenth longer.
+    let due = std::time::Instant::now() + Duration::from_secs(3);
+    let call =
+        Call { rows: 1, width: 2, first: 1, outputs: vec![], poison: false, bomb: false, leaves: false, late: false };
+    drop(first.remove(0));
+    drop(first);
+    let hurried: Vec<_> =
+        (0..2).map(|_| hasty.enqueue(call.request().with_story(None).with_deadline(Some(due))).unwrap()).collect();
+    let _late = asked(&hasty, 2);
+    hasty.run_next(0);
+    let mut hurried = hurried;
+    assert_eq!(told(&mut hurried[0].1).3, Size::Deadline);
 }

@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn the_ids_answer_one_another() {
-        let call = Call::new(RequestId::Given(HeaderValue::from_static("id")), Duration::from_secs(1), Ok(None));
+        let call = Call::new(RequestId::Given(HeaderValue::from_static("id")), Duration::from_secs(1), Ok(None), None);
         let answered = |client: &'static str, older: &'static str| {
             let pairs = [(CLIENT_REQUEST_ID, client), (MS_REQUEST_ID, older)];
             let given = pairs.into_iter().filter(|(_, value)| !value.is_empty());

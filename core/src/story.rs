@@ -1,0 +1,157 @@
+//! How one request was run, for who asks: which road it took and why, and the run that it shared with others.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// What a caller marks a request with, to find it again among those of its run. The core does not look at it.
+pub type Mark = [u8; 24];
+
+/// What a request that asks for its story takes along.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Asked {
+    pub(crate) mark: Option<Mark>,
+    pub(crate) road: Road,
+}
+
+/// How one request was run.
+#[derive(Clone, Debug)]
+pub struct Story {
+    /// The road that it took, and why.
+    pub road: Road,
+    /// When its run began.
+    pub began: Instant,
+    /// The thread that ran it, of the model's instances, from 0 on; `None` for a network thread.
+    pub instance: Option<usize>,
+    /// Threads that the run used.
+    pub threads: usize,
+    /// The run, with whatever it was shared with.
+    pub run: Arc<Run>,
+}
+
+impl Story {
+    /// That of a request which was run on the network thread.
+    pub(crate) fn at_once(asked: &Asked, began: Instant, rows: usize) -> Self {
+        let run = Run {
+            number: None,
+            rows,
+            requests: 1,
+            size: Size::AtOnce,
+            padded: None,
+            marks: asked.mark.into_iter().collect(),
+            told: AtomicBool::new(false),
+        };
+        Self { road: asked.road, began, instance: None, threads: 1, run: Arc::new(run) }
+    }
+}
+
+/// One run, as all who shared it see it.
+#[derive(Debug)]
+pub struct Run {
+    /// Its number, which no other run of this loaded model has; `None` for one at once.
+    pub number: Option<u64>,
+    /// Rows in it.
+    pub rows: usize,
+    /// Requests in it.
+    pub requests: usize,
+    /// Why it was of that size.
+    pub size: Size,
+    /// What its inputs were filled up to, where they differed in length.
+    pub padded: Option<usize>,
+    /// The marks of those requests in it that had one.
+    pub marks: Vec<Mark>,
+    pub(crate) told: AtomicBool,
+}
+
+impl Run {
+    /// Whether nobody has asked this before: who is first tells of the run for all.
+    #[must_use]
+    pub fn is_untold(&self) -> bool {
+        !self.told.swap(true, Ordering::Relaxed)
+    }
+}
+
+/// The two roads of a request, and why it took that one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Road {
+    /// At once on the network thread, as its run was expected to be short.
+    Short,
+    /// At once on the network thread, as `model.toml` says.
+    Inline,
+    /// Queued, since a run uses several threads.
+    Threads,
+    /// Queued, since it has too many elements for a network thread.
+    Large,
+    /// Queued, as `model.toml` says.
+    Queued,
+    /// Queued, since its run was not known to be short.
+    #[default]
+    Long,
+    /// Queued behind others.
+    Behind,
+    /// Queued, since all threads were busy.
+    Busy,
+}
+
+impl Road {
+    /// Whether it is the short one, beside the queue.
+    #[must_use]
+    pub const fn is_at_once(self) -> bool {
+        matches!(self, Self::Short | Self::Inline)
+    }
+}
+
+impl fmt::Display for Road {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Short => "its run was expected to be short, a thread was free and nothing waited",
+            Self::Inline => "inline = true in model.toml, a thread was free and nothing waited",
+            Self::Threads => "a run of this model uses several threads",
+            Self::Large => "it has too many elements for a network thread",
+            Self::Queued => "inline = false in model.toml",
+            Self::Long => "its run was not known to be short",
+            Self::Behind => "others waited already",
+            Self::Busy => "all threads were busy",
+        })
+    }
+}
+
+/// Why a run had as many rows as it had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// The request was run at once.
+    AtOnce,
+    /// Requests of this model do not share runs.
+    Apart,
+    /// Nothing else waited that could have joined.
+    Alone,
+    /// All that waited and could join did.
+    All,
+    /// More would have been more rows than the model's runs gain by: this cap.
+    Cap(usize),
+    /// Other instances were idle: each takes so many rows.
+    Split(usize),
+    /// More rows would have made a request late.
+    Deadline,
+    /// What waited next has no rows.
+    Empty,
+    /// A joined run was run again one by one, since it failed or to verify it.
+    OneByOne,
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtOnce => f.write_str("run at once, alone"),
+            Self::Apart => f.write_str("requests of this model do not share runs"),
+            Self::Alone => f.write_str("nothing else waited that could join"),
+            Self::All => f.write_str("an idle instance took all that had queued"),
+            Self::Cap(rows) => write!(f, "cap of {rows} rows"),
+            Self::Split(rows) => write!(f, "other instances were idle: {rows} rows for each"),
+            Self::Deadline => f.write_str("more rows would have made a request late"),
+            Self::Empty => f.write_str("the next request has no rows"),
+            Self::OneByOne => f.write_str("a joined run was run again one by one, as it failed or to verify it"),
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! What is kept of a request for those who want to see it: one that asked for its story, and one that is traced.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use hedef_core::story::Story;
+use hedef_core::{Request, Response, Timings};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde::Serialize;
+
+use crate::call::Call;
+use crate::error::ApiError;
+use crate::traces::{Traced, Traces};
+
+/// The header that asks for a request's story, and brings it.
+pub(crate) const EXPLAIN: HeaderName = HeaderName::from_static("hedef-explain");
+
+/// What is seen of one request.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    explain: bool,
+    traced: Option<Traced>,
+    decoded: OnceLock<Decoded>,
+    ran: OnceLock<Ran>,
+    failure: OnceLock<ApiError>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Decoded {
+    at: Instant,
+    rows: usize,
+}
+
+/// How a request was run.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) timings: Timings,
+    pub(crate) story: Box<Story>,
+}
+
+impl Seen {
+    /// What is to be seen of a request with that head; mostly nothing, which costs nothing.
+    pub(crate) fn of(headers: &HeaderMap, traces: Option<&Traces>) -> Option<Box<Self>> {
+        let explain = headers.get(EXPLAIN).is_some_and(|value| value == "1");
+        let traced = traces.and_then(|traces| traces.follow(headers));
+        (explain || traced.is_some()).then(|| Self::new(explain, traced))
+    }
+
+    fn new(explain: bool, traced: Option<Traced>) -> Box<Self> {
+        let (decoded, ran, failure) = Default::default();
+        Box::new(Self { explain, traced, decoded, ran, failure })
+    }
+
+    /// The same for one of the requests that come in the stream of this one.
+    pub(crate) fn again(&self) -> Option<Box<Self>> {
+        self.traced.as_ref().map(|traced| Self::new(false, Some(traced.again())))
+    }
+
+    /// Notes that the request has become tensors, and has it bring its story.
+    pub(crate) fn decode(&self, request: Request) -> Request {
+        // Here and below: each happens once to a request, and a second note would say the same.
+        let _ = self.decoded.set(Decoded { at: Instant::now(), rows: request.rows() });
+        request.with_story(self.traced.as_ref().map(|traced| traced.own.mark()))
+    }
+
+    /// Notes that it has its answer.
+    pub(crate) fn run(&self, response: &mut Response) {
+        if let Some(story) = response.story.take() {
+            let _ = self.ran.set(Ran { timings: response.timings, story });
+        }
+    }
+
+    /// Notes why it has none.
+    pub(crate) fn fail(&self, failure: &ApiError) {
+        let _ = self.failure.set(failure.clone());
+    }
+
+    /// Whether and where it is traced.
+    pub(crate) fn traced(&self) -> Option<&Traced> {
+        self.traced.as_ref()
+    }
+
+    /// When it had become tensors.
+    pub(crate) fn decoded(&self) -> Option<Instant> {
+        self.decoded.get().map(|decoded| decoded.at)
+    }
+
+    /// Its rows.
+    pub(crate) fn rows(&self) -> Option<usize> {
+        self.decoded.get().map(|decoded| decoded.rows)
+    }
+
+    /// How it was run.
+    pub(crate) fn ran(&self) -> Option<&Ran> {
+        self.ran.get()
+    }
+
+    /// Why it has no answer.
+    pub(crate) fn failure(&self) -> Option<&ApiError> {
+        self.failure.get()
+    }
+
+    /// The story of a scoring request, if it asked for it: the header's value, ASCII.
+    pub(crate) fn told(&self, call: &Call, failure: Option<&ApiError>) -> Option<HeaderValue> {
+        if !self.explain {
+            return None;
+        }
+        HeaderValue::from_str(&serde_json::to_string(&self.tell(call, failure, Instant::now())).ok()?).ok()
+    }
+
+    fn tell<'a>(&'a self, call: &'a Call, failure: Option<&ApiError>, now: Instant) -> Told<'a> {
+        let since = |from: Option<Instant>, to: Option<Instant>| Some(micros(to?.saturating_duration_since(from?)));
+        let ran = self.ran();
+        let story = ran.map(|ran| &*ran.story);
+        Told {
+            model: call.model().map(|id| id.name.as_str()),
+            version: call.model().map(|id| id.version),
+            outcome: failure.map_or("ok", |failure| failure.kind().label()),
+            rows: self.rows(),
+            road: story.map(|story| if story.road.is_at_once() { "inline" } else { "queued" }),
+            road_why: story.map(|story| story.road.to_string()),
+            decode_us: since(call.decoding(), self.decoded()),
+            queue_us: ran.map(|ran| micros(ran.timings.queue)),
+            compute_us: ran.map(|ran| micros(ran.timings.compute)),
+            encode_us: since(call.encoding(), Some(now)).filter(|_| failure.is_none()),
+            batch: story.map(|story| Batch {
+                id: story.run.number,
+                rows: story.run.rows,
+                requests: story.run.requests,
+                why: story.run.size.to_string(),
+            }),
+            instance: story.and_then(|story| story.instance),
+            threads: story.map(|story| story.threads),
+            padded: story.and_then(|story| story.run.padded),
+        }
+    }
+}
+
+/// A request's own story, as `hedef-explain` brings it. What is not known is left out: a refused request has little.
+///
+/// ```json
+/// {"model":"iris","version":1,"outcome":"ok","rows":1,"road":"queued","road_why":"others waited already",
+///  "decode_us":3.1,"queue_us":410.0,"compute_us":92.5,"encode_us":2.2,
+///  "batch":{"id":17,"rows":8,"requests":5,"why":"cap of 8 rows"},"instance":0,"threads":1,"padded":128}
+/// ```
+///
+/// `road` is `inline` (run at once by the thread that read it) or `queued`; a run at once has no number, so its `batch` no
+/// `id`, and no `instance`. Requests in a stream of gRPC have no header to be told in. Times are microseconds. Of other requests it tells how many shared the run, and no more.
+#[derive(Debug, Serialize)]
+struct Told<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<u64>,
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rows: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    road: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    road_why: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decode_us: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue_us: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compute_us: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encode_us: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch: Option<Batch>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instance: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    threads: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    padded: Option<usize>,
+}
+
+/// The run that a request was part of.
+#[derive(Debug, Serialize)]
+struct Batch {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<u64>,
+    rows: usize,
+    requests: usize,
+    why: String,
+}
+
+/// Microseconds, to a tenth.
+fn micros(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e7).round() / 10.0
+}
