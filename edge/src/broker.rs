@@ -1,11 +1,13 @@
 //! A plain MQTT broker: messages of some topics in, answers to others out.
 
 use std::fs;
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
-use crate::config::{Address, Broker, Output, Route};
+use crate::config::{Address, Broker, Route, Settings};
+use crate::filter::Filter;
 use crate::link;
 use crate::message::Message;
 use crate::mqtt::backoff::{Backoff, Ended};
@@ -13,8 +15,8 @@ use crate::mqtt::connection::{Connection, Lost};
 use crate::mqtt::packet::Connect;
 use crate::mqtt::topic;
 use crate::relay::{End, Port, Relay, Tag};
-use crate::scoring::{Answer, ScoreError};
-use crate::worker::{Plan, Source};
+use crate::scoring::ScoreError;
+use crate::worker::{Plan, Scored, Source};
 
 /// How to come by scores: which messages, and where their answers go.
 #[derive(Clone, Debug)]
@@ -22,14 +24,19 @@ pub struct Routes {
     routes: Vec<Route>,
     outputs: Vec<String>,
     model: Option<String>,
+    filter: Option<Arc<Filter>>,
 }
 
 impl Routes {
     /// Those of a broker.
     #[must_use]
-    pub fn new(broker: &Broker, outputs: &[Output], model: Option<String>) -> Self {
-        let outputs = outputs.iter().map(|output| output.name.clone()).collect();
-        Self { routes: broker.routes.clone(), outputs, model }
+    pub fn new(broker: &Broker, settings: &Settings) -> Self {
+        Self {
+            routes: broker.routes.clone(),
+            outputs: settings.outputs.iter().map(|output| output.name.clone()).collect(),
+            model: settings.model.clone(),
+            filter: settings.filter.clone().map(Arc::new),
+        }
     }
 
     /// The first route for a topic, and the topic for the answer.
@@ -48,11 +55,12 @@ impl Source for Routes {
         Some(Plan {
             model: route.model.clone().or_else(|| self.model.clone()),
             content_type: route.content_type.clone(),
+            filter: self.filter.clone(),
             output: output.unwrap_or(0),
         })
     }
 
-    fn reply(&self, message: &Message, answer: Result<Answer, ScoreError>) -> Message {
+    fn reply(&self, message: &Message, answer: Result<Scored, ScoreError>) -> Message {
         let to = self.route(&message.place).map(|(_, to)| to).unwrap_or_default();
         let body = match answer {
             Ok(answer) => answer.body,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::filter::{Filter, InvalidFilter};
 use crate::iotedge::identity::{Identity, InvalidIdentity};
 use crate::mqtt::topic;
 use crate::queue::WhenFull;
@@ -33,6 +34,8 @@ pub struct Settings {
     pub queue: Queue,
     /// The outputs that answers go to.
     pub outputs: Vec<Output>,
+    /// Which answers to messages are sent; without it, all.
+    pub filter: Option<Filter>,
     /// A plain MQTT broker.
     pub broker: Option<Broker>,
     /// How to be a module of Azure IoT Edge, which it is where the environment says so.
@@ -54,6 +57,7 @@ impl Default for Settings {
             http: Http::default(),
             queue: Queue::default(),
             outputs: vec![Output::default()],
+            filter: None,
             broker: None,
             module: Module::default(),
             identity: None,
@@ -219,6 +223,8 @@ pub enum InvalidSettings {
     Variable { name: &'static str, reason: String },
     #[error(transparent)]
     Identity(#[from] InvalidIdentity),
+    #[error("filter: {0}")]
+    Filter(#[from] InvalidFilter),
     #[error("{key}: expected {expected}, found `{found}`")]
     Value { key: String, expected: &'static str, found: String },
 }
@@ -295,6 +301,9 @@ impl Settings {
         }
         if self.outputs.is_empty() {
             return wrong("outputs", "at least one", "none");
+        }
+        if let Some(filter) = &self.filter {
+            filter.check()?;
         }
         let module = &self.module;
         if !(10..=390).contains(&module.keep_alive_s) {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,13 +15,13 @@ use hedef_server::{AzureSettings, Config, Drain, Server};
 use prometheus::Registry;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{self, Routes};
 use crate::config::{Acknowledge, Output, Settings};
 use crate::iotedge::identity::Identity;
-use crate::iotedge::{self, Control, Surroundings};
+use crate::iotedge::{self, Control, Surroundings, Wishes};
 use crate::metrics::{LinkMetrics, Metrics};
 use crate::queue::{LaneId, LaneSettings, Queue, WhenFull};
 use crate::relay::{Relay, Stop};
@@ -34,6 +35,9 @@ const STUCK_AFTER: Duration = Duration::from_secs(120);
 
 /// How often the runs under way are looked at.
 const STUCK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How often it is asked whether a run is stuck.
+const WATCH_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The time for each part of a stop; together less than the ten seconds after which containers are killed.
 const LAST_SCORES: Duration = Duration::from_secs(3);
@@ -163,10 +167,11 @@ impl Device {
             input: lanes.input,
             outputs: lanes.outputs.clone(),
             parallel: settings.queue.parallel,
+            count: AtomicU64::new(0),
             metrics: metrics.clone(),
         };
         if let (Some(lanes), Some(broker)) = (broker, settings.broker.clone()) {
-            let routes = Routes::new(&broker, &settings.outputs, settings.model.clone());
+            let routes = Routes::new(&broker, &settings);
             workers
                 .spawn(Worker { bench: worker(&lanes), source: Arc::new(routes.clone()) }.run(stopping.intake.clone()));
             let ends = Ends::new(&settings, &lanes, broker.max_packet_bytes, metrics.link("broker"));
@@ -176,18 +181,17 @@ impl Device {
         if let Some((identity, lanes)) = module {
             let (tell, tellings) = mpsc::channel(TELLINGS);
             let (news_sender, news) = mpsc::channel(TELLINGS);
-            let (wanted_sender, wanted) = watch::channel(None);
+            let (wishes_sender, wishes) = watch::channel(Wishes::default());
             let surroundings = Surroundings {
                 repository: Arc::clone(&repository),
                 roots: settings.models.clone(),
                 queue: queue.clone(),
                 changed,
-                model: wanted_sender,
+                wishes: wishes_sender,
                 started: Instant::now(),
             };
             let own = settings.module.clone();
-            let module =
-                iotedge::Module::new(identity, &own, &settings.outputs, (settings.model.clone(), wanted), news_sender);
+            let module = iotedge::Module::new(identity, &settings, wishes, news_sender);
             workers
                 .spawn(Worker { bench: worker(&lanes), source: Arc::new(module.clone()) }.run(stopping.intake.clone()));
             workers.spawn(Control::new(surroundings, tell).run(news, stopping.intake.clone()));
@@ -195,7 +199,13 @@ impl Device {
             let (queue, stop) = (queue.clone(), stopping.clone());
             connections.spawn(async move { iotedge::run(&own, module, ends.relay(&queue, &stop), tellings).await });
         }
-        stop.await;
+        let well = tokio::select! {
+            () = stop => true,
+            reason = fault(&repository, &mut workers, &mut connections) => {
+                tracing::error!("{reason}: the process has to be replaced");
+                false
+            }
+        };
         tracing::info!("stopping: nothing is taken in any more, what was begun is finished");
         repository.stop_loading();
         stopping.intake.cancel();
@@ -209,7 +219,21 @@ impl Device {
         drop(queue);
         // The last commit.
         let committed = tokio::task::spawn_blocking(move || queue_thread.join().is_ok()).await;
-        scored && said && answered && loaded && closed.unwrap_or(false) && committed.unwrap_or(false)
+        well && scored && said && answered && loaded && closed.unwrap_or(false) && committed.unwrap_or(false)
+    }
+}
+
+/// Ready with the reason when the device is beyond help: nobody but who starts it anew can help then.
+async fn fault(repository: &Repository, workers: &mut JoinSet<()>, connections: &mut JoinSet<()>) -> &'static str {
+    let stuck = async {
+        while repository.is_live() {
+            sleep(WATCH_INTERVAL).await;
+        }
+    };
+    tokio::select! {
+        () = stuck => "a run of a model does not come to an end",
+        Some(_) = workers.join_next() => "messages are not scored any more",
+        Some(_) = connections.join_next() => "a connection is not kept any more",
     }
 }
 

@@ -8,6 +8,7 @@
 pub mod broker;
 pub mod config;
 pub mod device;
+pub mod filter;
 pub mod iotedge;
 pub mod link;
 pub mod message;

@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use hedef_edge::config::Settings;
 use hedef_edge::device::Device;
@@ -47,14 +48,17 @@ fn run(settings: Settings) -> Result<bool, hedef_edge::device::StartError> {
         .enable_all()
         .thread_name("hedef-network")
         .build()?;
-    network.block_on(async {
+    let ended = network.block_on(async {
         let device = Device::start(settings).await?;
         for (address, purpose) in device.addresses() {
             let purpose = purpose.map(|purpose| format!(" for {purpose}")).unwrap_or_default();
             say(&format!("hedef-edge {} listens on http://{address}{purpose}\n", env!("CARGO_PKG_VERSION")));
         }
         Ok(device.run(stop_signal()).await)
-    })
+    });
+    // A run that is stuck may hold a thread for ever.
+    network.shutdown_timeout(Duration::from_secs(1));
+    ended
 }
 
 /// Sends log lines to standard error. ONNX Runtime's own chatter is of use to its developers only.

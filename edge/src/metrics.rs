@@ -20,6 +20,7 @@ pub struct Metrics {
     queue_dropped: IntCounterVec,
     queue_damaged: IntCounterVec,
     queue_written: IntCounter,
+    held_back: IntCounter,
     connected: IntGaugeVec,
     connections: IntCounterVec,
     received: IntCounterVec,
@@ -45,6 +46,10 @@ impl Metrics {
                 registry,
                 IntCounter::new("hedef_edge_queue_written_bytes_total", "Bytes of messages written to the queue.")?,
             )?,
+            held_back: add(
+                registry,
+                IntCounter::new("hedef_edge_held_back_total", "Answers that the filter did not let through.")?,
+            )?,
             connected: gauges("hedef_edge_connected", "1 while a connection is up.", &LINK)?,
             connections: counters(
                 "hedef_edge_connections_total",
@@ -61,6 +66,11 @@ impl Metrics {
     pub fn scored(&self, failure: Option<Kind>, took: Duration) {
         self.messages.with_label_values(&[failure.map_or("ok", Kind::label)]).inc();
         self.seconds.observe(took.as_secs_f64());
+    }
+
+    /// Counts an answer that the filter did not let through.
+    pub fn held_back(&self) {
+        self.held_back.inc();
     }
 
     /// The metrics of a lane.

@@ -7,6 +7,8 @@ use hedef_core::repository::Repository;
 use hedef_core::{Kind, Model, ModelId, Request, Signature};
 use hedef_protocols::{DecodeLimits, azure, csv, npy, v2};
 
+use crate::filter::Filter;
+
 /// The most values that the JSON of one message may hold.
 const MOST_ELEMENTS: usize = 1 << 20;
 
@@ -21,8 +23,21 @@ const TRIES: usize = 30;
 pub struct Answer {
     /// The model version that gave it.
     pub model: ModelId,
-    /// What it says, in JSON.
-    pub body: Vec<u8>,
+    /// What it says, in JSON. None where the filter holds it back.
+    pub body: Option<Vec<u8>>,
+}
+
+/// What is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'q> {
+    /// The model; none means the only one there is.
+    pub model: Option<&'q str>,
+    /// What the body is.
+    pub content_type: Option<&'q str>,
+    /// The body.
+    pub body: &'q [u8],
+    /// Which answers are wanted, and how many came before.
+    pub filter: Option<(&'q Filter, u64)>,
 }
 
 /// Why there is no answer.
@@ -69,16 +84,11 @@ enum Form {
     V2(v2::Reply),
 }
 
-/// Scores `body` with a model, the only one there is unless it is named. A model that is not ready, or busy, is waited for.
-pub async fn score(
-    repository: &Arc<Repository>,
-    model: Option<&str>,
-    content_type: Option<&str>,
-    body: &[u8],
-) -> Result<Answer, ScoreError> {
+/// Has a question answered. A model that is not ready, or busy, is waited for.
+pub async fn score(repository: &Arc<Repository>, question: Question<'_>) -> Result<Answer, ScoreError> {
     let mut tries = 0;
     loop {
-        let failure = match try_score(repository, model, content_type, body).await {
+        let failure = match try_score(repository, question).await {
             Err(error) if matches!(error.kind(), Kind::Unavailable | Kind::ResourceExhausted) => error,
             done => return done,
         };
@@ -90,20 +100,20 @@ pub async fn score(
     }
 }
 
-async fn try_score(
-    repository: &Arc<Repository>,
-    model: Option<&str>,
-    content_type: Option<&str>,
-    body: &[u8],
-) -> Result<Answer, ScoreError> {
-    let model = find(repository, model).await?;
-    let (request, form) = decode(content_type, body, model.signature())?;
+async fn try_score(repository: &Arc<Repository>, question: Question<'_>) -> Result<Answer, ScoreError> {
+    let model = find(repository, question.model).await?;
+    let (request, form) = decode(question.content_type, question.body, model.signature())?;
     let response = model.infer(request).await?;
+    if let Some((filter, number)) = question.filter
+        && !filter.passes(&response, model.signature(), number)
+    {
+        return Ok(Answer { model: response.model, body: None });
+    }
     let body = match form {
         Form::Rows => azure::encode(&response, model.signature()),
         Form::V2(reply) => v2::encode(&response, model.signature(), &reply)?.body,
     };
-    Ok(Answer { model: response.model, body })
+    Ok(Answer { model: response.model, body: Some(body) })
 }
 
 /// The model of that name, or the only one that is known.

@@ -8,7 +8,7 @@ use hedef_core::ModelName;
 use hedef_core::repository::{Repository, scan};
 use serde_json::{Value, json};
 
-use crate::scoring::score;
+use crate::scoring::{Question, score};
 
 /// The tolerances where a file has none.
 const USUAL: [f64; 2] = [1e-3, 1e-5];
@@ -62,9 +62,12 @@ async fn try_one(repository: &Arc<Repository>, model: &str, (name, text): &Golde
     let wrong = |reason: String| format!("{name}: {reason}");
     let golden: Value = serde_json::from_slice(text).map_err(|error| wrong(error.to_string()))?;
     let request = golden.get("request").map(Value::to_string).unwrap_or_default();
-    let answer = score(repository, Some(model), Some("application/json"), request.as_bytes()).await;
+    let question =
+        Question { model: Some(model), content_type: Some("application/json"), body: request.as_bytes(), filter: None };
+    let answer = score(repository, question).await;
     let answer = answer.map_err(|error| wrong(error.told()))?;
-    let answer: Value = serde_json::from_slice(&answer.body).map_err(|error| wrong(error.to_string()))?;
+    let answer: Value =
+        serde_json::from_slice(&answer.body.unwrap_or_default()).map_err(|error| wrong(error.to_string()))?;
     let [rtol, atol] = USUAL;
     let tolerance = |name, usual| golden.get(name).and_then(Value::as_f64).unwrap_or(usual);
     let expected = golden.pointer("/response/outputs").unwrap_or(&Value::Null);

@@ -1,27 +1,41 @@
 //! Takes messages out of the queue, has them scored, and puts the answers into it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
+use hedef_core::ModelId;
 use hedef_core::repository::Repository;
 use tokio_util::sync::CancellationToken;
 
+use crate::filter::Filter;
 use crate::message::Message;
 use crate::metrics::Metrics;
 use crate::queue::{LaneId, Queue, Taken};
-use crate::scoring::{Answer, ScoreError, score};
+use crate::scoring::{Answer, Question, ScoreError, score};
 
 /// What becomes of a message.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     /// The model; none means the only one there is.
     pub model: Option<String>,
     /// What the body is.
     pub content_type: Option<String>,
+    /// Which answers are sent; none means all.
+    pub filter: Option<Arc<Filter>>,
     /// The lane for the answer, by its place among the source's.
     pub output: usize,
+}
+
+/// An answer that is to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scored {
+    /// The model version that gave it.
+    pub model: ModelId,
+    /// What it says, in JSON.
+    pub body: Vec<u8>,
 }
 
 /// A way for messages in and answers out.
@@ -30,7 +44,7 @@ pub trait Source: Send + Sync + 'static {
     fn plan(&self, message: &Message) -> Option<Plan>;
 
     /// The answer to a message, or the failure, as it is to be sent.
-    fn reply(&self, message: &Message, answer: Result<Answer, ScoreError>) -> Message;
+    fn reply(&self, message: &Message, answer: Result<Scored, ScoreError>) -> Message;
 }
 
 /// What works on the messages of one source.
@@ -53,6 +67,8 @@ pub struct Bench {
     pub outputs: Vec<LaneId>,
     /// How many messages are scored at a time.
     pub parallel: usize,
+    /// The answers that a filter has seen.
+    pub count: AtomicU64,
     /// What is counted.
     pub metrics: Metrics,
 }
@@ -94,12 +110,25 @@ impl<S: Source> Worker<S> {
             return None;
         };
         let began = Instant::now();
-        let (model, content_type) = (plan.model.as_deref(), plan.content_type.as_deref());
-        let answer = score(&self.bench.repository, model, content_type, &message.body).await;
+        let question = Question {
+            model: plan.model.as_deref(),
+            content_type: plan.content_type.as_deref(),
+            body: &message.body,
+            filter: plan.filter.as_deref().map(|filter| (filter, self.bench.count.fetch_add(1, Ordering::Relaxed))),
+        };
+        let answer = score(&self.bench.repository, question).await;
         self.bench.metrics.scored(answer.as_ref().err().map(ScoreError::kind), began.elapsed());
         if let Err(error) = &answer {
             tracing::warn!(message.place, "a message cannot be scored: {error}");
         }
+        let answer = match answer {
+            Ok(Answer { model, body: Some(body) }) => Ok(Scored { model, body }),
+            Ok(Answer { body: None, .. }) => {
+                self.bench.metrics.held_back();
+                return None;
+            }
+            Err(error) => Err(error),
+        };
         let lane = self.bench.outputs.get(plan.output)?;
         Some((*lane, self.source.reply(&message, answer).encode()?))
     }

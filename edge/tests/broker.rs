@@ -1,6 +1,9 @@
 //! Messages through a real MQTT broker.
 
 use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -125,11 +128,59 @@ fn a_device_starts_without_its_broker_and_finds_it_when_it_comes() {
 }
 
 #[test]
-fn a_wrong_password_is_told_and_a_right_one_works_later() {
+fn a_refusal_is_told() {
     let Some(broker) = Mosquitto::start("allow_anonymous false") else { return };
     let home = Home::new(&settings(broker.port, ""));
     let device = home.start();
     until("it is refused", || device.log().contains("it does not know the name and password").then_some(()));
     let (status, log) = device.stop();
     assert!(status.success(), "{status}: {log}");
+}
+
+#[test]
+fn tls_with_a_certificate_that_is_vouched_for_and_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: String| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        // The broker reads them as another user.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        path
+    };
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let other = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let certificate = write("cert.pem", made.cert.pem());
+    let key = write("key.pem", made.signing_key.serialize_pem());
+    let wrong = write("other.pem", other.cert.pem());
+    let tls = format!("certfile {}\nkeyfile {}", certificate.display(), key.display());
+    let Some(broker) = Mosquitto::start(&tls) else { return };
+    let with = |trusted: &Path| {
+        let ca = format!("client_id = 'edge'\nca_file = '{}'", trusted.display());
+        let settings = settings(broker.port, "").replace("client_id = 'edge'", &ca);
+        settings.replace("mqtt://127.0.0.1", "mqtts://localhost")
+    };
+    let home = Home::new(&with(&wrong));
+    let device = home.start();
+    until("it is not trusted", || device.log().contains("there is no connection to the broker").then_some(()));
+    assert!(device.log().contains("certificate"), "{}", device.log());
+    device.stop();
+    home.write(&with(&certificate));
+    connected(&home.start());
+}
+
+#[test]
+fn only_what_the_filter_lets_through_is_sent() {
+    let Some(broker) = Mosquitto::start("") else { return };
+    let home = Home::new(&settings(broker.port, "[filter]\nlabel = 'virginica'\nabove = 0.5\nevery = 1000"));
+    let device = home.start();
+    connected(&device);
+    let follower = broker.follow(&["flowers/+/scored"]);
+    let flower = |width: f64| format!("{}\n", json!({ "data": [[6.3, 3.3, 6.0, width]] }));
+    // The first one is the thousandth before the next.
+    let lines: String = [r#"{"data": [[5.1, 3.5, 1.4, 0.2]]}"#, r#"{"data": [[5.0, 3.5, 1.4, 0.2]]}"#].join("\n");
+    broker.publish_lines("flowers/f/measured", &format!("{lines}\n{}", flower(2.5)));
+    assert!(follower.message().1.starts_with(r#"[{"label":"setosa""#));
+    assert!(follower.message().1.starts_with(r#"[{"label":"virginica""#));
+    assert!(get(device.metrics(), "/metrics").1.contains("hedef_edge_held_back_total 1"));
 }

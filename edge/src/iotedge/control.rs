@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::methods::{self, Call};
 use super::topics;
 use super::twin::{Change, Desired, Reported, key};
+use crate::filter::Filter;
 use crate::queue::Queue;
 use crate::relay::Telling;
 
@@ -43,6 +44,33 @@ pub enum News {
     },
 }
 
+/// What the twin can want.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Wishes {
+    /// The model for inputs.
+    pub model: Option<String>,
+    /// Which answers are sent.
+    pub filter: Option<Arc<Filter>>,
+}
+
+impl Wishes {
+    /// Reads them from desired properties, of which others are not looked at.
+    fn read(desired: &Map<String, Value>) -> Result<Self, String> {
+        let model = match desired.get("model") {
+            None => None,
+            Some(Value::String(model)) => Some(model.clone()),
+            Some(other) => return Err(format!("`model`: expected a name, found {other}")),
+        };
+        let filter = desired.get("filter").map(|filter| {
+            let filter: Filter = serde_json::from_value(filter.clone()).map_err(|error| error.to_string())?;
+            filter.check().map_err(|error| error.to_string())?;
+            Ok(Arc::new(filter))
+        });
+        let filter = filter.transpose().map_err(|error: String| format!("`filter`: {error}"))?;
+        Ok(Self { model, filter })
+    }
+}
+
 /// What twin and methods are about.
 #[derive(Clone)]
 pub struct Surroundings {
@@ -54,8 +82,8 @@ pub struct Surroundings {
     pub queue: Queue,
     /// Told when the models changed.
     pub changed: Arc<Notify>,
-    /// The model for inputs as the twin has it, above the settings.
-    pub model: watch::Sender<Option<String>>,
+    /// What the twin wants, above the settings.
+    pub wishes: watch::Sender<Wishes>,
     /// When the device started.
     pub started: Instant,
 }
@@ -150,15 +178,10 @@ impl Control {
 
     /// Takes over what is desired.
     fn apply(&mut self) {
-        let model = match self.desired.properties().get("model") {
-            None => Ok(None),
-            Some(Value::String(model)) => Ok(Some(model.clone())),
-            Some(other) => Err(format!("`model`: expected a name, found {other}")),
-        };
-        match model {
-            Ok(model) => {
+        match Wishes::read(self.desired.properties()) {
+            Ok(wishes) => {
                 self.complaint = None;
-                self.surroundings.model.send_replace(model);
+                self.surroundings.wishes.send_replace(wishes);
             }
             Err(complaint) => {
                 tracing::warn!("the twin cannot be followed: {complaint}");
@@ -253,4 +276,23 @@ impl Control {
 /// A text as twins take it.
 fn short(text: &str) -> String {
     text.chars().take(500).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wishes_are_read_or_refused_with_a_reason() {
+        let read = |desired: Value| match desired {
+            Value::Object(desired) => Wishes::read(&desired),
+            other => Err(other.to_string()),
+        };
+        let wishes = read(json!({ "model": "m", "filter": { "every": 3 }, "other": 1 })).unwrap();
+        assert_eq!((wishes.model.as_deref(), wishes.filter.unwrap().every), (Some("m"), Some(3)));
+        assert_eq!(read(json!({})), Ok(Wishes::default()));
+        assert!(read(json!({ "model": 1 })).unwrap_err().starts_with("`model`"));
+        assert!(read(json!({ "filter": { "every": 0 } })).unwrap_err().starts_with("`filter`"));
+        assert!(read(json!({ "filter": { "evry": 1 } })).unwrap_err().starts_with("`filter`"));
+    }
 }

@@ -8,5 +8,5 @@ pub mod topics;
 pub mod twin;
 pub mod workload;
 
-pub use control::{Control, News, Surroundings};
+pub use control::{Control, News, Surroundings, Wishes};
 pub use module::{Module, run};

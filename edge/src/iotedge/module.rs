@@ -7,19 +7,19 @@ use rustls::RootCertStore;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 
-use super::control::News;
+use super::control::{News, Wishes};
 use super::identity::{Identity, Signer, sign};
 use super::topics::{self, Incoming};
 use super::workload::{Workload, WorkloadError};
-use crate::config::{Address, Module as Settings, Output};
+use crate::config::{Address, Module as Link, Settings};
 use crate::link;
 use crate::message::Message;
 use crate::mqtt::backoff::{Backoff, Ended};
 use crate::mqtt::connection::{Connection, Lost};
 use crate::mqtt::packet::Connect;
 use crate::relay::{End, Port, Relay, Tag, Telling};
-use crate::scoring::{Answer, ScoreError};
-use crate::worker::{Plan, Source};
+use crate::scoring::ScoreError;
+use crate::worker::{Plan, Scored, Source};
 
 /// The subscriptions, each a packet of its own, as Azure's clients do it.
 const SUBSCRIPTIONS: usize = 4;
@@ -29,9 +29,10 @@ const SUBSCRIPTIONS: usize = 4;
 pub struct Module {
     identity: Arc<Identity>,
     outputs: Vec<String>,
-    model: Option<String>,
-    /// The model that the twin wants.
-    wanted: watch::Receiver<Option<String>>,
+    /// What the settings want.
+    usual: Wishes,
+    /// What the twin wants, which comes first.
+    wishes: watch::Receiver<Wishes>,
     output: usize,
     news: mpsc::Sender<News>,
     /// The subscriptions that are not answered yet.
@@ -44,14 +45,13 @@ impl Module {
     pub fn new(
         identity: Arc<Identity>,
         settings: &Settings,
-        outputs: &[Output],
-        model: (Option<String>, watch::Receiver<Option<String>>),
+        wishes: watch::Receiver<Wishes>,
         news: mpsc::Sender<News>,
     ) -> Self {
-        let outputs: Vec<_> = outputs.iter().map(|output| output.name.clone()).collect();
-        let output = settings.output.as_ref().and_then(|wanted| outputs.iter().position(|name| name == wanted));
-        let (model, wanted) = model;
-        Self { identity, outputs, model, wanted, output: output.unwrap_or(0), news, open: SUBSCRIPTIONS }
+        let outputs: Vec<_> = settings.outputs.iter().map(|output| output.name.clone()).collect();
+        let output = settings.module.output.as_ref().and_then(|wanted| outputs.iter().position(|name| name == wanted));
+        let usual = Wishes { model: settings.model.clone(), filter: settings.filter.clone().map(Arc::new) };
+        Self { identity, outputs, usual, wishes, output: output.unwrap_or(0), news, open: SUBSCRIPTIONS }
     }
 
     fn pass_on(&self, news: News) {
@@ -64,14 +64,16 @@ impl Module {
 
 impl Source for Module {
     fn plan(&self, message: &Message) -> Option<Plan> {
+        let wishes = self.wishes.borrow().clone();
         Some(Plan {
-            model: self.wanted.borrow().clone().or_else(|| self.model.clone()),
+            model: wishes.model.or_else(|| self.usual.model.clone()),
+            filter: wishes.filter.or_else(|| self.usual.filter.clone()),
             content_type: message.property("$.ct").map(String::from),
             output: self.output,
         })
     }
 
-    fn reply(&self, message: &Message, answer: Result<Answer, ScoreError>) -> Message {
+    fn reply(&self, message: &Message, answer: Result<Scored, ScoreError>) -> Message {
         let mut properties = Vec::new();
         let mut add = |name: &str, value: String| properties.push((name.to_owned(), value));
         let output = self.outputs.get(self.output).cloned().unwrap_or_default();
@@ -142,7 +144,7 @@ enum NotConnected {
 
 /// Keeps a connection to the hub: until the relay is told to stop. A new token is made for each, and a new connection before
 /// the token is old.
-pub async fn run(settings: &Settings, mut module: Module, mut relay: Relay<'_>, mut tellings: mpsc::Receiver<Telling>) {
+pub async fn run(settings: &Link, mut module: Module, mut relay: Relay<'_>, mut tellings: mpsc::Receiver<Telling>) {
     let mut backoff = Backoff::default();
     loop {
         let opened = tokio::select! {
@@ -192,10 +194,7 @@ pub async fn run(settings: &Settings, mut module: Module, mut relay: Relay<'_>, 
     }
 }
 
-async fn connect(
-    settings: &Settings,
-    identity: &Identity,
-) -> Result<Connection<Box<dyn link::Stream>, Tag>, NotConnected> {
+async fn connect(settings: &Link, identity: &Identity) -> Result<Connection<Box<dyn link::Stream>, Tag>, NotConnected> {
     // Only for this the clock on the wall counts.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
     let expires = now + settings.token_life_s;
@@ -232,6 +231,6 @@ async fn connect(
     Ok(connection)
 }
 
-fn roots(settings: &Settings) -> std::io::Result<RootCertStore> {
+fn roots(settings: &Link) -> std::io::Result<RootCertStore> {
     link::roots(settings.ca_file.as_deref())
 }
