@@ -22,7 +22,8 @@ fn post(path: &str, body: &str) -> String {
 /// Every request that the server took has to be answered, and clients have to find it until it takes no connections.
 fn stop_under_load(clients: &[(Protocol, usize, usize)]) {
     for _ in 0..config::rounds().unwrap_or(if config::full() { 3 } else { 1 }) {
-        let server = Server::samples();
+        // Long enough for a machine that has other things to do.
+        let server = Server::start(&config::samples(), &["--lame-duck-ms", "1500"]);
         let (peer, load) = (Peer::new(server.address), Load::default());
         thread::scope(|scope| {
             for &(protocol, callers, each) in clients {
@@ -34,8 +35,7 @@ fn stop_under_load(clients: &[(Protocol, usize, usize)]) {
             server.signal(Signal::TERM);
             let before = (load.answered(), load.connections());
             until("readiness to go off", || {
-                let ready =
-                    server.client().send(Method::GET, "/v2/health/ready", &[], b"").expect("the server still accepts");
+                let ready = server.client().send(Method::GET, "/v2/health/ready", &[], b"").unwrap();
                 (ready.status == 503).then_some(())
             });
             until("clients to go on", || (load.answered() > before.0 && load.connections() > before.1).then_some(()));
