@@ -133,6 +133,10 @@ impl Keys {
     /// Reads a file. `before` is what the file held until now.
     pub(crate) fn parse(text: &[u8], before: Option<&Self>) -> Result<Self, String> {
         let text = std::str::from_utf8(text).map_err(|_| "expected TOML in UTF-8")?;
+        // One that is being written is empty for a moment, and nobody should be locked out by that.
+        if text.trim().is_empty() && before.is_some_and(|before| before.len() > 0) {
+            return Err("the file is empty: `keys = []` says that there are none any more".into());
+        }
         let file: File = toml::from_str(text).map_err(|error| told(text, &error))?;
         let mut keys = Self::default();
         for entry in &file.keys {
@@ -252,6 +256,13 @@ mod tests {
             assert!(error.contains(expected) && !error.contains("secret"), "{error}");
         }
         assert_eq!(Keys::parse(b"", None).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn an_empty_file_takes_no_key_away_but_one_that_says_so_does() {
+        let keys = Keys::parse(NewKey::make(entry("a")).unwrap().entry.as_bytes(), None).unwrap();
+        assert!(Keys::parse(b" \n", Some(&keys)).unwrap_err().contains("empty"));
+        assert_eq!(Keys::parse(b"keys = []", Some(&keys)).unwrap().len(), 0);
     }
 
     #[test]
