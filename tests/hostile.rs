@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -204,8 +204,22 @@ fn broken(seed: &[u8], dice: &mut Dice) -> Vec<u8> {
     body
 }
 
-/// Everything at once, so many rounds of each.
+/// Everything at once, at least so many rounds of it, until all who attack are done with theirs.
 fn attack(server: &Server, rounds: usize, over: &AtomicBool) {
+    let busy = AtomicUsize::new(4);
+    let going_on = |done: usize, quota: usize| {
+        if done == quota {
+            busy.fetch_sub(1, Ordering::Relaxed);
+        }
+        (done < quota || busy.load(Ordering::Relaxed) > 0) && !over.load(Ordering::Relaxed)
+    };
+    let keep = |quota: usize, act: &mut dyn FnMut()| {
+        let all = || (0..).take_while(|done| going_on(*done, quota)).for_each(|_| act());
+        if let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(all)) {
+            over.store(true, Ordering::Relaxed);
+            std::panic::resume_unwind(panic);
+        }
+    };
     thread::scope(|scope| {
         let work: Vec<thread::ScopedJoinHandle<'_, ()>> = vec![
             scope.spawn(|| {
@@ -218,38 +232,39 @@ fn attack(server: &Server, rounds: usize, over: &AtomicBool) {
                 until("the others to be done", || over.load(Ordering::Relaxed).then_some(()));
             }),
             scope.spawn(|| {
-                for _ in 0..rounds {
-                    let head = format!("GET / HTTP/1.1\r\nHost: x\r\nx-long: {}\r\n\r\n", "x".repeat(1 << 20));
-                    assert!(send(server, &head, b"").is_none_or(|answer| answer.status == 431));
-                    let many = format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "x-many: 1\r\n".repeat(1000));
+                let long = format!("GET / HTTP/1.1\r\nHost: x\r\nx-long: {}\r\n\r\n", "x".repeat(1 << 20));
+                let many = format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "x-many: 1\r\n".repeat(1000));
+                keep(rounds, &mut || {
+                    assert!(send(server, &long, b"").is_none_or(|answer| answer.status == 431));
                     assert!(send(server, &many, b"").is_none_or(|answer| answer.status == 431));
-                }
+                });
             }),
             scope.spawn(|| {
-                for _ in 0..rounds {
+                let deep = "[".repeat(1 << 20);
+                // The server waits two seconds for more of such a body.
+                keep(rounds.div_ceil(8), &mut || {
                     let refused = send(server, &post(IRIS, "", 10 << 30), b"{");
                     assert_eq!(refused.map(|answer| answer.status), Some(413));
-                    let deep = "[".repeat(1 << 20);
                     for path in [IRIS, LANGUAGE, "/v1/models/iris:predict", "/v2/repository/index"] {
                         let refused = send(server, &post(path, "", deep.len()), deep.as_bytes()).unwrap();
                         assert!(matches!(refused.status, 400 | 413 | 503), "{}", refused.text());
                     }
-                }
+                });
             }),
             scope.spawn(|| {
                 let bombs = [strings(20_000_000), gzip(&vec![0; 1 << 30]), gzip(&vec![b'['; 60 << 20])];
-                for _ in 0..rounds.div_ceil(4) {
+                keep(rounds.div_ceil(4), &mut || {
                     for bomb in &bombs {
                         let head = post(LANGUAGE, "content-encoding: gzip\r\n", bomb.len());
                         let refused = send(server, &head, bomb).unwrap();
                         assert!(matches!(refused.status, 400 | 413 | 503), "{}", refused.text());
                     }
-                }
+                });
             }),
             scope.spawn(|| {
                 let (seeds, mut dice) = (seeds(), Dice(7));
                 let paths = [IRIS, LANGUAGE, "/v1/models/iris:predict", "/score", "/v2/repository/index"];
-                for _ in 0..rounds * 250 {
+                keep(rounds * 250, &mut || {
                     let body = broken(&seeds[dice.roll(seeds.len())], &mut dice);
                     let mut head = post(paths[dice.roll(paths.len())], "", body.len());
                     if dice.roll(4) == 0 {
@@ -260,7 +275,7 @@ fn attack(server: &Server, rounds: usize, over: &AtomicBool) {
                     wire.send(&body);
                     wire.finish();
                     assert!(wire.answer().is_none_or(|answer| answer.status != 500));
-                }
+                });
             }),
         ];
         let mut attackers = work.into_iter();
