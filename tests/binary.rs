@@ -18,7 +18,7 @@ use crate::wait::until;
 
 /// `hedef` with nothing of the caller's settings.
 pub(crate) fn hedef(arguments: &[impl AsRef<OsStr>]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hedef"));
+    let mut command = Command::new(config::command());
     command.args(arguments).current_dir(config::root()).stdin(Stdio::null());
     for name in [
         "HEDEF_LOG",

@@ -1,5 +1,6 @@
 //! What the tests read from their surroundings.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// Whether this is the run that has to prove everything.
@@ -15,6 +16,11 @@ pub(crate) fn full() -> bool {
 /// How often a stop under load is repeated, each time after seconds of load: `HEDEF_TESTS_ROUNDS=10`.
 pub(crate) fn rounds() -> Option<usize> {
     std::env::var("HEDEF_TESTS_ROUNDS").ok()?.parse().ok()
+}
+
+/// The command that is tested: `HEDEF_TESTS_COMMAND`, else the one that cargo built.
+pub(crate) fn command() -> OsString {
+    std::env::var_os("HEDEF_TESTS_COMMAND").unwrap_or_else(|| env!("CARGO_BIN_EXE_hedef").into())
 }
 
 /// Whether documents that are made from the code are to be written anew.
