@@ -19,6 +19,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{self, Routes};
+use crate::care::Working;
 use crate::config::{Acknowledge, Output, Settings};
 use crate::iotedge::identity::Identity;
 use crate::iotedge::{self, Control, Surroundings, Wishes};
@@ -63,8 +64,8 @@ pub enum StartError {
     Server(#[from] hedef_server::StartError),
     #[error("the metrics cannot be declared: {0}")]
     Metrics(#[from] prometheus::Error),
-    #[error("the queue in {folder}: {source}")]
-    Queue { folder: String, source: std::io::Error },
+    #[error("the data in {folder}: {source}")]
+    Data { folder: String, source: std::io::Error },
     #[error("{0}")]
     Io(#[from] std::io::Error),
 }
@@ -78,6 +79,7 @@ pub struct Device {
     broker: Option<Lanes>,
     module: Option<(Arc<Identity>, Lanes)>,
     metrics: Metrics,
+    working: Working,
     server: Server,
     watchers: (RunWatcher, QuotaWatcher),
 }
@@ -125,8 +127,9 @@ impl Device {
             .map(|identity| (Arc::new(identity), Lanes::add("module", &settings.outputs, &mut lanes)));
         let folder = settings.data.join("queue");
         let capacity = u64::from(settings.queue.capacity_mib) << 20;
-        let failed = |source| StartError::Queue { folder: folder.display().to_string(), source };
-        let (queue, queue_thread) = Queue::open(folder.clone(), &lanes, capacity, &metrics).map_err(failed)?;
+        let failed = |source| StartError::Data { folder: settings.data.display().to_string(), source };
+        let working = Working::begin(&settings.data).map_err(failed)?;
+        let (queue, queue_thread) = Queue::open(folder, &lanes, capacity, &metrics).map_err(failed)?;
         let core_metrics = hedef_core::metrics::Metrics::new(&registry)?;
         let (loader, slots) = loader(&settings)?;
         let budget =
@@ -139,7 +142,7 @@ impl Device {
         );
         let config = Config::new(server_settings(&settings))?;
         let server = Server::bind(config, Arc::clone(&repository), registry).await?;
-        Ok(Self { settings, repository, queue, queue_thread, broker, module, metrics, server, watchers })
+        Ok(Self { settings, repository, queue, queue_thread, broker, module, metrics, working, server, watchers })
     }
 
     /// The addresses that HTTP is spoken on, and what for.
@@ -149,7 +152,8 @@ impl Device {
 
     /// Loads the models and works until `stop`. Returns whether everything that was begun was finished.
     pub async fn run(self, stop: impl Future<Output = ()>) -> bool {
-        let Self { settings, repository, queue, queue_thread, broker, module, metrics, server, watchers } = self;
+        let Self { settings, repository, queue, queue_thread, broker, module, metrics, working, server, watchers } =
+            self;
         let stopping = Stop { intake: CancellationToken::new(), all: CancellationToken::new() };
         let changed = Arc::new(Notify::new());
         let loading = {
@@ -161,19 +165,22 @@ impl Device {
         };
         let http = tokio::spawn(server.serve(stopping.intake.clone().cancelled_owned()));
         let (mut workers, mut connections) = (JoinSet::new(), JoinSet::new());
-        let worker = |lanes: &Lanes| Bench {
+        let worker = |lanes: &Lanes, name| Bench {
             repository: Arc::clone(&repository),
             queue: queue.clone(),
             input: lanes.input,
             outputs: lanes.outputs.clone(),
             parallel: settings.queue.parallel,
             count: AtomicU64::new(0),
+            care: working.care(name),
             metrics: metrics.clone(),
         };
         if let (Some(lanes), Some(broker)) = (broker, settings.broker.clone()) {
             let routes = Routes::new(&broker, &settings);
-            workers
-                .spawn(Worker { bench: worker(&lanes), source: Arc::new(routes.clone()) }.run(stopping.intake.clone()));
+            workers.spawn(
+                Worker { bench: worker(&lanes, "broker"), source: Arc::new(routes.clone()) }
+                    .run(stopping.intake.clone()),
+            );
             let ends = Ends::new(&settings, &lanes, broker.max_packet_bytes, metrics.link("broker"));
             let (queue, stop) = (queue.clone(), stopping.clone());
             connections.spawn(async move { broker::run(&broker, routes, ends.relay(&queue, &stop)).await });
@@ -192,8 +199,10 @@ impl Device {
             };
             let own = settings.module.clone();
             let module = iotedge::Module::new(identity, &settings, wishes, news_sender);
-            workers
-                .spawn(Worker { bench: worker(&lanes), source: Arc::new(module.clone()) }.run(stopping.intake.clone()));
+            workers.spawn(
+                Worker { bench: worker(&lanes, "module"), source: Arc::new(module.clone()) }
+                    .run(stopping.intake.clone()),
+            );
             workers.spawn(Control::new(surroundings, tell).run(news, stopping.intake.clone()));
             let ends = Ends::new(&settings, &lanes, own.max_packet_bytes, metrics.link("module"));
             let (queue, stop) = (queue.clone(), stopping.clone());
@@ -219,6 +228,9 @@ impl Device {
         drop(queue);
         // The last commit.
         let committed = tokio::task::spawn_blocking(move || queue_thread.join().is_ok()).await;
+        if well {
+            working.end();
+        }
         well && scored && said && answered && loaded && closed.unwrap_or(false) && committed.unwrap_or(false)
     }
 }

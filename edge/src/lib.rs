@@ -6,6 +6,7 @@
 #![cfg(unix)]
 
 pub mod broker;
+pub mod care;
 pub mod config;
 pub mod device;
 pub mod filter;

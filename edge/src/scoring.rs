@@ -53,6 +53,8 @@ pub enum ScoreError {
          application/x-npy"
     )]
     ContentType(String),
+    #[error("the process ended each time this message was scored")]
+    Deadly,
 }
 
 impl ScoreError {
@@ -62,7 +64,7 @@ impl ScoreError {
         match self {
             Self::Core(error) => error.kind(),
             Self::Protocol(error) => error.kind(),
-            Self::ContentType(_) => Kind::InvalidArgument,
+            Self::ContentType(_) | Self::Deadly => Kind::InvalidArgument,
         }
     }
 

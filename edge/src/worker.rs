@@ -8,8 +8,10 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use hedef_core::ModelId;
 use hedef_core::repository::Repository;
+use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
 
+use crate::care::Care;
 use crate::filter::Filter;
 use crate::message::Message;
 use crate::metrics::Metrics;
@@ -69,13 +71,16 @@ pub struct Bench {
     pub parallel: usize,
     /// The answers that a filter has seen.
     pub count: AtomicU64,
+    /// What is scored with care after a crash.
+    pub care: Option<Care>,
     /// What is counted.
     pub metrics: Metrics,
 }
 
 impl<S: Source> Worker<S> {
     /// Works until `stop`, then finishes what was begun. Answers keep the order of their messages.
-    pub async fn run(self, stop: CancellationToken) {
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut care = self.bench.care.take();
         let input = [self.bench.input];
         let mut under_way = FuturesOrdered::new();
         // A message that is taken must not get lost, so taking is never given up half-way.
@@ -83,11 +88,18 @@ impl<S: Source> Worker<S> {
         loop {
             tokio::select! {
                 biased;
-                Some((number, answer)) = under_way.next() => self.finish(number, answer).await,
+                Some((number, answer)) = under_way.next() => {
+                    self.finish(number, answer).await;
+                    if care.as_mut().is_some_and(|care| !block_in_place(|| care.ended_well())) {
+                        care = None;
+                    }
+                }
                 () = stop.cancelled() => break,
-                taken = &mut taking, if under_way.len() < self.bench.parallel => {
+                taken = &mut taking, if under_way.len() < if care.is_some() { 1 } else { self.bench.parallel } => {
                     let Some(taken) = taken else { break };
-                    under_way.push_back(self.answer(taken));
+                    let number = taken.number;
+                    let deadly = care.as_mut().is_some_and(|care| !block_in_place(|| care.admits(number)));
+                    under_way.push_back(self.answer(taken, deadly));
                     taking.set(self.bench.queue.take(&input));
                 }
             }
@@ -97,11 +109,11 @@ impl<S: Source> Worker<S> {
         }
     }
 
-    async fn answer(&self, taken: Taken) -> (u64, Option<(LaneId, Vec<u8>)>) {
-        (taken.number, self.reply(&taken.body).await)
+    async fn answer(&self, taken: Taken, deadly: bool) -> (u64, Option<(LaneId, Vec<u8>)>) {
+        (taken.number, self.reply(&taken.body, deadly).await)
     }
 
-    async fn reply(&self, body: &[u8]) -> Option<(LaneId, Vec<u8>)> {
+    async fn reply(&self, body: &[u8], deadly: bool) -> Option<(LaneId, Vec<u8>)> {
         let Some((message, plan)) = Message::decode(body).and_then(|message| {
             let plan = self.source.plan(&message)?;
             Some((message, plan))
@@ -116,7 +128,7 @@ impl<S: Source> Worker<S> {
             body: &message.body,
             filter: plan.filter.as_deref().map(|filter| (filter, self.bench.count.fetch_add(1, Ordering::Relaxed))),
         };
-        let answer = score(&self.bench.repository, question).await;
+        let answer = if deadly { Err(ScoreError::Deadly) } else { score(&self.bench.repository, question).await };
         self.bench.metrics.scored(answer.as_ref().err().map(ScoreError::kind), began.elapsed());
         if let Err(error) = &answer {
             tracing::warn!(message.place, "a message cannot be scored: {error}");
