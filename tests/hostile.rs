@@ -137,6 +137,10 @@ fn requests_share_a_memory_that_small_ones_do_not_need() {
     let mut slow = server.wire();
     slow.send(post(IRIS, "", 500 << 10));
     slow.send("{");
+    // Else the second might come first. The scrape is under way too.
+    until("it to be under way", || {
+        server.client().get("/metrics").text().contains("hedef_http_requests_in_flight 2\n").then_some(())
+    });
     let second = || send(&server, &post(IRIS, "", 500 << 10), b"{").filter(|answer| answer.status == 503);
     let refused = until("the memory to be taken", second);
     assert_eq!(refused.header("retry-after"), Some("1"));
