@@ -70,6 +70,8 @@ fn a_request_waits_for_its_model_no_longer_than_it_may() {
     let models = pair();
     let server = serve(&models, &["--request-timeout-ms", "1"]);
     let asleep = if line(&server, "left")["state"] == "READY" { "right" } else { "left" };
+    // Its time is over while it waits, by whichever clock looks first.
     let late = ask(&server, asleep, 504);
-    assert!(late["error"].as_str().unwrap().contains("1 ms"), "{late}");
+    let error = late["error"].as_str().unwrap();
+    assert!(error.contains("within 1 ms") || error.contains("time allowed"), "{late}");
 }

@@ -6,9 +6,10 @@ mod http2;
 
 use std::io;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread::{Scope, ScopedJoinHandle};
+use std::thread::{self, Scope, ScopedJoinHandle};
 
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::CertificateDer;
@@ -16,6 +17,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::certificates::Authority;
+use crate::wait::until;
 
 /// One row for `iris`, which is a setosa.
 pub(crate) const IRIS: &str =
@@ -76,6 +78,32 @@ enum Outcome {
     Wrong(String),
 }
 
+/// Has callers ask over these protocols, and in ways of their `own`, while `change` goes on. Fails unless every request
+/// was answered.
+pub(crate) fn while_asking(
+    peer: &Peer,
+    callers: &[(Protocol, usize, usize)],
+    own: &[&(dyn Fn(&Load) + Sync)],
+    change: impl FnOnce(&Load),
+) {
+    let load = Load::default();
+    thread::scope(|scope| {
+        for &(protocol, callers, each) in callers {
+            load.start(scope, peer, (protocol, callers), each);
+        }
+        for own in own {
+            scope.spawn(|| own(&load));
+        }
+        // Whatever comes, the callers are told that it is over.
+        let changed = catch_unwind(AssertUnwindSafe(|| change(&load)));
+        load.finish();
+        changed.unwrap_or_else(|panic| resume_unwind(panic));
+    });
+    let (answered, wrong) = (load.answered(), load.wrong());
+    println!("{answered} answered on {} connections", load.connections());
+    assert!(wrong.is_empty(), "{} of {answered} went wrong, for example {}", wrong.len(), wrong[0]);
+}
+
 /// What came of all requests.
 #[derive(Debug, Default)]
 pub(crate) struct Load {
@@ -111,6 +139,17 @@ impl Load {
         self.connections.load(Ordering::Relaxed)
     }
 
+    /// Waits until so many more requests are answered that every caller had its turn.
+    pub(crate) fn goes_on(&self) {
+        let before = self.answered();
+        until("some requests", || (self.answered() > before + 150).then_some(()));
+    }
+
+    /// Takes note of a request of somebody else: what was wrong with it.
+    pub(crate) fn note(&self, wrong: Option<String>) {
+        self.count(wrong.map_or(Outcome::Answered, Outcome::Wrong));
+    }
+
     /// What was wrong so far with requests that were not answered as they have to be.
     pub(crate) fn wrong(&self) -> Vec<String> {
         self.wrong.lock().unwrap().clone()
@@ -120,7 +159,8 @@ impl Load {
         self.done.store(true, Ordering::Relaxed);
     }
 
-    fn is_done(&self) -> bool {
+    /// Whether callers are to end.
+    pub(crate) fn is_done(&self) -> bool {
         self.done.load(Ordering::Relaxed)
     }
 

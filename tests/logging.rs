@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::binary::Server;
+use crate::binary::{Server, run};
 use crate::config;
 use crate::wait::until;
 
@@ -59,4 +59,11 @@ fn only_who_may_change_models_may_change_the_log() {
     let server = Server::start(&config::samples(), &["--admin", "off"]);
     server.client().get("/v2/logging").expect(403);
     server.client().post("/v2/logging", r#"{"log_error":false}"#).expect(403);
+}
+
+#[test]
+fn a_filter_that_cannot_be_read_stops_the_start() {
+    let said = run(&["--log", "hedef=loud", "serve", "--listen", "127.0.0.1:0"], b"");
+    assert_ne!(said.code, Some(0), "{said:?}");
+    assert!(said.stderr.contains("--log hedef=loud: ") && said.stderr.contains("expected a level"), "{said:?}");
 }

@@ -4,8 +4,6 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
 
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -15,7 +13,7 @@ use crate::binary::{Server, run};
 use crate::certificates::{Authority, Pair};
 use crate::config;
 use crate::http::Client;
-use crate::load::{Load, Peer, Protocol};
+use crate::load::{Load, Peer, Protocol, while_asking};
 use crate::python;
 use crate::wait::until;
 
@@ -98,69 +96,46 @@ fn a_certificate_that_changes_under_load_costs_no_request() {
     let authorities = [Authority::new(), Authority::new()];
     let folder = folder_of(&authorities[0].server());
     let server = start(folder.path(), &[]);
-    let (done, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
     let trusting: Vec<_> = authorities.iter().collect();
-    let (peer, load) = (Peer::new(server.address).trusting(&authorities), Load::default());
-    thread::scope(|scope| {
-        let work = |keep_open: bool| {
-            let (server, done, sent, trusting) = (&server, &done, &sent, &trusting);
-            move || {
-                let kept = server.secure_client(trusting, None);
-                let mut failures = Vec::new();
-                while !done.load(Ordering::Relaxed) {
-                    let fresh = if keep_open { None } else { Some(server.secure_client(trusting, None)) };
-                    match fresh.as_ref().unwrap_or(&kept).send(Method::POST, INFER, &[], BODY) {
-                        Ok(answer) if answer.status == 200 => {}
-                        Ok(answer) => failures.push(answer.text()),
-                        Err(error) => failures.push(error.to_string()),
-                    }
-                    sent.fetch_add(1, Ordering::Relaxed);
-                }
-                failures
+    let own = |keep_open: bool| {
+        let (server, trusting) = (&server, &trusting);
+        move |load: &Load| {
+            let kept = server.secure_client(trusting, None);
+            while !load.is_done() {
+                let fresh = if keep_open { None } else { Some(server.secure_client(trusting, None)) };
+                load.note(match fresh.as_ref().unwrap_or(&kept).send(Method::POST, INFER, &[], BODY) {
+                    Ok(answer) if answer.status == 200 => None,
+                    Ok(answer) => Some(answer.text()),
+                    Err(error) => Some(error.to_string()),
+                });
             }
-        };
-        let clients = [true, true, false, false].map(|keep_open| scope.spawn(work(keep_open)));
-        for (protocol, callers, each) in [
-            (Protocol::Http2, 2, usize::MAX),
-            (Protocol::Http2, 2, 3),
-            (Protocol::Grpc, 2, 3),
-            (Protocol::GrpcStream, 1, usize::MAX),
-            (Protocol::GrpcStream, 2, 3),
-        ] {
-            load.start(scope, &peer, (protocol, callers), each);
         }
-        // Whatever comes, the clients are told that it is over.
-        let swapped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            for turn in 1..=6 {
-                let (new, old) = (&authorities[turn % 2], &authorities[(turn + 1) % 2]);
-                let pair = new.server();
-                // A certificate without its key is passed over, and told.
-                fs::write(folder.path().join("cert.pem"), &pair.certificate).unwrap();
-                until("the odd pair to be told", || {
-                    (server.log().matches("not read again").count() == turn).then_some(())
-                });
-                live(&server.secure_client(&[old], None)).unwrap();
-                pair.write(folder.path());
-                until("the new certificate", || live(&server.secure_client(&[new], None)).ok());
-                assert!(live(&server.secure_client(&[old], None)).is_err());
-                let before = (sent.load(Ordering::Relaxed), load.answered());
-                until("some requests", || {
-                    (sent.load(Ordering::Relaxed) > before.0 + 20 && load.answered() > before.1 + 100).then_some(())
-                });
-            }
-        }));
-        done.store(true, Ordering::Relaxed);
-        load.finish();
-        let failures: Vec<_> = clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
-        assert!(swapped.is_ok() && failures.is_empty(), "{failures:?}");
+    };
+    let (keeping, reconnecting) = (own(true), own(false));
+    let callers = [
+        (Protocol::Http2, 2, usize::MAX),
+        (Protocol::Http2, 2, 3),
+        (Protocol::Grpc, 2, 3),
+        (Protocol::GrpcStream, 1, usize::MAX),
+        (Protocol::GrpcStream, 2, 3),
+    ];
+    let peer = Peer::new(server.address).trusting(&authorities);
+    while_asking(&peer, &callers, &[&keeping, &keeping, &reconnecting, &reconnecting], |load| {
+        for turn in 1..=6 {
+            let (new, old) = (&authorities[turn % 2], &authorities[(turn + 1) % 2]);
+            let pair = new.server();
+            // A certificate without its key is passed over, and told.
+            fs::write(folder.path().join("cert.pem"), &pair.certificate).unwrap();
+            until("the odd pair to be told", || {
+                (server.log().matches("keys may not be consistent").count() >= turn).then_some(())
+            });
+            live(&server.secure_client(&[old], None)).unwrap();
+            pair.write(folder.path());
+            until("the new certificate", || live(&server.secure_client(&[new], None)).ok());
+            assert!(live(&server.secure_client(&[old], None)).is_err());
+            load.goes_on();
+        }
     });
-    let (answered, wrong) = (load.answered(), load.wrong());
-    println!(
-        "{} over HTTP/1.1, {answered} over HTTP/2 and gRPC on {} connections",
-        sent.into_inner(),
-        load.connections()
-    );
-    assert!(wrong.is_empty(), "{} of {answered} went wrong, for example {}", wrong.len(), wrong[0]);
     let log = server.log();
     assert!(log.contains("keys may not be consistent") && !log.contains("PRIVATE KEY"), "{log}");
     assert!(server.stop().status.success());

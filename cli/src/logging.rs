@@ -54,13 +54,12 @@ fn filter(wanted: &str) -> Result<EnvFilter, String> {
     })
 }
 
-/// Sends log lines to standard error; at level `usual` unless the settings say otherwise.
-pub(crate) fn start(settings: &Logging, usual: &str) -> Arc<dyn Log> {
+/// Sends log lines to standard error; at level `usual` unless the settings say otherwise. Fails where they cannot be read.
+pub(crate) fn start(settings: &Logging, usual: &str) -> anyhow::Result<Arc<dyn Log>> {
     let wanted = settings.log.as_deref().unwrap_or(usual);
-    let (text, filter, complaint) = match filter(wanted) {
-        Ok(filter) => (wanted, filter, None),
-        Err(error) => ("info", EnvFilter::new("info,ort=error"), Some(error)),
-    };
+    let filter = filter(wanted).map_err(|error| {
+        anyhow::anyhow!("--log {wanted}: {error}: expected a level, or a filter such as info,hedef_core=debug")
+    })?;
     let (filter, handle) = reload::Layer::new(filter);
     let lines = tracing_subscriber::fmt::layer().with_target(false).with_writer(stderr);
     let all = tracing_subscriber::registry().with(filter);
@@ -68,10 +67,7 @@ pub(crate) fn start(settings: &Logging, usual: &str) -> Arc<dyn Log> {
         LogFormat::Text => all.with(lines.with_ansi(stderr().is_terminal())).init(),
         LogFormat::Json => all.with(lines.json().flatten_event(true)).init(),
     }
-    if let Some(error) = complaint {
-        tracing::warn!("--log {wanted}: {error}; logging at info");
-    }
-    Arc::new(Filtered { text: Mutex::new(text.into()), handle })
+    Ok(Arc::new(Filtered { text: Mutex::new(wanted.into()), handle }))
 }
 
 /// Prints to standard output. A reader who has gone, such as `head`, is no error.

@@ -25,8 +25,7 @@ fn main() -> ExitCode {
     let matches = Arguments::command().get_matches();
     let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let usual = if matches!(arguments.command, Command::Serve(_)) { "info" } else { "warn" };
-    let log = logging::start(&arguments.logging, usual);
-    let result = match arguments.command {
+    let result = logging::start(&arguments.logging, usual).and_then(|log| match arguments.command {
         Command::Serve(serve) if serve.print_config => settings::print_in_force(&matches),
         Command::Serve(serve) => serve::run(*serve, &arguments.engine, log),
         Command::Check(check) => check::run(&check, &arguments.engine),
@@ -40,7 +39,7 @@ fn main() -> ExitCode {
             clap_complete::generate(shell, &mut Arguments::command(), "hedef", &mut std::io::stdout());
             Ok(())
         }
-    };
+    });
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,6 +1,7 @@
 //! Content encodings of whole bodies: gzip and deflate, both ways.
 
 use std::io::{self, Read, Write};
+use std::thread::yield_now;
 
 use flate2::Compression;
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
@@ -8,6 +9,7 @@ use flate2::write::{GzEncoder, ZlibEncoder};
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::body::work;
 use crate::error::ApiError;
 
 /// The header that names the coding of a gRPC call's compressed messages.
@@ -124,14 +126,10 @@ pub(crate) enum Unpacked {
 /// The least that is unpacked before more memory is asked for.
 const PIECE: usize = 16 << 10;
 
-fn read_up_to(
-    mut decoder: impl Read,
-    first: usize,
-    limit: usize,
-    room: &dyn Fn(usize) -> bool,
-) -> io::Result<Unpacked> {
+fn read_up_to(decoder: impl Read, first: usize, limit: usize, room: &dyn Fn(usize) -> bool) -> io::Result<Unpacked> {
     // One byte more than allowed tells a body at the limit from one beyond it.
     let most = limit.saturating_add(1);
+    let mut decoder = Polite { decoder, read: 0 };
     let (mut plain, mut piece) = (Vec::new(), first.max(PIECE));
     loop {
         let more = piece.min(most - plain.len());
@@ -139,7 +137,8 @@ fn read_up_to(
             return Ok(Unpacked::NoRoom);
         }
         plain.reserve_exact(more);
-        let read = decoder.by_ref().take(u64::try_from(more).unwrap_or(u64::MAX)).read_to_end(&mut plain)?;
+        let mut part = decoder.by_ref().take(u64::try_from(more).unwrap_or(u64::MAX));
+        let read = work(more, || part.read_to_end(&mut plain))?;
         if plain.len() > limit {
             return Ok(Unpacked::TooLarge);
         }
@@ -147,6 +146,30 @@ fn read_up_to(
             return Ok(Unpacked::Whole(plain));
         }
         piece = plain.len();
+    }
+}
+
+/// So many bytes are unpacked in some tenths of a millisecond.
+const STRETCH: usize = 128 << 10;
+
+/// Reads as `decoder` does, and now and then lets other threads go first: one that wants the processor for a short answer
+/// would wait until this one's share of it is over, which takes milliseconds.
+struct Polite<R> {
+    decoder: R,
+    /// Since others could go first.
+    read: usize,
+}
+
+impl<R: Read> Read for Polite<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.read >= STRETCH {
+            self.read = 0;
+            yield_now();
+        }
+        let most = buffer.len().min(STRETCH);
+        let read = self.decoder.read(buffer.get_mut(..most).unwrap_or_default())?;
+        self.read += read;
+        Ok(read)
     }
 }
 

@@ -45,6 +45,12 @@ use stream::Stream;
 /// common load balancers let go, so that it is they who close first.
 const SILENCE: Duration = Duration::from_secs(75);
 
+/// The bytes of a stream of HTTP/2 that may be on their way before the server has read them.
+const STREAM_WINDOW: u32 = 1 << 20;
+
+/// The same for all streams of a connection: as much as one client can have a server hold for nothing.
+const CONNECTION_WINDOW: u32 = 2 << 20;
+
 /// How long to wait after a failed accept: out of file descriptors, trying again at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -182,7 +188,8 @@ impl Connections {
         let mut builder = auto::Builder::new(executor);
         // A client that closes its end has left: `half_close` only keeps hyper from looking, since `Client` does.
         builder.http1().timer(Silence::default()).header_read_timeout(SILENCE).half_close(looks);
-        builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(SILENCE)).adaptive_window(true);
+        builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(SILENCE));
+        builder.http2().initial_stream_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
         self.limit(&mut builder, &pass);
         self.tasks.spawn(async move {
             let _pass = pass;

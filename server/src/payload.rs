@@ -232,8 +232,7 @@ pub(crate) async fn next(body: &mut impl Source) -> Result<Option<Bytes>, ApiErr
 }
 
 fn unpack(coding: Coding, packed: &[u8], limit: Limit<'_>, room: &Room<'_>) -> Result<Bytes, ApiError> {
-    let weight = if packed.len() <= IN_PLACE { 0 } else { usize::MAX };
-    let unpacked = work(weight, || coding.decompress(packed, limit.bytes, &|bytes| room.take(bytes)));
+    let unpacked = coding.decompress(packed, limit.bytes, &|bytes| room.take(bytes));
     match unpacked.map_err(|error| ApiError::BodyBroken(format!("{coding:?}: {error}")))? {
         Unpacked::Whole(plain) => Ok(plain.into()),
         Unpacked::TooLarge => Err(limit.exceeded(None)),

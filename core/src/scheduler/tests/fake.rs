@@ -124,6 +124,11 @@ pub(super) struct Call {
 }
 
 impl Call {
+    /// One that asks for one row, and for nothing else.
+    pub(super) fn plain(first: i64) -> Self {
+        Self { rows: 1, width: 2, first, outputs: vec![], poison: false, bomb: false, leaves: false, late: false }
+    }
+
     pub(super) fn elements(&self) -> Vec<i64> {
         let mut elements: Vec<i64> =
             (0..self.rows * self.width).map(|at| self.first + i64::try_from(at).unwrap()).collect();

@@ -175,16 +175,7 @@ fn a_run_is_ended_when_all_its_callers_leave_and_goes_on_for_one() {
     let metrics = metrics();
     for stays in [false, true] {
         let scene = Scene::new(&mut Dice(1), &metrics);
-        let call = |first| Call {
-            rows: 1,
-            width: 2,
-            first,
-            outputs: vec![],
-            poison: false,
-            bomb: false,
-            leaves: false,
-            late: false,
-        };
+        let call = Call::plain;
         let mut callers: Vec<_> = (0..2).map(|first| scene.shared.enqueue(call(first).request()).unwrap()).collect();
         let (ticket, mut answer) = callers.remove(0);
         scene.leaving.lock().unwrap().extend(callers.into_iter().map(|(ticket, _)| ticket));

@@ -30,8 +30,7 @@ fn with_instances(instances: usize, threads: usize, max_rows: usize, capacity: u
 }
 
 fn ask(shared: &Arc<Shared>, width: usize) -> Result<(Ticket, Answer), Error> {
-    let call =
-        Call { rows: 1, width, first: 1, outputs: vec![], poison: false, bomb: false, leaves: false, late: false };
+    let call = Call { width, ..Call::plain(1) };
     shared.enqueue(call.request())
 }
 
@@ -131,16 +130,7 @@ fn told(answer: &mut Answer) -> (usize, u64, Vec<[u8; 24]>, Size) {
 #[test]
 fn who_asks_is_told_of_the_run_and_who_does_not_is_not() {
     let shared = shared(4, 100, Tuning::default());
-    let call = |first| Call {
-        rows: 1,
-        width: 2,
-        first,
-        outputs: vec![],
-        poison: false,
-        bomb: false,
-        leaves: false,
-        late: false,
-    };
+    let call = Call::plain;
     let marked = |mark| shared.enqueue(call(1).request().with_story(Some([mark; 24]))).unwrap();
     let (mut first, mut silent, mut unmarked) =
         (marked(1), ask(&shared, 2).unwrap(), { shared.enqueue(call(1).request().with_story(None)).unwrap() });
@@ -162,17 +152,7 @@ fn who_asks_is_told_of_the_run_and_who_does_not_is_not() {
 #[test]
 fn the_reason_of_a_run_s_size_is_told() {
     let asked = |shared: &Arc<Shared>, count: usize| -> Vec<_> {
-        let call = || Call {
-            rows: 1,
-            width: 2,
-            first: 1,
-            outputs: vec![],
-            poison: false,
-            bomb: false,
-            leaves: false,
-            late: false,
-        };
-        (0..count).map(|_| shared.enqueue(call().request().with_story(None)).unwrap()).collect()
+        (0..count).map(|_| shared.enqueue(Call::plain(1).request().with_story(None)).unwrap()).collect()
     };
     let size = |shared: &Arc<Shared>, count| {
         let mut asked = asked(shared, count);
@@ -187,8 +167,7 @@ fn the_reason_of_a_run_s_size_is_told() {
     let mut first = asked(&hasty, 5);
     // Each row is known to take a second, and runs may take a tenth longer.
     let due = std::time::Instant::now() + Duration::from_secs(3);
-    let call =
-        Call { rows: 1, width: 2, first: 1, outputs: vec![], poison: false, bomb: false, leaves: false, late: false };
+    let call = Call::plain(1);
     drop(first.remove(0));
     drop(first);
     let hurried: Vec<_> =

@@ -108,17 +108,13 @@ proptest! {
     }
 }
 
-fn plain(first: i64) -> Call {
-    Call { rows: 1, width: 2, first, outputs: vec![], poison: false, bomb: false, leaves: false, late: false }
-}
-
 #[test]
 fn requests_that_wait_together_run_together() {
     let Started { model, gate, registry, .. } = start(1, 8, 100);
     let batches = on_one_thread(async {
         let asked: Vec<_> = (0..9)
             .map(|first| {
-                let (model, request) = (Arc::clone(&model), plain(first).request());
+                let (model, request) = (Arc::clone(&model), Call::plain(first).request());
                 tokio::spawn(async move { model.infer(request).await.unwrap().timings.batch_rows })
             })
             .collect();
@@ -145,7 +141,7 @@ fn a_full_queue_refuses_at_once() {
     let Started { model, gate, .. } = start(1, 1, 2);
     on_one_thread(async {
         let ask = |first| {
-            let (model, request) = (Arc::clone(&model), plain(first).request());
+            let (model, request) = (Arc::clone(&model), Call::plain(first).request());
             tokio::spawn(async move { model.infer(request).await })
         };
         // One is taken by the instance, two wait, so one of four is refused, whichever comes last.
@@ -166,7 +162,7 @@ fn a_model_that_is_dropped_answers_what_waits() {
     let answers = on_one_thread(async {
         let asked: Vec<_> = (0..5)
             .map(|first| {
-                let (model, request) = (Arc::clone(&model), plain(first).request());
+                let (model, request) = (Arc::clone(&model), Call::plain(first).request());
                 tokio::spawn(async move { model.infer(request).await })
             })
             .collect();
@@ -189,7 +185,7 @@ fn a_model_that_mixes_rows_is_found_out_before_it_answers_wrongly() {
     on_one_thread(async {
         let asked: Vec<_> = (0..40)
             .map(|first| {
-                let (model, request) = (Arc::clone(&model), plain(first).request());
+                let (model, request) = (Arc::clone(&model), Call::plain(first).request());
                 tokio::spawn(async move { given(model.infer(request).await).unwrap() })
             })
             .collect();
