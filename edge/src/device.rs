@@ -290,7 +290,8 @@ async fn join(mut tasks: JoinSet<()>, limit: Duration) -> bool {
     timeout(limit, all).await.unwrap_or(false)
 }
 
-fn loader(settings: &Settings) -> Result<(OnnxLoader, Arc<Slots>), StartError> {
+/// Finds and starts ONNX Runtime.
+pub(crate) fn loader(settings: &Settings) -> Result<(OnnxLoader, Arc<Slots>), StartError> {
     configure_malloc();
     let root = Path::new("/");
     let cpus = Cpus::measure(root);
