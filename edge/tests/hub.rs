@@ -55,6 +55,8 @@ struct State {
     tokens: Vec<String>,
     /// Whether each client wanted a clean session.
     sessions: Vec<bool>,
+    /// Whether answers are neither kept nor acknowledged.
+    deaf: bool,
     /// Where the module sent something.
     topics: Vec<String>,
     connections: usize,
@@ -224,6 +226,11 @@ impl Hub {
         self.state().tokens.clone()
     }
 
+    /// From now on, or not any more, answers are neither kept nor acknowledged.
+    pub(crate) fn take_no_answers(&self, deaf: bool) {
+        self.state().deaf = deaf;
+    }
+
     pub(crate) fn sessions(&self) -> Vec<bool> {
         self.state().sessions.clone()
     }
@@ -346,6 +353,9 @@ impl Client<'_> {
                 Ok(())
             }
             Packet::Publish(publish) => {
+                if self.state.lock().unwrap().deaf && publish.topic.starts_with(DEVICE) {
+                    return Ok(());
+                }
                 if let Some(id) = publish.id {
                     self.send(&Packet::PubAck(id))?;
                 }

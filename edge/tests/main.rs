@@ -17,4 +17,5 @@ mod http;
 mod hub;
 mod module;
 mod mosquitto;
+mod offline;
 mod wait;
