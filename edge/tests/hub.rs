@@ -22,6 +22,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Map, Value, json};
 
 use crate::wait::until;
+use crate::websocket::{Duplex, accept};
 
 const KEY: &[u8] = b"the module's key";
 const DEVICE: &str = "devices/edge1/modules/mod1";
@@ -257,7 +258,7 @@ impl Hub {
 const PATIENCE: Duration = Duration::from_secs(5);
 
 struct Client<'h> {
-    stream: StreamOwned<ServerConnection, TcpStream>,
+    stream: Box<dyn Duplex>,
     state: &'h Mutex<State>,
     input: Vec<u8>,
     /// When the input message under way was sent.
@@ -276,7 +277,8 @@ impl Client<'_> {
         stream.set_read_timeout(Some(Duration::from_millis(5)))?;
         stream.set_nodelay(true)?;
         let stream = StreamOwned::new(ServerConnection::new(config).map_err(io::Error::other)?, stream);
-        let mut client = Client { stream, state, input: Vec::new(), under_way: None, subscribed: false };
+        let (stream, input) = accept(stream)?;
+        let mut client = Client { stream, state, input, under_way: None, subscribed: false };
         while round.load(Ordering::SeqCst) == began {
             client.tell()?;
             let mut bytes = [0; 4096];

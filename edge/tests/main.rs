@@ -19,3 +19,4 @@ mod module;
 mod mosquitto;
 mod offline;
 mod wait;
+mod websocket;

@@ -104,6 +104,22 @@ fn a_new_token_is_shown_on_a_new_connection_before_the_old_one_ends() {
 }
 
 #[test]
+fn where_there_is_no_way_to_the_hub_s_port_it_is_spoken_to_within_websocket() {
+    let home = Home::new("");
+    let hub = Hub::start(home.path());
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    home.write(&format!("[module]\nport = {closed}\nwebsocket_port = {}\n", hub.port));
+    let device = home.start_with(&Hub::variables(home.path()));
+    for number in 0..100 {
+        hub.input(&format!("m{number}"), ROW);
+    }
+    until("all are answered", || (hub.sent().len() == 100).then_some(()));
+    assert_eq!(hub.call("ping", "").0, "200");
+    let (status, log) = device.stop();
+    assert!(status.success() && !log.contains("is lost"), "{status}: {log}");
+}
+
+#[test]
 fn a_wrong_token_is_tried_anew_until_it_is_right() {
     let home = Home::new("");
     let hub = Hub::start(home.path());
