@@ -9,20 +9,22 @@ use toml::{Table, Value};
 use crate::config;
 
 /// For each package, the packages of this workspace that it may use.
-const INWARD: [(&str, &[&str]); 5] = [
+const INWARD: [(&str, &[&str]); 6] = [
     ("hedef-core", &[]),
     ("hedef-protocols", &["hedef-core"]),
     ("hedef-server", &["hedef-core", "hedef-protocols"]),
     ("hedef-bench", &["hedef-core", "hedef-protocols"]),
+    ("hedef-edge", &["hedef-core", "hedef-protocols", "hedef-server"]),
     ("hedef", &["hedef-core", "hedef-protocols", "hedef-server", "hedef-bench"]),
 ];
 
 /// For each package, what it must not know of.
-const FOREIGN: [(&str, &[&str]); 4] = [
+const FOREIGN: [(&str, &[&str]); 5] = [
     ("hedef-core", &["axum", "hyper", "tower", "http", "tonic", "rumqttc", "serde_json", "clap", "anyhow"]),
     ("hedef-protocols", &["tokio", "axum", "hyper", "tower", "tonic", "rumqttc", "clap", "anyhow", "ort"]),
     ("hedef-server", &["clap", "anyhow", "ort"]),
     ("hedef-bench", &["axum", "hyper", "tokio", "clap", "anyhow", "ort"]),
+    ("hedef-edge", &["axum", "tower", "tonic", "rumqttc", "clap", "anyhow", "ort"]),
 ];
 
 /// The files of the checkout with that ending, those not yet committed too.

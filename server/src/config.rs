@@ -36,6 +36,8 @@ pub struct Settings {
     pub admin: Admin,
     /// Where to listen for administration, which the other port is closed for then. All else is answered there too.
     pub admin_listen: Option<SocketAddr>,
+    /// Where to listen too, for health and metrics alone.
+    pub metrics_listen: Option<SocketAddr>,
     /// The origins whose pages may score; `*` allows all.
     pub cors_origins: Vec<String>,
     /// What requests identify themselves with.
@@ -68,6 +70,7 @@ impl Default for Settings {
             request_timeout: Duration::from_secs(60),
             admin: Admin::Auto,
             admin_listen: None,
+            metrics_listen: None,
             cors_origins: Vec::new(),
             credentials: CredentialSettings::default(),
             tls: None,
@@ -178,6 +181,7 @@ pub struct Config {
     pub(crate) request_timeout: Duration,
     pub(crate) admin: AdminOpen,
     pub(crate) admin_listen: Option<SocketAddr>,
+    pub(crate) metrics_listen: Option<SocketAddr>,
     pub(crate) cors: Cors,
     pub(crate) credentials: CredentialSettings,
     pub(crate) tls: Option<TlsSettings>,
@@ -275,6 +279,7 @@ impl Config {
             request_timeout: settings.request_timeout,
             admin,
             admin_listen: settings.admin_listen,
+            metrics_listen: settings.metrics_listen,
             cors: Cors::new(&settings.cors_origins)?,
             credentials: settings.credentials,
             tls: settings.tls,

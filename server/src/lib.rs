@@ -84,6 +84,8 @@ struct Listening {
     port: Port,
     address: SocketAddr,
     purpose: Option<&'static str>,
+    /// Whether there is nothing but health and metrics.
+    watched: bool,
 }
 
 /// Why there is no server.
@@ -121,24 +123,25 @@ impl Server {
         let access = Access::open(&config.credentials, config.admin)?;
         let tls = config.tls.as_ref().map(tls::open).transpose()?.map(Arc::new);
         let wanted = [
-            (Entrance::Main, Some(config.listen), None),
-            (Entrance::Main, config.grpc_listen, Some("gRPC")),
-            (Entrance::Admin, config.admin_listen, Some("administration")),
+            (Entrance::Main, Some(config.listen), None, false),
+            (Entrance::Main, config.grpc_listen, Some("gRPC"), false),
+            (Entrance::Admin, config.admin_listen, Some("administration"), false),
+            (Entrance::Main, config.metrics_listen, Some("metrics"), true),
         ];
         let mut ports = Vec::new();
-        for (entrance, address, purpose) in wanted {
+        for (entrance, address, purpose, watched) in wanted {
             let Some(address) = address else { continue };
             let failed = |source| StartError::Bind { address, source };
             let port = Port::bind(address, tls.clone()).await.map_err(failed)?;
             let address = port.address().map_err(failed)?;
             let open = match entrance {
-                Entrance::Main => config.admin.main,
+                Entrance::Main => config.admin.main && !watched,
                 Entrance::Admin => config.admin.own,
             };
             if open && !config.credentials.are_asked() && !address.ip().is_loopback() {
                 tracing::warn!("whoever reaches {address} can load and unload models: no key is asked for");
             }
-            ports.push(Listening { entrance, port, address, purpose });
+            ports.push(Listening { entrance, port, address, purpose, watched });
         }
         let mut files = access.files();
         files.extend(tls.map(|tls| tls as Arc<dyn Follow>));
@@ -200,8 +203,9 @@ impl Server {
         let exporting = self.exporter.map(|exporter| AbortOnDropHandle::new(tokio::spawn(exporter.run(sent.clone()))));
         let following = live::follow(self.files, self.app.config.reload_interval, self.reload);
         let site = router::new(self.app);
-        let serving = self.ports.into_iter().map(|Listening { entrance, port, .. }| {
-            port.serve(site.through(entrance), &lifecycle, drain, caps.clone())
+        let serving = self.ports.into_iter().map(|Listening { entrance, port, watched, .. }| {
+            let site = if watched { site.with_only(router::for_metrics()) } else { site.through(entrance) };
+            port.serve(site, &lifecycle, drain, caps.clone())
         });
         let serving = async { tokio::join!(stopping, join_all(serving)).1.into_iter().sum() };
         let abandoned = tokio::select! { abandoned = serving => abandoned, never = following => match never {} };

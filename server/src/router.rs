@@ -28,11 +28,16 @@ pub(crate) fn new(app: App) -> Site {
 
 /// What is left for connections beyond the limit: health and metrics.
 pub(crate) fn for_operators() -> Router<App> {
-    Router::new()
-        .merge(health::routes())
-        .merge(metrics::routes())
-        .fallback(async || ApiError::TooManyConnections)
-        .method_not_allowed_fallback(no_method)
+    watching().fallback(async || ApiError::TooManyConnections)
+}
+
+/// What a port for metrics has: health and metrics.
+pub(crate) fn for_metrics() -> Router<App> {
+    watching().fallback(no_route)
+}
+
+fn watching() -> Router<App> {
+    Router::new().merge(health::routes()).merge(metrics::routes()).method_not_allowed_fallback(no_method)
 }
 
 async fn no_route(request: Request) -> ApiError {

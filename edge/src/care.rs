@@ -1,0 +1,138 @@
+//! Care after a crash: a message that ends the process each time it is scored must not do so for ever.
+//!
+//! After an end that was none of its own will the device scores some messages one by one, and writes down which one is under
+//! way. One that was under way at so many ends in a row is not scored any more.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A message under way at so many ends in a row is taken for their cause.
+const STRIKES: u32 = 3;
+
+/// The messages that are scored one by one after a crash: more than were under way at it.
+const WITH_CARE: usize = 64;
+
+/// The sign that the device works; it is there at the start where the last end was a crash. While it works it is locked,
+/// so that no other process works in the same folder.
+#[derive(Debug)]
+pub struct Working {
+    file: PathBuf,
+    crashed: bool,
+    /// Held until the end, however it comes.
+    _lock: File,
+}
+
+impl Working {
+    /// Begins to work in a folder. Fails where another process does.
+    pub fn begin(folder: &Path) -> io::Result<Self> {
+        fs::create_dir_all(folder)?;
+        let file = folder.join("working");
+        let crashed = file.exists();
+        let lock = File::create(&file)?;
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => {
+                Err(io::Error::new(io::ErrorKind::ResourceBusy, "another process works with it"))
+            }
+            Err(TryLockError::Error(error)) if error.kind() != io::ErrorKind::Unsupported => Err(error),
+            _ => Ok(Self { file, crashed, _lock: lock }),
+        }
+    }
+
+    /// The care that the messages of a lane are to be scored with: none after a clean stop.
+    #[must_use]
+    pub fn care(&self, lane: &str) -> Option<Care> {
+        let file = self.file.with_file_name(format!("under-way-{lane}"));
+        if !self.crashed {
+            let _ = fs::remove_file(file);
+            return None;
+        }
+        let known = fs::read_to_string(&file).unwrap_or_default();
+        let known = known.split_once(' ').and_then(|(number, ends)| Some((number.parse().ok()?, ends.parse().ok()?)));
+        Some(Care { file, known, left: WITH_CARE })
+    }
+
+    /// Ends cleanly.
+    pub fn end(self) {
+        let _ = fs::remove_file(self.file);
+    }
+}
+
+/// What is known of the messages under way at the last ends.
+#[derive(Debug)]
+pub struct Care {
+    file: PathBuf,
+    /// The message that was under way, and at how many ends in a row.
+    known: Option<(u64, u32)>,
+    left: usize,
+}
+
+impl Care {
+    /// Writes down that a message is under way now. `false`: it is not to be scored. Blocks.
+    pub fn admits(&mut self, number: u64) -> bool {
+        let ends = self.known.filter(|(known, _)| *known == number).map_or(0, |(_, ends)| ends);
+        if ends >= STRIKES {
+            return false;
+        }
+        // Should the process end now, it was one more.
+        if let Err(error) = fs::write(&self.file, format!("{number} {}", ends + 1)) {
+            tracing::warn!("it cannot be written down which message is under way: {error}");
+        }
+        true
+    }
+
+    /// Notes that a message came to its end. `false`: care is not needed any more. Blocks.
+    pub fn ended_well(&mut self) -> bool {
+        self.left = self.left.saturating_sub(1);
+        if self.left == 0 {
+            let _ = fs::remove_file(&self.file);
+        }
+        self.left > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_under_way_at_three_ends_in_a_row_is_not_scored_again() {
+        let folder = tempfile::tempdir().unwrap();
+        // The first crash, with several messages under way.
+        drop(Working::begin(folder.path()).unwrap());
+        for _ in 0..STRIKES {
+            let mut care = Working::begin(folder.path()).unwrap().care("in").unwrap();
+            assert!(care.admits(6));
+            assert!(care.ended_well());
+            assert!(care.admits(7));
+        }
+        let working = Working::begin(folder.path()).unwrap();
+        let mut care = working.care("in").unwrap();
+        assert!(!care.admits(7) && care.ended_well() && care.admits(8));
+        assert!(working.care("other").unwrap().admits(7));
+        working.end();
+        let working = Working::begin(folder.path()).unwrap();
+        assert!(working.care("in").is_none());
+    }
+
+    #[test]
+    fn two_processes_do_not_work_in_one_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let working = Working::begin(folder.path()).unwrap();
+        let error = Working::begin(folder.path()).unwrap_err();
+        assert!(error.to_string().contains("another process"), "{error}");
+        drop(working);
+        assert!(Working::begin(folder.path()).is_ok());
+    }
+
+    #[test]
+    fn care_ends_after_some_messages() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Working::begin(folder.path()).unwrap());
+        let working = Working::begin(folder.path()).unwrap();
+        let mut care = working.care("in").unwrap();
+        let well = (0..).take_while(|number| care.admits(*number) && care.ended_well()).count();
+        assert_eq!(well, WITH_CARE - 1);
+        assert!(!folder.path().join("under-way-in").exists());
+    }
+}

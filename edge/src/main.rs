@@ -1,0 +1,102 @@
+//! `hedef-edge`: the device's binary.
+
+use std::io::{IsTerminal, Write, stderr, stdout};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use hedef_edge::config::Settings;
+use hedef_edge::device::Device;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+const USAGE: &str = "usage: hedef-edge [FILE]
+
+Scores messages of an MQTT broker and requests over HTTP with ONNX models, on a device.
+FILE has the settings, in TOML; else HEDEF_EDGE_CONFIG names it, else hedef-edge.toml is read if it is there.
+";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    let file = arguments.next();
+    let word = file.as_deref().and_then(|file| file.to_str());
+    match word {
+        Some("--help" | "-h") => return say(USAGE),
+        Some("--version" | "-V") => return say(concat!("hedef-edge ", env!("CARGO_PKG_VERSION"), "\n")),
+        Some(option) if option.starts_with('-') => return fail(&format!("unknown option {option}\n{USAGE}")),
+        _ => (),
+    }
+    if arguments.next().is_some() {
+        return fail(&format!("one file at most\n{USAGE}"));
+    }
+    let settings = match Settings::read(file.as_deref().map(Path::new)) {
+        Ok(settings) => settings,
+        Err(error) => return fail(&error.to_string()),
+    };
+    log(&settings.log);
+    match run(settings) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => fail("stopped with something unfinished: the time for it was over"),
+        Err(error) => fail(&error.to_string()),
+    }
+}
+
+fn run(settings: Settings) -> Result<bool, hedef_edge::device::StartError> {
+    let network = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .thread_name("hedef-network")
+        .build()?;
+    let ended = network.block_on(async {
+        let device = Device::start(settings).await?;
+        for (address, purpose) in device.addresses() {
+            let purpose = purpose.map(|purpose| format!(" for {purpose}")).unwrap_or_default();
+            say(&format!("hedef-edge {} listens on http://{address}{purpose}\n", env!("CARGO_PKG_VERSION")));
+        }
+        Ok(device.run(stop_signal()).await)
+    });
+    // A run that is stuck may hold a thread for ever.
+    network.shutdown_timeout(Duration::from_secs(1));
+    ended
+}
+
+/// Sends log lines to standard error. ONNX Runtime's own chatter is of use to its developers only.
+fn log(wanted: &str) {
+    let (filter, complaint) = match wanted.parse::<Targets>() {
+        Ok(filter) => (filter, None),
+        Err(error) => (Targets::new().with_default(tracing::Level::INFO), Some(error)),
+    };
+    let filter = if wanted.contains("ort=") { filter } else { filter.with_target("ort", tracing::Level::ERROR) };
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(stderr).with_ansi(stderr().is_terminal()).with_target(false);
+    tracing_subscriber::registry().with(filter).with(lines).init();
+    if let Some(error) = complaint {
+        tracing::warn!("log {wanted}: {error}; logging at info");
+    }
+}
+
+/// Ready on SIGTERM or Ctrl-C.
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            tokio::select! { _ = terminate.recv() => (), _ = tokio::signal::ctrl_c() => () }
+        }
+        Err(error) => {
+            tracing::warn!("SIGTERM will not be noticed: {error}");
+            let _ = tokio::signal::ctrl_c().await;
+        }
+    }
+}
+
+/// Prints to standard output. A reader who has gone is no error.
+fn say(text: &str) -> ExitCode {
+    let _ = stdout().lock().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
+
+fn fail(message: &str) -> ExitCode {
+    let _ = writeln!(stderr().lock(), "hedef-edge: {message}");
+    ExitCode::FAILURE
+}

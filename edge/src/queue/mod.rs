@@ -1,0 +1,333 @@
+//! What was accepted and what is to be sent, on disk: bounded, and safe from a crash.
+//!
+//! A thread of its own owns the files. A message that was pushed survives the end of the process, however it comes; a
+//! power cut too once it was committed, which happens at most once a second (and once more for each file that is full, of
+//! 2 MiB at most). What was taken and not finished comes again after a restart.
+
+mod disk;
+mod frame;
+mod lane;
+#[cfg(test)]
+mod lane_tests;
+#[cfg(test)]
+mod memory;
+mod segment;
+mod store;
+#[cfg(test)]
+mod store_tests;
+#[cfg(test)]
+mod tests;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use self::disk::Folder;
+use self::store::Store;
+pub use self::store::{LaneSettings, PushError, WhenFull};
+use crate::metrics::{LaneMetrics, Metrics};
+
+/// The shortest time between two commits.
+const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long to wait after the disk failed.
+const DISK_PAUSE: Duration = Duration::from_secs(5);
+
+/// How many calls may wait for the thread.
+const WAITING: usize = 64;
+
+/// One of the lanes that the queue was opened with, by its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LaneId(pub usize);
+
+/// A message that was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Where it was.
+    pub lane: LaneId,
+    /// Its number there.
+    pub number: u64,
+    /// What was pushed.
+    pub body: Vec<u8>,
+}
+
+/// How a lane is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaneState {
+    /// Its name.
+    pub name: String,
+    /// The messages that are not finished.
+    pub messages: u64,
+    /// The bytes of its files.
+    pub bytes: u64,
+    /// The messages that were given up or refused for want of room, since the start.
+    pub dropped: u64,
+    /// The messages that could not be read again, since the start.
+    pub damaged: u64,
+}
+
+/// A handle to the queue. Cheap to clone; the thread ends when the last one is gone.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    calls: mpsc::Sender<Call>,
+    /// Changes when something was pushed.
+    pushed: watch::Receiver<()>,
+    /// Changes when something was finished.
+    finished: watch::Receiver<()>,
+    /// For each lane the number below which all is safe from a power cut.
+    committed: watch::Receiver<Vec<u64>>,
+}
+
+enum Call {
+    /// The last says whether a message without room is lost.
+    Push(LaneId, Vec<u8>, bool, oneshot::Sender<Result<u64, PushError>>),
+    Take(Vec<LaneId>, oneshot::Sender<Option<Taken>>),
+    Finish(LaneId, u64),
+    Rewind(LaneId, oneshot::Sender<()>),
+    States(oneshot::Sender<Vec<LaneState>>),
+}
+
+impl Queue {
+    /// Opens the queue in `folder`, which holds a folder for each lane, and starts its thread. All lanes together take
+    /// `capacity` bytes at most.
+    pub fn open(
+        folder: PathBuf,
+        lanes: &[LaneSettings],
+        capacity: u64,
+        metrics: &Metrics,
+    ) -> io::Result<(Self, JoinHandle<()>)> {
+        tell_of_others(&folder, lanes);
+        let disks = lanes.iter().map(|lane| Ok((lane.clone(), Folder::open(folder.join(&lane.name))?)));
+        let store = Store::open(disks.collect::<io::Result<_>>()?, capacity)?;
+        let (calls, receiver) = mpsc::channel(WAITING);
+        let (pushed_sender, pushed) = watch::channel(());
+        let (finished_sender, finished) = watch::channel(());
+        let (committed_sender, committed) = watch::channel(vec![0; lanes.len()]);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let worker = Worker {
+            store,
+            pushed: pushed_sender,
+            finished: finished_sender,
+            committed: committed_sender,
+            failing: false,
+            metrics: lanes.iter().map(|lane| metrics.lane(&lane.name)).collect(),
+        };
+        worker.observe();
+        let thread =
+            thread::Builder::new().name("hedef-queue".into()).spawn(move || runtime.block_on(worker.run(receiver)))?;
+        Ok((Self { calls, pushed, finished, committed }, thread))
+    }
+
+    /// Adds a message, and returns its number when it would survive the end of the process. While the disk fails it is
+    /// tried again; what finds no room in the queue is lost, and counted.
+    pub async fn push(&self, lane: LaneId, body: Vec<u8>) -> Result<u64, PushError> {
+        let mut finished = self.finished.clone();
+        loop {
+            finished.mark_unchanged();
+            match self.try_push(lane, body.clone(), true).await {
+                Err(PushError::Disk(_)) => {
+                    let _ = timeout(DISK_PAUSE, finished.changed()).await;
+                }
+                pushed => return pushed,
+            }
+        }
+    }
+
+    async fn try_push(&self, lane: LaneId, body: Vec<u8>, lost: bool) -> Result<u64, PushError> {
+        let (reply, answer) = oneshot::channel();
+        self.calls.send(Call::Push(lane, body, lost, reply)).await.map_err(|_| PushError::Closed)?;
+        answer.await.unwrap_or(Err(PushError::Closed))
+    }
+
+    /// The same, but waits for room, in the queue or on the disk. Fails only where the message can never fit, and when
+    /// the queue is closed.
+    pub async fn push_patiently(&self, lane: LaneId, body: Vec<u8>) -> Result<u64, PushError> {
+        let mut finished = self.finished.clone();
+        loop {
+            finished.mark_unchanged();
+            match self.try_push(lane, body.clone(), false).await {
+                Err(PushError::Full) => finished.changed().await.map_err(|_| PushError::Closed)?,
+                // What others leave on the disk is told by nobody.
+                Err(PushError::Disk(_)) => {
+                    let _ = timeout(DISK_PAUSE, finished.changed()).await;
+                }
+                pushed => return pushed,
+            }
+        }
+    }
+
+    /// Waits until a message would survive a power cut.
+    pub async fn committed(&self, lane: LaneId, number: u64) -> Result<(), PushError> {
+        let safe = |committed: &Vec<u64>| committed.get(lane.0).is_some_and(|below| number < *below);
+        self.committed.clone().wait_for(safe).await.map(drop).map_err(|_| PushError::Closed)
+    }
+
+    /// Waits for a message in one of these lanes, of which the first that has one gives it. `None`: the queue is closed.
+    pub async fn take(&self, lanes: &[LaneId]) -> Option<Taken> {
+        let mut pushed = self.pushed.clone();
+        loop {
+            pushed.mark_unchanged();
+            if let Some(taken) = self.try_take(lanes).await {
+                return Some(taken);
+            }
+            pushed.changed().await.ok()?;
+        }
+    }
+
+    /// The message that [`Queue::take`] would return at once.
+    pub async fn try_take(&self, lanes: &[LaneId]) -> Option<Taken> {
+        let (reply, answer) = oneshot::channel();
+        self.calls.send(Call::Take(lanes.to_vec(), reply)).await.ok()?;
+        answer.await.ok().flatten()
+    }
+
+    /// Says that a message that was taken is not needed any more.
+    pub async fn finish(&self, lane: LaneId, number: u64) {
+        let _ = self.calls.send(Call::Finish(lane, number)).await;
+    }
+
+    /// Makes what was taken and not finished come again.
+    pub async fn rewind(&self, lane: LaneId) {
+        let (reply, answer) = oneshot::channel();
+        if self.calls.send(Call::Rewind(lane, reply)).await.is_ok() {
+            let _ = answer.await;
+        }
+    }
+
+    /// How all lanes are doing, in their order.
+    pub async fn states(&self) -> Vec<LaneState> {
+        let (reply, answer) = oneshot::channel();
+        match self.calls.send(Call::States(reply)).await {
+            Ok(()) => answer.await.unwrap_or_default(),
+            Err(_) => Vec::new(),
+        }
+    }
+}
+
+/// Tells the log of folders whose lane is not in the settings any more: what waits there is not delivered.
+fn tell_of_others(folder: &Path, lanes: &[LaneSettings]) {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    for name in names.filter(|name| lanes.iter().all(|lane| lane.name != *name)) {
+        tracing::warn!("the queue has `{name}` from other settings: what waits there is kept, and not delivered");
+    }
+}
+
+/// The thread that owns the files.
+struct Worker {
+    store: Store<Folder>,
+    pushed: watch::Sender<()>,
+    finished: watch::Sender<()>,
+    committed: watch::Sender<Vec<u64>>,
+    /// Whether the last thing that was done with the disk failed, so that this is told once.
+    failing: bool,
+    /// For each lane.
+    metrics: Vec<LaneMetrics>,
+}
+
+impl Worker {
+    async fn run(mut self, mut calls: mpsc::Receiver<Call>) {
+        let mut last_commit: Option<Instant> = None;
+        loop {
+            let due = last_commit.map_or_else(Instant::now, |last| last + COMMIT_INTERVAL);
+            tokio::select! {
+                biased;
+                () = sleep_until(due), if self.store.is_dirty() => {
+                    self.commit();
+                    last_commit = Some(Instant::now());
+                }
+                call = calls.recv() => match call {
+                    Some(call) => {
+                        self.answer(call);
+                        self.observe();
+                    }
+                    None => break,
+                }
+            }
+        }
+        self.commit();
+    }
+
+    fn observe(&self) {
+        for ((_, dropped, lane), metrics) in self.store.lanes().zip(&self.metrics) {
+            metrics.observe(lane.messages(), lane.bytes(), dropped, lane.damaged());
+        }
+    }
+
+    fn answer(&mut self, call: Call) {
+        match call {
+            Call::Push(lane, body, lost, reply) => {
+                let pushed = self.store.push(lane.0, &body);
+                if lost && matches!(pushed, Err(PushError::Full)) {
+                    self.store.count_refused(lane.0);
+                }
+                let done = pushed.is_ok();
+                if let Some(metrics) = self.metrics.get(lane.0).filter(|_| done) {
+                    metrics.wrote(body.len());
+                }
+                if !matches!(pushed, Err(PushError::Full | PushError::TooLarge { .. })) {
+                    self.note(pushed.as_ref().map(drop).map_err(ToString::to_string));
+                }
+                let _ = reply.send(pushed);
+                if done {
+                    self.pushed.send_replace(());
+                }
+            }
+            Call::Take(lanes, reply) => {
+                let taken = lanes.iter().find_map(|lane| {
+                    let taken = self.store.lane(lane.0).and_then(lane::Lane::take);
+                    let read = taken.unwrap_or_else(|error| {
+                        tracing::error!("the queue cannot be read: {error}");
+                        None
+                    });
+                    read.map(|(number, body)| Taken { lane: *lane, number, body })
+                });
+                let _ = reply.send(taken);
+            }
+            Call::Finish(lane, number) => {
+                let finished = self.store.lane(lane.0).and_then(|lane| lane.finish(number));
+                self.note(finished.map_err(|error| format!("the queue cannot be written: {error}")));
+                self.finished.send_replace(());
+            }
+            Call::Rewind(lane, reply) => {
+                if let Ok(lane) = self.store.lane(lane.0) {
+                    lane.rewind();
+                }
+                let _ = reply.send(());
+            }
+            Call::States(reply) => {
+                let state = |(name, dropped, lane): (&str, u64, &lane::Lane<Folder>)| LaneState {
+                    name: name.into(),
+                    messages: lane.messages(),
+                    bytes: lane.bytes(),
+                    dropped,
+                    damaged: lane.damaged(),
+                };
+                let _ = reply.send(self.store.lanes().map(state).collect());
+            }
+        }
+    }
+
+    fn commit(&mut self) {
+        let committed = self.store.commit();
+        self.note(committed.as_ref().map(drop).map_err(|error| format!("the queue cannot be made safe: {error}")));
+        if let Ok(committed) = committed {
+            self.committed.send_replace(committed);
+        }
+    }
+
+    /// Tells the log when the disk begins to fail, and when it does not any more.
+    fn note(&mut self, done: Result<(), String>) {
+        match done {
+            Err(ref error) if !self.failing => tracing::error!("{error}"),
+            Ok(()) if self.failing => tracing::info!("the queue can be written again"),
+            _ => (),
+        }
+        self.failing = done.is_err();
+    }
+}

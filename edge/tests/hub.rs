@@ -1,0 +1,417 @@
+//! An emulator of Azure IoT Edge's hub, with what is odd about it, and of the security daemon beside it.
+//!
+//! Odd, as its source has it: every message that it sends has the packet id 1; it matches acknowledgements in their order,
+//! whatever their id; one input message is under way at a time; one that is not acknowledged in time comes again; a topic
+//! that it does not know is acknowledged and lost.
+
+use std::collections::VecDeque;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixListener;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hedef_edge::iotedge::identity::sign;
+use hedef_edge::iotedge::topics::read_bag;
+use hedef_edge::mqtt::packet::{Packet, Publish, decode, encode};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use serde_json::{Map, Value, json};
+
+use crate::wait::until;
+
+const KEY: &[u8] = b"the module's key";
+const DEVICE: &str = "devices/edge1/modules/mod1";
+
+/// An event that the module sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Sent {
+    pub(crate) topic: String,
+    pub(crate) properties: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Sent {
+    pub(crate) fn property(&self, name: &str) -> Option<&str> {
+        self.properties.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+    }
+}
+
+#[derive(Default)]
+struct State {
+    /// Input messages: the id and the body. Those in front were not acknowledged.
+    inputs: VecDeque<(String, Vec<u8>)>,
+    sent: Vec<Sent>,
+    desired: Map<String, Value>,
+    version: u64,
+    reported: Map<String, Value>,
+    /// What is to be told to the module: topic and body.
+    telling: VecDeque<(String, Vec<u8>)>,
+    answers: Vec<(String, Value)>,
+    filters: Vec<(String, u8)>,
+    tokens: Vec<String>,
+    connections: usize,
+}
+
+/// The hub and the daemon.
+pub(crate) struct Hub {
+    state: Arc<Mutex<State>>,
+    pub(crate) port: u16,
+    /// Whether tokens are signed with a wrong key.
+    pub(crate) wrong_key: Arc<AtomicBool>,
+    /// Counts up to end all connections of before.
+    round: Arc<AtomicUsize>,
+    /// Whether the module did what a hub does not bear, which is on standard error.
+    violated: Arc<AtomicBool>,
+    authority: String,
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        assert!(thread::panicking() || !self.violated.load(Ordering::SeqCst), "the module broke a rule of the hub");
+    }
+}
+
+impl Hub {
+    /// Starts both. The daemon listens in `folder`.
+    pub(crate) fn start(folder: &Path) -> Self {
+        let authority = rcgen::KeyPair::generate().unwrap();
+        let mut parameters = rcgen::CertificateParams::new(vec![]).unwrap();
+        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
+        let root = parameters.self_signed(&authority).unwrap();
+        let issuer = rcgen::Issuer::from_params(&parameters, &authority);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let own = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap().signed_by(&key, &issuer).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let secret = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let config = config.with_no_client_auth().with_single_cert(vec![own.der().clone()], secret).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let hub = Self {
+            state: Arc::default(),
+            port: listener.local_addr().unwrap().port(),
+            wrong_key: Arc::default(),
+            round: Arc::default(),
+            violated: Arc::default(),
+            authority: root.pem(),
+        };
+        let config = Arc::new(config);
+        let (state, round, violated) = (Arc::clone(&hub.state), Arc::clone(&hub.round), Arc::clone(&hub.violated));
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let (state, config, round) = (Arc::clone(&state), Arc::clone(&config), Arc::clone(&round));
+                let violated = Arc::clone(&violated);
+                thread::spawn(move || {
+                    // A connection that ends in any way is just over, but for what the hub would not forgive.
+                    let served = catch_unwind(AssertUnwindSafe(|| {
+                        Client::serve(stream, config, &state, &round).map_or((), drop)
+                    }));
+                    if served.is_err() {
+                        violated.store(true, Ordering::SeqCst);
+                    }
+                });
+            }
+        });
+        hub.start_daemon(folder);
+        hub
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// The environment of a module on this device.
+    pub(crate) fn variables(folder: &Path) -> Vec<(&'static str, String)> {
+        vec![
+            ("IOTEDGE_WORKLOADURI", format!("unix://{}", folder.join("workload.sock").display())),
+            ("IOTEDGE_DEVICEID", "edge1".into()),
+            ("IOTEDGE_MODULEID", "mod1".into()),
+            ("IOTEDGE_MODULEGENERATIONID", "637".into()),
+            ("IOTEDGE_IOTHUBHOSTNAME", "testhub.azure-devices.net".into()),
+            ("IOTEDGE_GATEWAYHOSTNAME", "localhost".into()),
+            ("IOTEDGE_APIVERSION", "2022-08-03".into()),
+            ("IOTEDGE_AUTHSCHEME", "sasToken".into()),
+        ]
+    }
+
+    fn start_daemon(&self, folder: &Path) {
+        let listener = UnixListener::bind(folder.join("workload.sock")).unwrap();
+        let (wrong, bundle) = (Arc::clone(&self.wrong_key), self.authority.clone());
+        let violated = Arc::clone(&self.violated);
+        thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                let mut reader = BufReader::new(stream.try_clone().unwrap());
+                let (mut head, mut length) = (String::new(), 0);
+                while reader.read_line(&mut head).unwrap_or(0) > 2 {
+                    let line = head.lines().last().unwrap().to_lowercase();
+                    if let Some(value) = line.strip_prefix("content-length:") {
+                        length = value.trim().parse().unwrap();
+                    }
+                }
+                let mut body = vec![0; length];
+                let _ = reader.read_exact(&mut body);
+                let answer = if head.starts_with("GET /trust-bundle?api-version=2022-08-03 ") {
+                    json!({ "certificate": bundle })
+                } else {
+                    if !head.starts_with("POST /modules/mod1/genid/637/sign?api-version=2022-08-03 ") {
+                        eprintln!("the daemon does not know {head}");
+                        violated.store(true, Ordering::SeqCst);
+                    }
+                    let asked: Value = serde_json::from_slice(&body).unwrap();
+                    let data =
+                        base64::Engine::decode(&base64::prelude::BASE64_STANDARD, asked["data"].as_str().unwrap());
+                    let text = String::from_utf8(data.unwrap()).unwrap();
+                    let key: &[u8] = if wrong.load(Ordering::SeqCst) { b"another" } else { KEY };
+                    json!({ "digest": sign(key, &text) })
+                };
+                let answer = answer.to_string();
+                let _ = write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{answer}", answer.len());
+            }
+        });
+    }
+
+    /// Has an input message delivered.
+    pub(crate) fn input(&self, id: &str, body: impl Into<Vec<u8>>) {
+        self.state().inputs.push_back((id.into(), body.into()));
+    }
+
+    /// Input messages that were not acknowledged.
+    pub(crate) fn waiting(&self) -> usize {
+        self.state().inputs.len()
+    }
+
+    /// The events that the module sent.
+    pub(crate) fn sent(&self) -> Vec<Sent> {
+        self.state().sent.clone()
+    }
+
+    /// Changes desired properties.
+    pub(crate) fn desire(&self, name: &str, value: Value, tell: bool) {
+        let mut state = self.state();
+        state.version += 1;
+        state.desired.insert(name.into(), value.clone());
+        if tell {
+            let version = state.version;
+            let topic = format!("$iothub/twin/PATCH/properties/desired/?$version={version}");
+            let body = json!({ name: value, "$version": version }).to_string();
+            state.telling.push_back((topic, body.into()));
+        }
+    }
+
+    pub(crate) fn reported(&self) -> Value {
+        Value::Object(self.state().reported.clone())
+    }
+
+    /// Calls a method and waits for its answer.
+    pub(crate) fn call(&self, name: &str, payload: &str) -> (String, Value) {
+        let mut state = self.state();
+        let before = state.answers.len();
+        state.telling.push_back((format!("$iothub/methods/POST/{name}/?$rid=r-{before}"), payload.into()));
+        drop(state);
+        until("the method is answered", || self.state().answers.get(before).cloned())
+    }
+
+    pub(crate) fn tokens(&self) -> Vec<String> {
+        self.state().tokens.clone()
+    }
+
+    pub(crate) fn filters(&self) -> Vec<(String, u8)> {
+        self.state().filters.clone()
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.state().connections
+    }
+
+    /// Ends all connections.
+    pub(crate) fn cut(&self) {
+        self.round.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// How long an input message may stay unacknowledged.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+struct Client<'h> {
+    stream: StreamOwned<ServerConnection, TcpStream>,
+    state: &'h Mutex<State>,
+    input: Vec<u8>,
+    /// When the input message under way was sent.
+    under_way: Option<Instant>,
+    subscribed: bool,
+}
+
+impl Client<'_> {
+    fn serve(
+        stream: TcpStream,
+        config: Arc<ServerConfig>,
+        state: &Mutex<State>,
+        round: &AtomicUsize,
+    ) -> io::Result<()> {
+        let began = round.load(Ordering::SeqCst);
+        stream.set_read_timeout(Some(Duration::from_millis(5)))?;
+        stream.set_nodelay(true)?;
+        let stream = StreamOwned::new(ServerConnection::new(config).map_err(io::Error::other)?, stream);
+        let mut client = Client { stream, state, input: Vec::new(), under_way: None, subscribed: false };
+        while round.load(Ordering::SeqCst) == began {
+            client.tell()?;
+            let mut bytes = [0; 4096];
+            match client.stream.read(&mut bytes) {
+                Ok(0) => break,
+                Ok(read) => client.input.extend_from_slice(&bytes[..read]),
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => (),
+                Err(error) => return Err(error),
+            }
+            while let Some((packet, length)) = decode(&client.input, 262_144).map_err(io::Error::other)? {
+                client.input.drain(..length);
+                client.hear(packet)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, packet: &Packet) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        encode(packet, &mut bytes).map_err(io::Error::other)?;
+        self.stream.write_all(&bytes)
+    }
+
+    /// Sends what is there for the module.
+    fn tell(&mut self) -> io::Result<()> {
+        if !self.subscribed {
+            return Ok(());
+        }
+        let mut state = self.state.lock().unwrap();
+        let told: Vec<_> = state.telling.drain(..).collect();
+        let due = self.under_way.is_none_or(|since| since.elapsed() > PATIENCE);
+        let input = state.inputs.front().filter(|_| due).cloned();
+        drop(state);
+        for (topic, body) in told {
+            self.send(&Packet::Publish(Publish { topic, id: None, duplicate: false, retain: false, body }))?;
+        }
+        if let Some((id, body)) = input {
+            self.under_way = Some(Instant::now());
+            let topic = format!("{DEVICE}/inputs/input1/%24.mid={id}&%24.ct=application%2Fjson&%24.cdid=edge1");
+            // Always 1, and never called a duplicate.
+            self.send(&Packet::Publish(Publish { topic, id: Some(1), duplicate: false, retain: false, body }))?;
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, packet: Packet) -> io::Result<()> {
+        match packet {
+            Packet::Connect(connect) => {
+                let username = connect.username.unwrap_or_default();
+                assert!(username.starts_with("testhub.azure-devices.net/edge1/mod1/?api-version="), "{username}");
+                assert_eq!((connect.client_id.as_str(), connect.clean_session), ("edge1/mod1", true));
+                let token = String::from_utf8(connect.password.unwrap_or_default()).unwrap();
+                let good = is_good(&token);
+                let mut state = self.state.lock().unwrap();
+                state.tokens.push(token);
+                state.connections += usize::from(good);
+                state.filters.clear();
+                drop(state);
+                self.send(&Packet::ConnAck { session_present: false, code: if good { 0 } else { 5 } })?;
+                if good { Ok(()) } else { Err(io::Error::other("refused")) }
+            }
+            Packet::Subscribe { id, filters } => {
+                self.subscribed |= filters.iter().any(|(filter, _)| *filter == format!("{DEVICE}/inputs/#"));
+                let codes = filters.iter().map(|(_, qos)| (*qos).min(1)).collect();
+                self.state.lock().unwrap().filters.extend(filters);
+                self.send(&Packet::SubAck { id, codes })
+            }
+            // Whatever its id, it is for the oldest.
+            Packet::PubAck(_) => {
+                assert!(self.under_way.take().is_some(), "an acknowledgement of nothing");
+                self.state.lock().unwrap().inputs.pop_front();
+                Ok(())
+            }
+            Packet::Publish(publish) => {
+                if let Some(id) = publish.id {
+                    self.send(&Packet::PubAck(id))?;
+                }
+                self.said(publish)
+            }
+            Packet::PingReq => self.send(&Packet::PingResp),
+            Packet::Disconnect => Err(io::Error::other("it left")),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn said(&mut self, publish: Publish) -> io::Result<()> {
+        let mut state = self.state.lock().unwrap();
+        let topic = publish.topic.as_str();
+        let answer = if let Some(bag) = topic.strip_prefix(&format!("{DEVICE}/messages/events/")) {
+            assert!(!bag.contains('/'), "the hub would lose {topic}");
+            let properties = read_bag(bag);
+            state.sent.push(Sent { topic: topic.into(), properties, body: publish.body });
+            None
+        } else if let Some(request) = topic.strip_prefix("$iothub/twin/GET/?$rid=") {
+            let mut desired = state.desired.clone();
+            desired.insert("$version".into(), state.version.into());
+            let twin = json!({ "desired": desired, "reported": { "$version": 1 } });
+            Some((format!("$iothub/twin/res/200/?$rid={request}"), twin.to_string()))
+        } else if let Some(request) = topic.strip_prefix("$iothub/twin/PATCH/properties/reported/?$rid=") {
+            let Value::Object(patch) = serde_json::from_slice(&publish.body).unwrap() else { panic!() };
+            assert_fit(&Value::Object(patch.clone()));
+            merge(&mut state.reported, patch);
+            Some((format!("$iothub/twin/res/204/?$rid={request}"), String::new()))
+        } else if let Some(rest) = topic.strip_prefix("$iothub/methods/res/") {
+            let (status, _) = rest.split_once("/?$rid=").unwrap();
+            let body = serde_json::from_slice(&publish.body).unwrap();
+            state.answers.push((status.into(), body));
+            None
+        } else {
+            None
+        };
+        drop(state);
+        let Some((topic, body)) = answer else { return Ok(()) };
+        self.send(&Packet::Publish(Publish { topic, id: None, duplicate: false, retain: false, body: body.into() }))
+    }
+}
+
+/// Whether the hub would let a module in with that token.
+fn is_good(token: &str) -> bool {
+    let parts = token.strip_prefix("SharedAccessSignature ").unwrap_or_default();
+    let part = |name: &str| parts.split('&').find_map(|part| part.strip_prefix(name)?.strip_prefix('=')).unwrap_or("");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let signature = read_bag(&format!("sig={}", part("sig"))).pop().map(|(_, value)| value);
+    part("sr") == "testhub.azure-devices.net%2Fdevices%2Fedge1%2Fmodules%2Fmod1"
+        && part("se").parse().is_ok_and(|expires: u64| expires > now)
+        && signature == Some(sign(KEY, &format!("{}\n{}", part("sr"), part("se"))))
+}
+
+/// RFC 7396.
+fn merge(into: &mut Map<String, Value>, patch: Map<String, Value>) {
+    for (name, value) in patch {
+        match (into.get_mut(&name), value) {
+            (_, Value::Null) => drop(into.remove(&name)),
+            (Some(Value::Object(old)), Value::Object(new)) => merge(old, new),
+            (_, Value::Object(new)) => {
+                let mut whole = Map::new();
+                merge(&mut whole, new);
+                into.insert(name, Value::Object(whole));
+            }
+            (_, value) => drop(into.insert(name, value)),
+        }
+    }
+}
+
+/// What the hub allows in reported properties.
+fn assert_fit(value: &Value) {
+    match value {
+        Value::Object(members) => members.iter().for_each(|(name, value)| {
+            assert!(!name.contains(['.', '$', '#', ' ']), "{name}");
+            assert_fit(value);
+        }),
+        Value::Array(values) => values.iter().for_each(|value| {
+            assert!(!value.is_null());
+            assert_fit(value);
+        }),
+        Value::String(text) => assert!(text.len() <= 4096),
+        _ => (),
+    }
+}

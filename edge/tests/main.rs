@@ -1,0 +1,19 @@
+//! The device's binary, started, asked and ended, beside a real MQTT broker.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "everything here is a test: what goes wrong ends it"
+)]
+
+mod broker;
+mod config;
+mod device;
+mod http;
+mod hub;
+mod module;
+mod mosquitto;
+mod wait;
