@@ -272,6 +272,28 @@ fn a_model_that_does_not_work_is_not_packed() {
     fails(&shop.package("truncated", "b", &["--no-golden"]), 65, "truncated");
 }
 
+/// A package of somebody else's does not make its packer sign and send what is not in it.
+#[cfg(unix)]
+#[test]
+fn what_lies_outside_the_package_is_not_packed() {
+    use std::os::unix::fs::symlink;
+    let shop = Workshop::new(&["digits"]);
+    let model = PathBuf::from(shop.model("digits"));
+    let refusal = "expected a plain file inside the package, found another, or a link that leads out";
+    let labels = fs::read(model.join("labels.txt")).unwrap();
+    fs::write(shop.path("secret"), &labels).unwrap();
+    fs::remove_file(model.join("labels.txt")).unwrap();
+    symlink(shop.path("secret"), model.join("labels.txt")).unwrap();
+    fails(&shop.package("digits", "b", &[]), 65, &format!("file `labels.txt`: {refusal}"));
+    // A link inside it is another way to write a file.
+    fs::rename(model.join("labels.txt"), shop.path("link")).unwrap();
+    fs::write(model.join("classes.txt"), &labels).unwrap();
+    symlink("classes.txt", model.join("labels.txt")).unwrap();
+    succeeds(&shop.package("digits", "b", &[]), &["file        labels.txt  "]);
+    symlink("/dev/zero", model.join("golden/zero.json")).unwrap();
+    fails(&shop.package("digits", "b", &[]), 65, &format!("file `golden/zero.json`: {refusal}"));
+}
+
 #[test]
 fn flags_that_cannot_be_are_told() {
     let shop = Workshop::new(&["iris"]);

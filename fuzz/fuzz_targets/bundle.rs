@@ -10,9 +10,8 @@ use hedef_protocols::bundle::{Bundle, BundleError, BundleWriter, Manifest, Publi
 use libfuzzer_sys::fuzz_target;
 
 /// Its seed is 32 times 7.
-static KEY: LazyLock<SecretKey> = LazyLock::new(|| {
-    SecretKey::parse("hedef-secret-key:BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=").unwrap()
-});
+static KEY: LazyLock<SecretKey> =
+    LazyLock::new(|| SecretKey::parse("hedef-secret-key:BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=").unwrap());
 
 fuzz_target!(|bytes: &[u8]| {
     // One byte chooses what the others are.

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use hedef_core::preflight;
 use hedef_core::repository::{Package, scan};
 use hedef_core::settings::Settings;
-use hedef_protocols::bundle::{File, Hasher};
+use hedef_protocols::bundle::{BundleError, File, Hasher};
 
 /// One version of a model's package.
 pub(super) struct Source {
@@ -63,6 +63,7 @@ impl Source {
     pub(super) fn copy(&self, room: &Path, number: u64) -> anyhow::Result<Stage> {
         let mut all = BTreeMap::from([(format!("{number}/model.onnx"), self.file.clone())]);
         let beside = self.file.parent().unwrap_or(Path::new(""));
+        // Weights outside the model's folder are refused here.
         let inspection = preflight::inspect(&self.file).map_err(|error| self.refused(error.to_string()))?;
         for weights in inspection.external_files {
             all.insert(format!("{number}/{}", written(&weights.path)), beside.join(&weights.path));
@@ -70,10 +71,14 @@ impl Source {
         let settings = self.package.settings.as_deref().map(Settings::read).transpose();
         let settings = settings.map_err(|error| self.refused(error))?.unwrap_or_default();
         let own = &self.package.folder;
-        all.extend(self.package.settings.iter().map(|file| ("model.toml".into(), file.clone())));
-        all.extend(settings.labels.values().map(|labels| (written(labels), own.join(labels))));
         let golden = golden(&own.join("golden"))?;
-        all.extend(golden.clone());
+        let mut described = golden.clone();
+        described.extend(self.package.settings.iter().map(|file| ("model.toml".into(), file.clone())));
+        described.extend(settings.labels.values().map(|labels| (written(labels), own.join(labels))));
+        for (path, from) in &described {
+            inside(own, path, from)?;
+        }
+        all.extend(described);
 
         let folder = room.join(self.name());
         let mut files = Vec::new();
@@ -132,13 +137,27 @@ fn written(path: &Path) -> String {
     parts.map(|part| part.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/")
 }
 
-/// Copies a file, and says what it holds.
+/// Fails where a file is none, or leads out of the package: nobody means to sign and send that.
+fn inside(package: &Path, path: &str, from: &Path) -> anyhow::Result<()> {
+    let real = |path: &Path| path.canonicalize().with_context(|| path.display().to_string());
+    let found = real(from)?;
+    if found.is_file() && found.starts_with(real(package)?) {
+        return Ok(());
+    }
+    Err(BundleError::Unexpected {
+        place: format!("file `{path}`"),
+        expected: "a plain file inside the package".into(),
+        found: "another, or a link that leads out".into(),
+    }
+    .into())
+}
+
+/// Copies a file, and says what it holds. `path` is plain: where it were not, the file would go elsewhere.
 fn copy(path: &str, from: &Path, to: &Path) -> anyhow::Result<File> {
-    let plain = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
-    if !plain {
-        return Err(hedef_protocols::bundle::BundleError::Unexpected {
+    if !Path::new(path).components().all(|part| matches!(part, Component::Normal(_))) {
+        return Err(BundleError::Unexpected {
             place: format!("file `{path}`"),
-            expected: "a path inside the package".into(),
+            expected: "a path without `..`".into(),
             found: "another".into(),
         }
         .into());
