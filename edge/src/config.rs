@@ -141,7 +141,8 @@ pub struct Module {
     pub token_life_s: u64,
     /// How long the connection is silent at most.
     pub keep_alive_s: u16,
-    /// The most bytes that a packet may have. What is larger than 256 KiB ends the connection; a little less is lost.
+    /// The most bytes that a packet to the hub may have. It closes the connection over more than 256 KiB, and a little less
+    /// is lost.
     pub max_packet_bytes: usize,
     /// The hub's port.
     pub port: u16,

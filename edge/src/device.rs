@@ -45,6 +45,9 @@ const LAST_SCORES: Duration = Duration::from_secs(3);
 const LAST_WORDS: Duration = Duration::from_secs(4);
 const LAST_REQUESTS: Duration = Duration::from_secs(6);
 
+/// The part of the queue that what came by one connection may fill: a quarter.
+const INPUT_SHARE: u64 = 4;
+
 /// What may wait to be told about twin and methods, each way.
 const TELLINGS: usize = 64;
 
@@ -95,12 +98,14 @@ impl Lanes {
     /// Adds the lanes of the connection `name` to `all`.
     fn add(name: &str, outputs: &[Output], all: &mut Vec<LaneSettings>) -> Self {
         let first = all.len();
-        // What came is never given up: who sends it keeps it until there is room.
-        all.push(LaneSettings { name: format!("{name}-input"), priority: 0, when_full: WhenFull::DropNew });
+        // What came is never given up: who sends it keeps it until there is room. It leaves room for its answers.
+        let when_full = WhenFull::DropNew;
+        all.push(LaneSettings { name: format!("{name}-input"), priority: 0, when_full, share: INPUT_SHARE });
         all.extend(outputs.iter().map(|output| LaneSettings {
             name: format!("{name}-output-{}", output.name),
             priority: output.priority,
             when_full: output.when_full,
+            share: 1,
         }));
         Self { input: LaneId(first), outputs: (first + 1..all.len()).map(LaneId).collect() }
     }

@@ -15,7 +15,7 @@ use crate::care::Care;
 use crate::filter::Filter;
 use crate::message::Message;
 use crate::metrics::Metrics;
-use crate::queue::{LaneId, Queue, Taken};
+use crate::queue::{LaneId, PushError, Queue, Taken};
 use crate::scoring::{Answer, Question, ScoreError, score};
 
 /// What becomes of a message.
@@ -147,10 +147,12 @@ impl<S: Source> Worker<S> {
 
     /// Puts the answer into the queue before the message goes: a crash in between has it scored again.
     async fn finish(&self, number: u64, answer: Option<(LaneId, Vec<u8>)>) {
-        if let Some((lane, body)) = answer
-            && let Err(error) = self.bench.queue.push(lane, body).await
-        {
-            tracing::debug!("an answer is dropped: {error}");
+        if let Some((lane, body)) = answer {
+            match self.bench.queue.push(lane, body).await {
+                // Counted, and as the settings want it.
+                Ok(_) | Err(PushError::Full) => (),
+                Err(error) => tracing::error!("an answer is given up: {error}"),
+            }
         }
         self.bench.queue.finish(self.bench.input, number).await;
     }

@@ -95,6 +95,8 @@ pub struct Reported {
     known: Map<String, Value>,
     /// What is on its way, and by which request.
     under_way: Option<(u64, Map<String, Value>)>,
+    /// Whether the last change was refused for now: another would be too.
+    refused: bool,
 }
 
 impl Reported {
@@ -103,10 +105,16 @@ impl Reported {
         *self = Self::default();
     }
 
+    /// Gives up waiting for an answer, and takes it that a refusal is of the past.
+    pub fn give_up(&mut self) {
+        self.under_way = None;
+        self.refused = false;
+    }
+
     /// The change that brings the other side to `wanted`, to be sent by `request`. `None`: it has it, or a change is on its
-    /// way, after whose answer to ask again.
+    /// way, after whose answer to ask again, or one was refused for now, until [`Reported::give_up`].
     pub fn change(&mut self, wanted: &Map<String, Value>, request: u64) -> Option<Value> {
-        if self.under_way.is_some() {
+        if self.under_way.is_some() || self.refused {
             return None;
         }
         let patch = difference(&self.known, wanted)?;
@@ -118,8 +126,9 @@ impl Reported {
     pub fn answered(&mut self, request: u64, status: u16) -> bool {
         match self.under_way.take() {
             Some((sent, state)) if sent == request => {
+                self.refused = status >= 500 || status == 429;
                 // One that was refused as wrong would be again.
-                if status < 500 && status != 429 {
+                if !self.refused {
                     self.known = state;
                 }
                 true
@@ -198,8 +207,10 @@ mod tests {
         assert_eq!(reported.change(&second, 2), None);
         assert!(!reported.answered(9, 204) && reported.answered(1, 204));
         assert_eq!(reported.change(&second, 2), Some(json!({"a":{"c":null},"d":[1]})));
-        // It did not arrive.
-        assert!(reported.answered(2, 500));
+        // It is too much at the moment, and would be at once again.
+        assert!(reported.answered(2, 429));
+        assert_eq!(reported.change(&second, 3), None);
+        reported.give_up();
         assert!(reported.change(&second, 3).is_some() && reported.answered(3, 204));
         assert_eq!(reported.change(&second, 4), None);
         reported.forget();

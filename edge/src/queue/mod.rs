@@ -121,9 +121,19 @@ impl Queue {
         Ok((Self { calls, pushed, finished, committed }, thread))
     }
 
-    /// Adds a message, and returns its number when it would survive the end of the process.
+    /// Adds a message, and returns its number when it would survive the end of the process. While the disk fails it is
+    /// tried again; what finds no room in the queue is lost, and counted.
     pub async fn push(&self, lane: LaneId, body: Vec<u8>) -> Result<u64, PushError> {
-        self.try_push(lane, body, true).await
+        let mut finished = self.finished.clone();
+        loop {
+            finished.mark_unchanged();
+            match self.try_push(lane, body.clone(), true).await {
+                Err(PushError::Disk(_)) => {
+                    let _ = timeout(DISK_PAUSE, finished.changed()).await;
+                }
+                pushed => return pushed,
+            }
+        }
     }
 
     async fn try_push(&self, lane: LaneId, body: Vec<u8>, lost: bool) -> Result<u64, PushError> {
@@ -242,7 +252,7 @@ impl Worker {
         match call {
             Call::Push(lane, body, lost, reply) => {
                 let pushed = self.store.push(lane.0, &body);
-                if lost && matches!(pushed, Err(PushError::Full | PushError::Disk(_))) {
+                if lost && matches!(pushed, Err(PushError::Full)) {
                     self.store.count_refused(lane.0);
                 }
                 let done = pushed.is_ok();
