@@ -7,6 +7,7 @@ use std::sync::Arc;
 use hedef_core::ModelName;
 use hedef_core::repository::{Repository, scan};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use crate::scoring::{Question, score};
 
@@ -64,7 +65,8 @@ async fn try_one(repository: &Arc<Repository>, model: &str, (name, text): &Golde
     let request = golden.get("request").map(Value::to_string).unwrap_or_default();
     let question =
         Question { model: Some(model), content_type: Some("application/json"), body: request.as_bytes(), filter: None };
-    let answer = score(repository, question).await;
+    // Who stops the device drops this.
+    let answer = score(repository, question, &CancellationToken::new()).await;
     let answer = answer.map_err(|error| wrong(error.told()))?;
     let answer: Value =
         serde_json::from_slice(&answer.body.unwrap_or_default()).map_err(|error| wrong(error.to_string()))?;
