@@ -116,7 +116,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin, T> Connection<S, T> {
     /// Waits for something that matters. Can be dropped at any time without a loss.
     pub async fn event(&mut self) -> Result<Event<T>, Lost> {
         loop {
-            self.session.check()?;
             let event = match self.came().await? {
                 Came::Packet(packet) => self.session.receive(packet)?,
                 Came::Oversized(Oversized { topic, id, size }) => self.session.receive_oversized(topic, id, size),
@@ -135,6 +134,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, T> Connection<S, T> {
         if self.session.is_full() {
             // Nothing was listened to.
             self.last_heard = Instant::now();
+            self.waiting_since = self.waiting_since.map(|_| self.last_heard);
         }
         for packet in self.session.accept(ticket) {
             self.send(&packet)?;
@@ -226,7 +226,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, T> Connection<S, T> {
                     self.send(&Packet::PingReq)?;
                     self.last_sent = Instant::now();
                 }
-                () = at(acknowledged) => return Err(Lost::Unacknowledged),
+                () = at(acknowledged), if !full => return Err(Lost::Unacknowledged),
             }
         }
     }

@@ -118,6 +118,41 @@ async fn waiting_for_an_event_can_be_given_up_at_any_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_that_sends_more_than_can_be_accepted_waits_and_so_do_its_acknowledgements() {
+    let (mut connection, mut server) = connected().await;
+    connection.publish("out".into(), vec![], 1).unwrap();
+    let serving = tokio::spawn(async move {
+        let Packet::Publish(Publish { id: Some(id), .. }) = server.packet().await else { panic!() };
+        for _ in 0..300 {
+            server.send(&message(Some(1))).await;
+        }
+        server.send(&Packet::PubAck(id)).await;
+        server
+    });
+    let mut tickets = std::collections::VecDeque::new();
+    // It is silent for longer than it may be silent for, and than a message may be unacknowledged.
+    while let Ok(event) = tokio::time::timeout(Duration::from_secs(1000), connection.event()).await {
+        let Event::Message { ticket: Some(ticket), .. } = event.unwrap() else { panic!() };
+        tickets.push_back(ticket);
+    }
+    assert_eq!(tickets.len(), 256);
+    let mut came = tickets.len();
+    loop {
+        if let Some(ticket) = tickets.pop_front() {
+            connection.accept(ticket).unwrap();
+        }
+        match connection.event().await.unwrap() {
+            Event::Message { ticket: Some(ticket), .. } => tickets.push_back(ticket),
+            Event::Acknowledged(1) => break,
+            other => panic!("{other:?}"),
+        }
+        came += 1;
+    }
+    assert_eq!(came, 300);
+    drop(serving);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_message_that_is_too_large_is_told_of_and_what_follows_is_heard() {
     let (mut connection, mut server) = connected().await;
     let large = |id| {

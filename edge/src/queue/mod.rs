@@ -18,8 +18,9 @@ mod store_tests;
 #[cfg(test)]
 mod tests;
 
+use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -100,6 +101,7 @@ impl Queue {
         capacity: u64,
         metrics: &Metrics,
     ) -> io::Result<(Self, JoinHandle<()>)> {
+        tell_of_others(&folder, lanes);
         let disks = lanes.iter().map(|lane| Ok((lane.clone(), Folder::open(folder.join(&lane.name))?)));
         let store = Store::open(disks.collect::<io::Result<_>>()?, capacity)?;
         let (calls, receiver) = mpsc::channel(WAITING);
@@ -204,6 +206,15 @@ impl Queue {
             Ok(()) => answer.await.unwrap_or_default(),
             Err(_) => Vec::new(),
         }
+    }
+}
+
+/// Tells the log of folders whose lane is not in the settings any more: what waits there is not delivered.
+fn tell_of_others(folder: &Path, lanes: &[LaneSettings]) {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    for name in names.filter(|name| lanes.iter().all(|lane| lane.name != *name)) {
+        tracing::warn!("the queue has `{name}` from other settings: what waits there is kept, and not delivered");
     }
 }
 
