@@ -10,6 +10,7 @@
 )]
 
 mod broker;
+mod command;
 mod config;
 mod device;
 mod http;
