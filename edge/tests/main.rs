@@ -9,6 +9,7 @@
     reason = "everything here is a test: what goes wrong ends it"
 )]
 
+mod azure;
 mod broker;
 mod config;
 mod device;
@@ -16,4 +17,5 @@ mod http;
 mod hub;
 mod module;
 mod mosquitto;
+mod offline;
 mod wait;
