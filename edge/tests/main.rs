@@ -9,6 +9,7 @@
     reason = "everything here is a test: what goes wrong ends it"
 )]
 
+mod azure;
 mod broker;
 mod command;
 mod config;
@@ -17,4 +18,5 @@ mod http;
 mod hub;
 mod module;
 mod mosquitto;
+mod offline;
 mod wait;

@@ -1,6 +1,7 @@
 //! The module of Azure IoT Edge, against an emulator of the hub with its quirks.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -8,15 +9,21 @@ use crate::device::{Device, Home};
 use crate::hub::Hub;
 use crate::wait::until;
 
-const ROW: &str = r#"{"data": [[5.1, 3.5, 1.4, 0.2]]}"#;
+pub(crate) const ROW: &str = r#"{"data": [[5.1, 3.5, 1.4, 0.2]]}"#;
 
-fn start(more: &str) -> (Home, Hub, Device) {
+pub(crate) fn start(more: &str) -> (Home, Hub, Device) {
     let home = Home::new("");
     let hub = Hub::start(home.path());
-    home.write(&format!("[module]\nport = {}\n{more}", hub.port));
-    let device = home.start_with(&Hub::variables(home.path()));
-    until("the module is connected and reports", || (hub.reported()["ready"] == json!(true)).then_some(()));
+    let device = start_on(&hub, home.path(), &home, more);
     (home, hub, device)
+}
+
+/// Starts the device of `home` on a hub whose daemon listens in `folder`.
+pub(crate) fn start_on(hub: &Hub, folder: &Path, home: &Home, more: &str) -> Device {
+    home.write(&format!("[module]\nport = {}\n{more}", hub.port));
+    let device = home.start_with(&Hub::variables(folder));
+    until("the module is connected and reports", || (hub.reported()["ready"] == json!(true)).then_some(()));
+    device
 }
 
 #[test]
@@ -44,6 +51,7 @@ fn an_input_is_answered_with_what_belongs_to_it() {
         ("devices/edge1/modules/mod1/inputs/#", 1),
     ];
     assert_eq!(filters, expected.map(|(filter, qos)| (filter.to_owned(), qos)));
+    assert_eq!(hub.sessions(), [true]);
     let (status, log) = device.stop();
     assert!(status.success(), "{status}: {log}");
 }
