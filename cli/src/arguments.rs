@@ -2,6 +2,7 @@
 
 mod bench;
 mod caps;
+mod package;
 mod quarantine;
 mod security;
 mod traces;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use bench::{Bench, BenchFormat, BenchLoad, BenchScenario};
 pub(crate) use caps::Caps;
+pub(crate) use package::{Keygen, Package, Verify};
 pub(crate) use quarantine::{Quarantine, QuarantineArguments, TryLoad};
 pub(crate) use security::{Admin, ClientAuth, Keys, Permission, Security};
 pub(crate) use traces::Traces;
@@ -74,12 +76,20 @@ pub(crate) enum Command {
     Score(Score),
     /// Measures a server, ours or another, or the bare runtime under the same load.
     Bench(Box<Bench>),
+    /// Packs a model for devices into one signed file, after it was loaded and its golden requests were asked.
+    Package(Package),
+    /// Says what a bundle holds, if it is whole and signed with one of the keys.
+    Verify(Verify),
+    /// Makes a pair of keys: one to sign bundles with, and one to verify them with.
+    Keygen(Keygen),
     /// Makes API keys.
     #[command(subcommand)]
     Keys(Keys),
     /// Finds or fetches ONNX Runtime.
     #[command(subcommand)]
     Runtime(Runtime),
+    /// Asks a running server whether it is ready, and ends with 0 where it is: for the health checks of containers.
+    Health(Health),
     /// Prints every flag with its variable and its default, as Markdown.
     Settings,
     /// Loads one version of a model and ends: what `serve` starts for models that come while it works.
@@ -229,6 +239,17 @@ pub(crate) enum CsvHeader {
     Absent,
 }
 
+/// Asks a running server whether it is ready.
+#[derive(Debug, Args)]
+pub(crate) struct Health {
+    /// Where the server listens; where that is every address of the machine, the loopback address is asked.
+    #[arg(value_name = "ADDRESS", default_value = "127.0.0.1:8080", env = "HEDEF_LISTEN")]
+    pub(crate) listen: SocketAddr,
+    /// Ask within TLS, as a server with a certificate wants it. The certificate is not verified.
+    #[arg(long, value_name = "FILE", env = "HEDEF_TLS_CERT")]
+    pub(crate) tls_cert: Option<PathBuf>,
+}
+
 /// What can be fetched besides ONNX Runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum With {
@@ -246,6 +267,10 @@ pub(crate) enum Runtime {
         /// ONNX Runtime that has CUDA, in place of the other (256 MB). May be given again.
         #[arg(long, value_enum, value_delimiter = ',')]
         with: Vec<With>,
+        /// Fetch the ONNX Runtime that `hedef-edge` is released with: smaller, for older systems, for the CPU alone. For
+        /// ARMv7 it is the only one.
+        #[arg(long, conflicts_with = "with")]
+        small: bool,
         /// The machine to fetch for, as a Rust target. Default: this one.
         #[arg(long, value_name = "TRIPLE")]
         target: Option<String>,

@@ -11,6 +11,7 @@
 
 mod azure;
 mod broker;
+mod command;
 mod config;
 mod device;
 mod http;
