@@ -18,4 +18,6 @@ mod http;
 mod hub;
 mod module;
 mod mosquitto;
+mod offline;
 mod wait;
+mod websocket;
