@@ -1,8 +1,10 @@
 //! Pure functions between the bytes of wire protocols and core's requests and responses.
 //!
-//! One module for each protocol; [`json`] is what they share. Nothing here reads, writes or waits.
+//! One module for each protocol; [`json`] is what they share. Nothing here waits, or opens anything; [`bundle`] reads from and
+//! writes to what it is handed.
 
 pub mod azure;
+pub mod bundle;
 pub mod csv;
 mod error;
 pub mod json;
