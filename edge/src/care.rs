@@ -14,7 +14,7 @@ const STRIKES: u32 = 3;
 const WITH_CARE: usize = 64;
 
 /// The sign that the device works; it is there at the start where the last end was a crash.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Working {
     file: PathBuf,
     crashed: bool,
@@ -41,6 +41,12 @@ impl Working {
         let known = fs::read_to_string(&file).unwrap_or_default();
         let known = known.split_once(' ').and_then(|(number, ends)| Some((number.parse().ok()?, ends.parse().ok()?)));
         Some(Care { file, known, left: WITH_CARE })
+    }
+
+    /// Whether the last end was none of its own will.
+    #[must_use]
+    pub const fn crashed(&self) -> bool {
+        self.crashed
     }
 
     /// Ends cleanly.

@@ -19,4 +19,5 @@ pub mod queue;
 pub mod relay;
 pub mod scoring;
 pub mod selftest;
+pub mod updates;
 pub mod worker;

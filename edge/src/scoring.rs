@@ -103,7 +103,11 @@ pub async fn score(repository: &Arc<Repository>, question: Question<'_>) -> Resu
 }
 
 async fn try_score(repository: &Arc<Repository>, question: Question<'_>) -> Result<Answer, ScoreError> {
-    let model = find(repository, question.model).await?;
+    ask(&*find(repository, question.model).await?, question).await
+}
+
+/// Has a question answered by this model, now or not at all.
+pub async fn ask(model: &Model, question: Question<'_>) -> Result<Answer, ScoreError> {
     let (request, form) = decode(question.content_type, question.body, model.signature())?;
     let response = model.infer(request).await?;
     if let Some((filter, number)) = question.filter

@@ -1,14 +1,14 @@
 //! Whether the models answer as they should: the golden requests of their packages.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use hedef_core::ModelName;
-use hedef_core::repository::{Repository, scan};
+use hedef_core::repository::Repository;
+use hedef_core::{Model, ModelName};
 use serde_json::{Value, json};
 
-use crate::scoring::{Question, score};
+use crate::scoring::{Answer, Question, ScoreError, ask, score};
 
 /// The tolerances where a file has none.
 const USUAL: [f64; 2] = [1e-3, 1e-5];
@@ -21,10 +21,11 @@ type Golden = (String, Vec<u8>);
 
 /// Scores every golden request of every model that is loaded, and compares. Returns whether all is well, and for each model
 /// how many answers were right and the first difference.
-pub async fn run(repository: &Arc<Repository>, roots: Vec<PathBuf>) -> (bool, Value) {
+pub async fn run(repository: &Arc<Repository>) -> (bool, Value) {
     let names: Vec<_> = repository.models().iter().map(|model| model.id().name.clone()).collect();
+    let looking = Arc::clone(repository);
     let read = tokio::task::spawn_blocking(move || {
-        let found = scan(&roots);
+        let found = looking.look();
         let files =
             |name: &ModelName| found.packages.get(name).map(|package| files(&package.folder)).unwrap_or_default();
         names.into_iter().map(|name| (files(&name), name)).collect::<Vec<_>>()
@@ -58,22 +59,52 @@ fn files(folder: &Path) -> Vec<Golden> {
     files.iter().take(MOST).map(|path| (name(path), fs::read(path).unwrap_or_default())).collect()
 }
 
+/// Asks a model the golden requests in these files of its package. Fails with the first difference.
+pub(crate) async fn try_model(model: &Model, folder: &Path, files: &[String]) -> Result<(), String> {
+    for file in files {
+        let path = folder.join(file);
+        let text = tokio::task::spawn_blocking(move || fs::read(path)).await.map_err(|error| error.to_string())?;
+        let golden = Request::read(file, &text.map_err(|error| format!("{file}: {error}"))?)?;
+        golden.judge(ask(model, golden.question(None)).await)?;
+    }
+    Ok(())
+}
+
 async fn try_one(repository: &Arc<Repository>, model: &str, (name, text): &Golden) -> Result<(), String> {
-    let wrong = |reason: String| format!("{name}: {reason}");
-    let golden: Value = serde_json::from_slice(text).map_err(|error| wrong(error.to_string()))?;
-    let request = golden.get("request").map(Value::to_string).unwrap_or_default();
-    let question =
-        Question { model: Some(model), content_type: Some("application/json"), body: request.as_bytes(), filter: None };
-    let answer = score(repository, question).await;
-    let answer = answer.map_err(|error| wrong(error.told()))?;
-    let answer: Value =
-        serde_json::from_slice(&answer.body.unwrap_or_default()).map_err(|error| wrong(error.to_string()))?;
-    let [rtol, atol] = USUAL;
-    let tolerance = |name, usual| golden.get(name).and_then(Value::as_f64).unwrap_or(usual);
-    let expected = golden.pointer("/response/outputs").unwrap_or(&Value::Null);
-    let found = answer.get("outputs").unwrap_or(&Value::Null);
-    let close = Close { rtol: tolerance("rtol", rtol), atol: tolerance("atol", atol) };
-    close.compare(expected, found).map_err(wrong)
+    let golden = Request::read(name, text)?;
+    golden.judge(score(repository, golden.question(Some(model))).await)
+}
+
+/// A golden request with what is expected.
+struct Request {
+    name: String,
+    golden: Value,
+    body: String,
+}
+
+impl Request {
+    fn read(name: &str, text: &[u8]) -> Result<Self, String> {
+        let golden: Value = serde_json::from_slice(text).map_err(|error| format!("{name}: {error}"))?;
+        let body = golden.get("request").map(Value::to_string).unwrap_or_default();
+        Ok(Self { name: name.into(), golden, body })
+    }
+
+    fn question<'q>(&'q self, model: Option<&'q str>) -> Question<'q> {
+        Question { model, content_type: Some("application/json"), body: self.body.as_bytes(), filter: None }
+    }
+
+    fn judge(&self, answer: Result<Answer, ScoreError>) -> Result<(), String> {
+        let wrong = |reason: String| format!("{}: {reason}", self.name);
+        let answer = answer.map_err(|error| wrong(error.told()))?;
+        let answer: Value =
+            serde_json::from_slice(&answer.body.unwrap_or_default()).map_err(|error| wrong(error.to_string()))?;
+        let [rtol, atol] = USUAL;
+        let tolerance = |name, usual| self.golden.get(name).and_then(Value::as_f64).unwrap_or(usual);
+        let expected = self.golden.pointer("/response/outputs").unwrap_or(&Value::Null);
+        let found = answer.get("outputs").unwrap_or(&Value::Null);
+        let close = Close { rtol: tolerance("rtol", rtol), atol: tolerance("atol", atol) };
+        close.compare(expected, found).map_err(wrong)
+    }
 }
 
 /// How close numbers have to be.

@@ -10,10 +10,15 @@
 )]
 
 mod broker;
+mod bundles;
 mod config;
+mod depot;
 mod device;
 mod http;
 mod hub;
 mod module;
 mod mosquitto;
+mod updates;
+mod updates_by_hand;
+mod updates_killed;
 mod wait;

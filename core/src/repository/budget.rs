@@ -84,7 +84,7 @@ impl Repository {
                 mib(taken),
                 mib(budget.bytes)
             );
-            Err(Error::Load { model: id.to_string(), reason })
+            Err(Error::OverBudget { model: id.to_string(), reason })
         };
         // Held to the end, so that two loads do not count on the same room.
         let mut reserved = hold(&self.reserved);

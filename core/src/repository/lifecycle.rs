@@ -121,7 +121,7 @@ impl Repository {
             }
             Err(error) => {
                 let reason = match &error {
-                    Error::Load { reason, .. } => reason.clone(),
+                    Error::Load { reason, .. } | Error::OverBudget { reason, .. } => reason.clone(),
                     other => other.to_string(),
                 };
                 tracing::error!(model = %id, reason, "cannot load the model");

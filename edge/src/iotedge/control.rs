@@ -1,8 +1,7 @@
 //! What is said to a module beside messages: its twin and calls of methods.
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hedef_core::repository::{Repository, State};
 use serde_json::{Map, Value, json};
@@ -16,6 +15,10 @@ use super::twin::{Change, Desired, Reported, key};
 use crate::filter::Filter;
 use crate::queue::Queue;
 use crate::relay::Telling;
+use crate::updates::Updates;
+
+/// How long the twin may not be answered before everything is reported without it.
+const UNANSWERED: Duration = Duration::from_secs(30);
 
 /// What the hub said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,10 +79,10 @@ impl Wishes {
 pub struct Surroundings {
     /// The models.
     pub repository: Arc<Repository>,
-    /// Where they come from.
-    pub roots: Vec<PathBuf>,
     /// What waits.
     pub queue: Queue,
+    /// Their updates.
+    pub updates: Updates,
     /// Told when the models changed.
     pub changed: Arc<Notify>,
     /// What the twin wants, above the settings.
@@ -98,6 +101,8 @@ pub struct Control {
     asked: Option<u64>,
     last_request: u64,
     connected: bool,
+    /// Until when nothing is reported, since it is not known what was.
+    silent_until: Option<Instant>,
     /// What is wrong with what is desired.
     complaint: Option<String>,
     calls: JoinSet<(String, methods::Answer)>,
@@ -115,6 +120,7 @@ impl Control {
             asked: None,
             last_request: 0,
             connected: false,
+            silent_until: None,
             complaint: None,
             calls: JoinSet::new(),
         }
@@ -135,6 +141,7 @@ impl Control {
                     }
                 }
                 () = changed.notified() => (),
+                () = at(self.silent_until) => self.silent_until = None,
                 () = stop.cancelled() => break,
             }
             self.report().await;
@@ -146,10 +153,14 @@ impl Control {
             News::Connected => {
                 self.connected = true;
                 self.reported.forget();
+                self.silent_until = Some(Instant::now() + UNANSWERED);
                 self.ask().await;
             }
             News::TwinResponse { status, request, body } if self.asked == Some(request) => {
                 self.asked = None;
+                if self.silent_until.take().is_some() && status == 200 {
+                    self.reported.learn(Desired::reported(&body));
+                }
                 if status == 200 && self.desired.replace(&body) {
                     self.apply();
                 } else {
@@ -178,15 +189,12 @@ impl Control {
 
     /// Takes over what is desired.
     fn apply(&mut self) {
-        match Wishes::read(self.desired.properties()) {
-            Ok(wishes) => {
-                self.complaint = None;
-                self.surroundings.wishes.send_replace(wishes);
-            }
-            Err(complaint) => {
-                tracing::warn!("the twin cannot be followed: {complaint}");
-                self.complaint = Some(complaint);
-            }
+        let desired = self.desired.properties();
+        let followed = self.surroundings.updates.follow(desired);
+        let wishes = Wishes::read(desired).map(|wishes| self.surroundings.wishes.send_replace(wishes));
+        self.complaint = wishes.err().or(followed.err());
+        if let Some(complaint) = &self.complaint {
+            tracing::warn!("the twin cannot be followed: {complaint}");
         }
     }
 
@@ -195,6 +203,12 @@ impl Control {
             Err(refusal) => refusal,
             Ok(Call::Ping) => (200, json!({ "version": env!("CARGO_PKG_VERSION") })),
             Ok(Call::Status) => (200, self.status().await),
+            Ok(Call::Activate(arguments)) => {
+                methods::update(self.surroundings.updates.activate(&arguments, |name| self.is_known(name)))
+            }
+            Ok(Call::RollBack(arguments)) => {
+                methods::update(self.surroundings.updates.roll_back(&arguments, |name| self.is_known(name)))
+            }
             Ok(Call::Long(_)) if !self.calls.is_empty() => methods::busy(),
             Ok(Call::Long(long)) => {
                 let surroundings = self.surroundings.clone();
@@ -203,6 +217,11 @@ impl Control {
             }
         };
         self.answer(&request, &answer).await;
+    }
+
+    /// Whether a model of that name is here.
+    fn is_known(&self, name: &str) -> bool {
+        self.surroundings.repository.index().iter().any(|entry| entry.name.as_str() == name)
     }
 
     async fn answer(&self, request: &str, (status, document): &methods::Answer) {
@@ -222,6 +241,7 @@ impl Control {
             "ready": self.surroundings.repository.is_ready(),
             "uptime_s": self.surroundings.started.elapsed().as_secs(),
             "models": self.models(),
+            "inbox": self.surroundings.updates.inbox(),
             "queue": lanes.collect::<Map<_, _>>(),
         })
     }
@@ -242,12 +262,15 @@ impl Control {
                 models.insert(name, state);
             }
         }
+        for (name, update) in self.surroundings.updates.states() {
+            add_update(models.entry(key(name.as_str())).or_insert_with(|| json!({})), update);
+        }
         models
     }
 
     /// Reports what has changed.
     async fn report(&mut self) {
-        if !self.connected {
+        if !self.connected || self.silent_until.is_some() {
             return;
         }
         let mut wanted = Map::new();
@@ -270,6 +293,30 @@ impl Control {
     async fn tell(&self, topic: String, body: Vec<u8>) {
         // Without a connection there is nobody to be told.
         let _ = self.tellings.send((topic, body)).await;
+    }
+}
+
+/// Ready at that time, or never.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Adds what is to be told of a model's updates to what is told of the model, which knows best what is served.
+fn add_update(model: &mut Value, update: Map<String, Value>) {
+    let Value::Object(model) = model else { return };
+    let rests = update.get("state") == Some(&"active".into());
+    for (name, value) in update {
+        let told = match name.as_str() {
+            "state" => rests && model.contains_key("state"),
+            "active" => model.contains_key("active"),
+            _ => false,
+        };
+        if !told {
+            model.insert(name, value);
+        }
     }
 }
 

@@ -35,6 +35,19 @@ impl Desired {
         true
     }
 
+    /// What a whole twin, as it is answered, has as reported.
+    #[must_use]
+    pub fn reported(twin: &[u8]) -> Map<String, Value> {
+        let Ok(Value::Object(mut twin)) = serde_json::from_slice(twin) else { return Map::new() };
+        match twin.remove("reported") {
+            Some(Value::Object(mut reported)) => {
+                take_version(&mut reported);
+                reported
+            }
+            _ => Map::new(),
+        }
+    }
+
     /// Makes a change.
     pub fn patch(&mut self, patch: &[u8]) -> Change {
         let Ok(Value::Object(mut patch)) = serde_json::from_slice(patch) else { return Change::Missed };
@@ -101,6 +114,11 @@ impl Reported {
     /// Forgets what the other side has: all of it is reported again.
     pub fn forget(&mut self) {
         *self = Self::default();
+    }
+
+    /// Takes what the other side says that it has, so that what is not so any more is taken back.
+    pub fn learn(&mut self, known: Map<String, Value>) {
+        *self = Self { known, under_way: None };
     }
 
     /// The change that brings the other side to `wanted`, to be sent by `request`. `None`: it has it, or a change is on its
@@ -204,6 +222,10 @@ mod tests {
         assert_eq!(reported.change(&second, 4), None);
         reported.forget();
         assert_eq!(reported.change(&second, 5), Some(Value::Object(second.clone())));
+        // An earlier process said more.
+        reported
+            .learn(Desired::reported(br#"{"desired":{},"reported":{"a":{"b":1,"error":"x"},"d":[1],"$version":3}}"#));
+        assert_eq!(reported.change(&second, 6), Some(json!({"a":{"error":null}})));
     }
 
     #[test]
