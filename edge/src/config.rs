@@ -238,6 +238,9 @@ pub enum InvalidSettings {
     Value { key: String, expected: &'static str, found: String },
 }
 
+/// The time of the build in seconds since 1970, where who built it told it.
+pub(crate) const SOURCE_DATE: Option<&str> = option_env!("SOURCE_DATE_EPOCH");
+
 /// The file that settings are read from where none is named.
 const USUAL_FILE: &str = "hedef-edge.toml";
 

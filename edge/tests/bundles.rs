@@ -39,13 +39,15 @@ pub(crate) struct Recipe {
     pub(crate) knows: Does,
     pub(crate) downgrade: bool,
     pub(crate) expires: Option<&'static str>,
+    /// Numbers in the model that nothing uses.
+    pub(crate) weights: usize,
     /// Bytes of ballast, so that a download takes more than one read.
     pub(crate) ballast: usize,
 }
 
 impl Recipe {
     pub(crate) fn new(version: u64, does: Does) -> Self {
-        Self { version, does, knows: does, downgrade: false, expires: None, ballast: 200_000 }
+        Self { version, does, knows: does, downgrade: false, expires: None, weights: 0, ballast: 200_000 }
     }
 
     /// Makes it, for the model `m`.
@@ -57,7 +59,7 @@ impl Recipe {
         );
         let ballast = (0..self.ballast).map(|at| (at.wrapping_mul(2_654_435_761) >> 7).to_le_bytes()[0]).collect();
         let contents = [
-            (format!("{}/model.onnx", self.version), onnx(self.does)),
+            (format!("{}/model.onnx", self.version), onnx(self.does, self.weights)),
             ("model.toml".into(), b"description = \"A test.\"\n".to_vec()),
             ("golden/one.json".into(), golden.into_bytes()),
             ("ballast.bin".into(), ballast),
@@ -87,7 +89,7 @@ impl Recipe {
 }
 
 /// A model of one node. Source: onnx.proto3 of the ONNX project.
-fn onnx(does: Does) -> Vec<u8> {
+fn onnx(does: Does, weights: usize) -> Vec<u8> {
     let value = |name: &str| {
         let dimension = text(2, "n");
         let shape = message(1, &dimension);
@@ -95,7 +97,12 @@ fn onnx(does: Does) -> Vec<u8> {
         [text(1, name), message(2, &message(1, &tensor))].concat()
     };
     let node = [text(1, "x"), text(2, "y"), text(4, does.operator())].concat();
-    let graph = [message(1, &node), text(2, "g"), message(11, &value("x")), message(12, &value("y"))].concat();
+    let mut graph = [message(1, &node), text(2, "g"), message(11, &value("x")), message(12, &value("y"))].concat();
+    if weights > 0 {
+        let raw = vec![0; 4 * weights];
+        let tensor = [[vec![1 << 3], length(weights)].concat(), number(2, 1), text(8, "w"), message(9, &raw)].concat();
+        graph.extend(message(5, &tensor));
+    }
     [number(1, 8), message(7, &graph), message(8, &number(2, 13))].concat()
 }
 
@@ -108,13 +115,15 @@ fn text(field: u8, value: &str) -> Vec<u8> {
 }
 
 fn message(field: u8, value: &[u8]) -> Vec<u8> {
-    let mut out = vec![field << 3 | 2];
-    let mut length = value.len();
-    while length > 127 {
-        out.push(u8::try_from(length & 127).unwrap() | 128);
-        length >>= 7;
+    [&[field << 3 | 2], length(value.len()).as_slice(), value].concat()
+}
+
+fn length(mut value: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    while value > 127 {
+        out.push(u8::try_from(value & 127).unwrap() | 128);
+        value >>= 7;
     }
-    out.push(u8::try_from(length).unwrap());
-    out.extend_from_slice(value);
+    out.push(u8::try_from(value).unwrap());
     out
 }

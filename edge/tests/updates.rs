@@ -35,7 +35,8 @@ impl Place {
 
     pub(crate) fn write(&self, settings: &str) {
         let (port, key) = (self.hub.port, self.key.public());
-        self.home.write(&format!("[module]\nport = {port}\n[updates]\ntrusted_keys = ['{key}']\n{settings}\n"));
+        self.home
+            .write(&format!("model = 'm'\n[module]\nport = {port}\n[updates]\ntrusted_keys = ['{key}']\n{settings}\n"));
     }
 
     pub(crate) fn start(&self) -> Device {
@@ -162,9 +163,15 @@ fn no_request_fails_while_versions_change() {
             })
         })
         .collect();
+    // Messages are scored by it, too.
+    for number in 0..2000 {
+        place.hub.input(
+            &format!("in-{number}"),
+            r#"{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [2]}]}"#,
+        );
+    }
     for version in 2..=4 {
         let does = if version % 2 == 0 { Does::Neg } else { Does::Identity };
-        place.hub.input(&format!("in-{version}"), r#"{"inputs": []}"#);
         place.desire(version, &Recipe::new(version, does).make(&place.key));
         place.until_active(&device, version);
     }
@@ -176,6 +183,13 @@ fn no_request_fails_while_versions_change() {
     });
     assert_eq!(reported["active"], 3, "{reported}");
     stop.store(true, Ordering::Relaxed);
+    until("every message is answered", || (place.hub.sent().len() == 2000).then_some(()));
+    let sent = place.hub.sent();
+    let bad: Vec<_> = sent.iter().filter(|sent| sent.property("error").is_some()).collect();
+    assert!(bad.is_empty(), "{bad:?}");
+    let versions: std::collections::BTreeSet<_> =
+        sent.iter().filter_map(|sent| sent.property("model-version")).collect();
+    assert!(versions.len() > 1, "{versions:?}");
     let asked: usize = callers.into_iter().map(|caller| caller.join().unwrap()).sum();
     assert!(failures.lock().unwrap().is_empty(), "{:?} of {asked}", failures.lock().unwrap());
 }
@@ -389,6 +403,23 @@ fn a_disk_that_fills_up_changes_nothing_and_is_tried_again() {
     place.until_failed(&device, "failed", "the disk");
     fs::remove_file(&part).unwrap();
     place.until_active(&device, 2);
+}
+
+#[test]
+fn a_version_that_does_not_fit_beside_the_old_one_takes_its_place() {
+    let place = Place::new(QUICK);
+    let settings = fs::read_to_string(place.home.path().join("edge.toml")).unwrap();
+    fs::write(place.home.path().join("edge.toml"), format!("memory_budget_mib = 28\n{settings}")).unwrap();
+    let device = place.start();
+    let recipe = |version, does| Recipe { weights: 4 << 20, ..Recipe::new(version, does) };
+    place.desire(1, &recipe(1, Does::Identity).make(&place.key));
+    place.until_active(&device, 1);
+    place.desire(2, &Recipe { knows: Does::Identity, ..recipe(2, Does::Neg) }.make(&place.key));
+    place.until_failed(&device, "failed", "a golden request was answered wrong");
+    assert!(device.log().contains("makes room for the new one"), "{}", device.log());
+    place.desire(2, &recipe(2, Does::Neg).make(&place.key));
+    place.until_active(&device, 2);
+    assert_eq!(ask(&device, 2.0), Some((2, -2.0)));
 }
 
 #[test]
