@@ -6,9 +6,9 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
-use crate::config::{Address, Broker, Route, Settings};
+use crate::config::{Broker, Route, Secret, Settings};
 use crate::filter::Filter;
-use crate::link;
+use crate::link::{self, Address};
 use crate::message::Message;
 use crate::mqtt::backoff::{Backoff, Ended};
 use crate::mqtt::connection::{Connection, Lost};
@@ -143,7 +143,9 @@ async fn connect(broker: &Broker) -> Result<Connection<Box<dyn link::Stream>, Ta
 
 /// Read for each try, since it may have been changed.
 fn password(broker: &Broker) -> Result<Option<Vec<u8>>, Lost> {
-    let Some(file) = &broker.password_file else { return Ok(broker.password.clone().map(String::into_bytes)) };
+    let Some(file) = &broker.password_file else {
+        return Ok(broker.password.clone().map(|Secret(password)| password.into_bytes()));
+    };
     let read = fs::read_to_string(file);
     let read = read.map_err(|error| std::io::Error::new(error.kind(), format!("the file of the password: {error}")))?;
     Ok(Some(read.trim_end_matches(['\r', '\n']).as_bytes().to_vec()))

@@ -3,7 +3,7 @@
 //! After an end that was none of its own will the device scores some messages one by one, and writes down which one is under
 //! way. One that was under way at so many ends in a row is not scored any more.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -13,21 +13,30 @@ const STRIKES: u32 = 3;
 /// The messages that are scored one by one after a crash: more than were under way at it.
 const WITH_CARE: usize = 64;
 
-/// The sign that the device works; it is there at the start where the last end was a crash.
-#[derive(Clone, Debug)]
+/// The sign that the device works; it is there at the start where the last end was a crash. While it works it is locked,
+/// so that no other process works in the same folder.
+#[derive(Debug)]
 pub struct Working {
     file: PathBuf,
     crashed: bool,
+    /// Held until the end, however it comes.
+    _lock: File,
 }
 
 impl Working {
-    /// Begins to work in a folder.
+    /// Begins to work in a folder. Fails where another process does.
     pub fn begin(folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let file = folder.join("working");
         let crashed = file.exists();
-        fs::write(&file, "")?;
-        Ok(Self { file, crashed })
+        let lock = File::create(&file)?;
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => {
+                Err(io::Error::new(io::ErrorKind::ResourceBusy, "another process works with it"))
+            }
+            Err(TryLockError::Error(error)) if error.kind() != io::ErrorKind::Unsupported => Err(error),
+            _ => Ok(Self { file, crashed, _lock: lock }),
+        }
     }
 
     /// The care that the messages of a lane are to be scored with: none after a clean stop.
@@ -50,8 +59,8 @@ impl Working {
     }
 
     /// Ends cleanly.
-    pub fn end(self) {
-        let _ = fs::remove_file(self.file);
+    pub fn end(&self) {
+        let _ = fs::remove_file(&self.file);
     }
 }
 
@@ -110,6 +119,16 @@ mod tests {
         working.end();
         let working = Working::begin(folder.path()).unwrap();
         assert!(working.care("in").is_none());
+    }
+
+    #[test]
+    fn two_processes_do_not_work_in_one_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let working = Working::begin(folder.path()).unwrap();
+        let error = Working::begin(folder.path()).unwrap_err();
+        assert!(error.to_string().contains("another process"), "{error}");
+        drop(working);
+        assert!(Working::begin(folder.path()).is_ok());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::filter::{Filter, InvalidFilter};
 use crate::iotedge::identity::{Identity, InvalidIdentity};
+use crate::link::Address;
 use crate::mqtt::topic;
 use crate::queue::WhenFull;
 
@@ -148,7 +149,8 @@ pub struct Module {
     pub token_life_s: u64,
     /// How long the connection is silent at most.
     pub keep_alive_s: u16,
-    /// The most bytes that a packet may have. What is larger than 256 KiB ends the connection; a little less is lost.
+    /// The most bytes that a packet to the hub may have. It closes the connection over more than 256 KiB, and a little less
+    /// is lost.
     pub max_packet_bytes: usize,
     /// The hub's port.
     pub port: u16,
@@ -193,7 +195,17 @@ pub struct Broker {
     pub routes: Vec<Route>,
     /// From the environment alone.
     #[serde(skip)]
-    pub password: Option<String>,
+    pub password: Option<Secret>,
+}
+
+/// A text that is for nobody's eyes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
 }
 
 const fn keep_alive() -> u16 {
@@ -241,6 +253,9 @@ pub enum InvalidSettings {
 /// The time of the build in seconds since 1970, where who built it told it.
 pub(crate) const SOURCE_DATE: Option<&str> = option_env!("SOURCE_DATE_EPOCH");
 
+/// The most messages that may be scored at a time.
+const MOST_PARALLEL: usize = 64;
+
 /// The file that settings are read from where none is named.
 const USUAL_FILE: &str = "hedef-edge.toml";
 
@@ -254,7 +269,7 @@ impl Settings {
             Some(file) => {
                 let wrong = |reason| InvalidSettings::File { file: file.display().to_string(), reason };
                 let text = fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
-                toml::from_str(&text).map_err(|error: toml::de::Error| wrong(error.to_string()))?
+                toml::from_str(&text).map_err(|error| wrong(reason(&text, &error)))?
             }
             None => Self::default(),
         };
@@ -289,7 +304,7 @@ impl Settings {
         if let Some(broker) = &mut self.broker {
             broker.url = variable("HEDEF_BROKER").unwrap_or_else(|| std::mem::take(&mut broker.url));
             broker.username = variable("HEDEF_BROKER_USERNAME").or(broker.username.take());
-            broker.password = variable("HEDEF_BROKER_PASSWORD");
+            broker.password = variable("HEDEF_BROKER_PASSWORD").map(Secret);
         }
         if let Some(file) = variable("HEDEF_TRUSTED_KEYS_FILE") {
             self.updates.trusted_keys_file = Some(file.into());
@@ -306,8 +321,11 @@ impl Settings {
         let wrong = |key: &str, expected, found: &str| {
             Err(InvalidSettings::Value { key: key.into(), expected, found: found.chars().take(200).collect() })
         };
-        if self.queue.capacity_mib == 0 || self.queue.parallel == 0 {
-            return wrong("queue", "more than zero", "0");
+        if self.queue.capacity_mib == 0 {
+            return wrong("queue.capacity_mib", "more than zero", "0");
+        }
+        if !(1..=MOST_PARALLEL).contains(&self.queue.parallel) {
+            return wrong("queue.parallel", "1 to 64", &self.queue.parallel.to_string());
         }
         for output in &self.outputs {
             if !is_name(&output.name) {
@@ -337,9 +355,20 @@ impl Settings {
         {
             return wrong("module.output", "the name of one of the outputs", output);
         }
+        if !(1 << 10..=256 << 10).contains(&module.max_packet_bytes) {
+            return wrong("module.max_packet_bytes", "1024 to 262144", &module.max_packet_bytes.to_string());
+        }
         let Some(broker) = &self.broker else { return Ok(()) };
         if Address::parse(&broker.url).is_none() {
-            return wrong("broker.url", "mqtt://HOST:PORT or mqtts://HOST:PORT", &broker.url);
+            // Where others would have the name and the password.
+            let found = broker.url.rsplit_once('@').map_or(broker.url.as_str(), |(_, behind)| behind);
+            return wrong("broker.url", "mqtt://HOST:PORT or mqtts://HOST:PORT", found);
+        }
+        if broker.client_id.is_empty() {
+            return wrong("broker.client_id", "a name", "");
+        }
+        if !(1 << 10..=16 << 20).contains(&broker.max_packet_bytes) {
+            return wrong("broker.max_packet_bytes", "1024 to 16777216", &broker.max_packet_bytes.to_string());
         }
         if !(10..=3600).contains(&broker.keep_alive_s) {
             return wrong("broker.keep_alive_s", "10 to 3600", &broker.keep_alive_s.to_string());
@@ -354,6 +383,9 @@ impl Settings {
             if !topic::is_pattern(&route.to, &route.from) {
                 return wrong("broker.routes.to", "a topic with {topic} or the number of a wildcard", &route.to);
             }
+            if topic::feeds_itself(&route.to, &route.from) {
+                return wrong("broker.routes.to", "a topic that its own `from` does not match", &route.to);
+            }
             if let Some(output) = &route.output
                 && !self.outputs.iter().any(|known| known.name == *output)
             {
@@ -364,44 +396,15 @@ impl Settings {
     }
 }
 
+/// What is wrong in a file, and where. The line itself is not shown: it may hold a secret.
+fn reason(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    format!("line {}: {}", before.matches('\n').count() + 1, error.message())
+}
+
 fn is_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
-}
-
-/// Where a broker is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address {
-    /// Its name, or address.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
-    /// Whether TLS is spoken.
-    pub tls: bool,
-}
-
-impl Address {
-    /// Reads `mqtt://host:1883` or `mqtts://host:8883`; the port may be left out.
-    #[must_use]
-    pub fn parse(url: &str) -> Option<Self> {
-        let (scheme, rest) = url.split_once("://")?;
-        let (tls, usual) = match scheme {
-            "mqtt" => (false, 1883),
-            "mqtts" => (true, 8883),
-            _ => return None,
-        };
-        let rest = rest.strip_suffix('/').unwrap_or(rest);
-        let (host, port) = match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-            Some((host, "")) => (host, usual),
-            Some((host, port)) => (host, port.strip_prefix(':')?.parse().ok()?),
-            None => match rest.rsplit_once(':') {
-                Some((host, port)) => (host, port.parse().ok()?),
-                None => (rest, usual),
-            },
-        };
-        let plain = !host.is_empty() && !host.contains(['/', '@', ' ']);
-        plain.then(|| Self { host: host.into(), port, tls })
-    }
 }
 
 #[cfg(test)]
@@ -427,18 +430,35 @@ mod tests {
     fn what_is_wrong_is_named() {
         for (text, expected) in [
             ("modles = []", "modles"),
-            ("[queue]\ncapacity_mib = 0", "queue"),
+            ("[queue]\ncapacity_mib = 0", "queue.capacity_mib"),
+            ("[queue]\nparallel = 65", "queue.parallel"),
+            ("[module]\nmax_packet_bytes = 1", "module.max_packet_bytes"),
             ("[[outputs]]\nname = 'a b'", "`a b`"),
             ("[[outputs]]\nname = 'a'\n[[outputs]]\nname = 'a'", "differ"),
             (&format!("{BROKER}routes = []"), "broker.routes"),
             (&format!("{BROKER}[[broker.routes]]\nfrom = 'a/#/b'\nto = 'x'"), "`a/#/b`"),
             (&format!("{BROKER}[[broker.routes]]\nfrom = 'a/+'\nto = 'x/{{2}}'"), "`x/{2}`"),
             (&format!("{BROKER}[[broker.routes]]\nfrom = 'a'\nto = 'x'\noutput = 'no'"), "`no`"),
+            (&format!("{BROKER}[[broker.routes]]\nfrom = 'a/#'\nto = 'a/{{1}}/scored'"), "its own `from`"),
+            (&format!("{BROKER}[[broker.routes]]\nfrom = '$share/g/a'\nto = 'x'"), "`$share/g/a`"),
+            (&(BROKER.replace("'c'", "''") + "routes = []"), "broker.client_id"),
             (&BROKER.replace("mqtt:", "http:"), "routes"),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(expected), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn what_may_be_secret_is_not_shown() {
+        let text = "log = 'info'\n[broker]\nurl = 'mqtt://h'\npassword = 'hunter2'";
+        let error: toml::de::Error = toml::from_str::<Settings>(text).unwrap_err();
+        let said = reason(text, &error);
+        assert!(said.starts_with("line 4: unknown field `password`") && !said.contains("hunter2"), "{said}");
+        let url = format!("{}routes = []", BROKER.replace("mqtt://h", "mqtt://me:hunter2@h"));
+        let said = read(&url).unwrap_err();
+        assert!(said.contains("broker.url") && !said.contains("hunter2"), "{said}");
+        assert!(!format!("{:?}", Secret("hunter2".into())).contains("hunter2"));
     }
 
     #[test]
@@ -455,14 +475,5 @@ mod tests {
         assert_eq!((settings.http.listen.port(), settings.broker.unwrap().url.as_str()), (1, "mqtts://other"));
         let wrong = |name| (name == "HEDEF_LISTEN").then(|| "nowhere".into());
         assert!(Settings::default().overlay(wrong).unwrap_err().to_string().starts_with("HEDEF_LISTEN"));
-    }
-
-    #[test]
-    fn addresses_are_hosts_and_ports() {
-        let parse = |url| Address::parse(url).map(|found| (found.host, found.port, found.tls));
-        assert_eq!(parse("mqtt://h"), Some(("h".into(), 1883, false)));
-        assert_eq!(parse("mqtts://[::1]:9/"), Some(("::1".into(), 9, true)));
-        assert_eq!(parse("mqtts://1.2.3.4"), Some(("1.2.3.4".into(), 8883, true)));
-        assert!(["h:1", "http://h", "mqtt://", "mqtt://h:x", "mqtt://u@h"].into_iter().all(|url| parse(url).is_none()));
     }
 }

@@ -15,7 +15,7 @@ use hedef_server::{AzureSettings, Config, Drain, Server};
 use prometheus::Registry;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant as Moment, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{self, Routes};
@@ -41,10 +41,14 @@ const STUCK_INTERVAL: Duration = Duration::from_secs(5);
 /// How often it is asked whether a run is stuck.
 const WATCH_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The time for each part of a stop; together less than the ten seconds after which containers are killed.
+/// How long the parts of a stop may take, counted from its begin. Containers are killed after ten seconds.
 const LAST_SCORES: Duration = Duration::from_secs(3);
-const LAST_WORDS: Duration = Duration::from_secs(4);
-const LAST_REQUESTS: Duration = Duration::from_secs(6);
+const LAST_WORDS: Duration = Duration::from_millis(6500);
+const LAST_REQUESTS: Duration = Duration::from_secs(7);
+const LAST_BYTES: Duration = Duration::from_millis(7800);
+
+/// The part of the queue that what came by one connection may fill: a quarter.
+const INPUT_SHARE: u64 = 4;
 
 /// What may wait to be told about twin and methods, each way.
 const TELLINGS: usize = 64;
@@ -80,7 +84,7 @@ pub struct Device {
     broker: Option<Lanes>,
     module: Option<(Arc<Identity>, Lanes)>,
     metrics: Metrics,
-    working: Working,
+    working: Arc<Working>,
     updates: (Updates, Engine),
     /// Told when there is something to tell of models.
     changed: Arc<Notify>,
@@ -101,12 +105,14 @@ impl Lanes {
     /// Adds the lanes of the connection `name` to `all`.
     fn add(name: &str, outputs: &[Output], all: &mut Vec<LaneSettings>) -> Self {
         let first = all.len();
-        // What came is never given up: who sends it keeps it until there is room.
-        all.push(LaneSettings { name: format!("{name}-input"), priority: 0, when_full: WhenFull::DropNew });
+        // What came is never given up: who sends it keeps it until there is room. It leaves room for its answers.
+        let when_full = WhenFull::DropNew;
+        all.push(LaneSettings { name: format!("{name}-input"), priority: 0, when_full, share: INPUT_SHARE });
         all.extend(outputs.iter().map(|output| LaneSettings {
             name: format!("{name}-output-{}", output.name),
             priority: output.priority,
             when_full: output.when_full,
+            share: 1,
         }));
         Self { input: LaneId(first), outputs: (first + 1..all.len()).map(LaneId).collect() }
     }
@@ -124,8 +130,8 @@ impl Device {
     /// Opens the queue, starts ONNX Runtime and takes the ports. No model is loaded yet.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         let failed = |source| StartError::Data { folder: settings.data.display().to_string(), source };
-        let working = Working::begin(&settings.data).map_err(failed)?;
-        let sign = working.clone();
+        let working = Arc::new(Working::begin(&settings.data).map_err(failed)?);
+        let sign = Arc::clone(&working);
         Self::assemble(settings, working).await.inspect_err(|_| {
             // Nothing worked yet, so this is no crash.
             if !sign.crashed() {
@@ -134,7 +140,7 @@ impl Device {
         })
     }
 
-    async fn assemble(settings: Settings, working: Working) -> Result<Self, StartError> {
+    async fn assemble(settings: Settings, working: Arc<Working>) -> Result<Self, StartError> {
         let registry = Registry::new();
         let metrics = Metrics::new(&registry)?;
         let mut lanes = Vec::new();
@@ -203,6 +209,9 @@ impl Device {
         let (changed, (updates, engine)) = (self.changed, self.updates);
         let stopping = Stop { intake: CancellationToken::new(), all: CancellationToken::new() };
         let (loaded_sender, loaded) = oneshot::channel();
+        // What waits in the queue is not to be told that its model is unknown.
+        let known = Arc::clone(&repository);
+        let _ = tokio::task::spawn_blocking(move || known.refresh()).await;
         let loading = {
             let (repository, changed) = (Arc::clone(&repository), Arc::clone(&changed));
             tokio::task::spawn_blocking(move || {
@@ -267,22 +276,28 @@ impl Device {
             }
         };
         tracing::info!("stopping: nothing is taken in any more, what was begun is finished");
+        let begun = Moment::now();
         repository.stop_loading();
         stopping.intake.cancel();
-        let scored = join(workers, LAST_SCORES).await;
+        let scored = join(workers, begun + LAST_SCORES).await;
         stopping.all.cancel();
-        let said = join(connections, LAST_WORDS).await;
-        let answered = timeout(LAST_REQUESTS, http).await.is_ok_and(|http| http.is_ok_and(|http| http.abandoned == 0));
-        let loaded = loading.await.is_ok();
-        drop(watchers);
-        let closed = tokio::task::spawn_blocking(move || repository.close(Duration::from_secs(1))).await;
+        let said = join(connections, begun + LAST_WORDS).await;
+        let answered =
+            timeout_at(begun + LAST_REQUESTS, http).await.is_ok_and(|http| http.is_ok_and(|http| http.abandoned == 0));
         drop(queue);
-        // The last commit.
-        let committed = tokio::task::spawn_blocking(move || queue_thread.join().is_ok()).await;
+        let last = async {
+            let loaded = loading.await.is_ok();
+            drop(watchers);
+            let closed = tokio::task::spawn_blocking(move || repository.close(Duration::from_secs(1))).await;
+            // The last commit.
+            let committed = tokio::task::spawn_blocking(move || queue_thread.join().is_ok()).await;
+            loaded && closed.unwrap_or(false) && committed.unwrap_or(false)
+        };
+        let closed = timeout_at(begun + LAST_BYTES, last).await.unwrap_or(false);
         if well {
             working.end();
         }
-        well && scored && said && answered && loaded && closed.unwrap_or(false) && committed.unwrap_or(false)
+        well && scored && said && answered && closed
     }
 }
 
@@ -329,8 +344,8 @@ impl Ends {
     }
 }
 
-/// Waits for tasks, and gives those up that take too long.
-async fn join(mut tasks: JoinSet<()>, limit: Duration) -> bool {
+/// Waits for tasks, and gives those up that take longer.
+async fn join(mut tasks: JoinSet<()>, limit: Moment) -> bool {
     let all = async {
         let mut well = true;
         while let Some(ended) = tasks.join_next().await {
@@ -338,7 +353,7 @@ async fn join(mut tasks: JoinSet<()>, limit: Duration) -> bool {
         }
         well
     };
-    timeout(limit, all).await.unwrap_or(false)
+    timeout_at(limit, all).await.unwrap_or(false)
 }
 
 fn loader(settings: &Settings) -> Result<(OnnxLoader, Arc<Slots>), StartError> {

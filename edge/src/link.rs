@@ -15,14 +15,47 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::config::Address;
-
 /// How long TCP and TLS may take together.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where Linux distributions keep the certificates that they trust.
 const SYSTEM: [&str; 3] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+
+/// Where a broker is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// Its name, or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Whether TLS is spoken.
+    pub tls: bool,
+}
+
+impl Address {
+    /// Reads `mqtt://host:1883` or `mqtts://host:8883`; the port may be left out.
+    #[must_use]
+    pub fn parse(url: &str) -> Option<Self> {
+        let (scheme, rest) = url.split_once("://")?;
+        let (tls, usual) = match scheme {
+            "mqtt" => (false, 1883),
+            "mqtts" => (true, 8883),
+            _ => return None,
+        };
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let (host, port) = match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((host, "")) => (host, usual),
+            Some((host, port)) => (host, port.strip_prefix(':')?.parse().ok()?),
+            None => match rest.rsplit_once(':') {
+                Some((host, port)) => (host, port.parse().ok()?),
+                None => (rest, usual),
+            },
+        };
+        let plain = !host.is_empty() && !host.contains(['/', '@', ' ']);
+        plain.then(|| Self { host: host.into(), port, tls })
+    }
+}
 
 /// Bytes both ways.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -69,4 +102,18 @@ pub fn roots_from(pem: &[u8]) -> io::Result<RootCertStore> {
         }
     }
     if roots.is_empty() { Err(io::Error::other("there is no certificate to trust")) } else { Ok(roots) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_hosts_and_ports() {
+        let parse = |url| Address::parse(url).map(|found| (found.host, found.port, found.tls));
+        assert_eq!(parse("mqtt://h"), Some(("h".into(), 1883, false)));
+        assert_eq!(parse("mqtts://[::1]:9/"), Some(("::1".into(), 9, true)));
+        assert_eq!(parse("mqtts://1.2.3.4"), Some(("1.2.3.4".into(), 8883, true)));
+        assert!(["h:1", "http://h", "mqtt://", "mqtt://h:x", "mqtt://u@h"].into_iter().all(|url| parse(url).is_none()));
+    }
 }

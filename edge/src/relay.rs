@@ -22,8 +22,12 @@ use crate::queue::{LaneId, PushError, Queue, Taken};
 /// How long what was begun may take when the connection is to end.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
-/// The most messages of QoS 0 that may wait for the queue; more are lost, as those may be.
+/// The most messages that may wait for the queue, and the most bytes, before those of QoS 0 are lost, as they may be.
 const MOST_WAITING: usize = 64;
+const MOST_WAITING_BYTES: usize = 1 << 20;
+
+/// The most bytes that a topic may have.
+const LONGEST_TOPIC: usize = u16::MAX as usize;
 
 /// A message that is known by its place in the queue.
 pub type Tag = (LaneId, u64);
@@ -135,16 +139,28 @@ impl Relay<'_> {
                 event = connection.event() => match event? {
                     Event::Message { topic, body, ticket } => {
                         let message = port.incoming(&topic, body);
-                        let body = message.and_then(|message| message.encode());
-                        let Some(body) = body else {
+                        let known = message.is_some();
+                        let Some(body) = message.and_then(|message| message.encode()) else {
+                            if known {
+                                tracing::error!("a message is given up: it has more properties than can be kept");
+                                self.metrics.too_large.inc();
+                            }
                             ticket.map_or(Ok(()), |ticket| connection.accept(ticket))?;
                             continue;
                         };
                         // What is not acknowledged comes again, to whoever is here then.
                         let taken_in = !self.stop.intake.is_cancelled() && ending.is_none();
-                        if taken_in && (ticket.is_some() || waiting.len() < MOST_WAITING) {
+                        let bytes: usize = waiting.iter().map(|(body, _)| body.len()).sum();
+                        let room = waiting.len() < MOST_WAITING && bytes < MOST_WAITING_BYTES;
+                        if taken_in && (ticket.is_some() || room) {
                             waiting.push_back((body, ticket));
                         }
+                    }
+                    Event::Oversized { topic, size, ticket } => {
+                        // It would come again for ever.
+                        tracing::error!(message.topic = %short(&topic), "a message of {size} bytes is given up: it is too large");
+                        self.metrics.too_large.inc();
+                        ticket.map_or(Ok(()), |ticket| connection.accept(ticket))?;
                     }
                     Event::Acknowledged((lane, number)) => {
                         self.queue.finish(lane, number).await;
@@ -172,11 +188,26 @@ impl Relay<'_> {
                     self.send(connection, port, taken).await?;
                     taking.set(self.queue.take(self.outputs));
                 }
-                Some((topic, body)) = tellings.recv() => connection.tell(topic, body)?,
+                Some((topic, body)) = tellings.recv(), if connection.is_flowing() => {
+                    if self.fits(&topic, &body) {
+                        connection.tell(topic, body)?;
+                    } else {
+                        tracing::error!(message.topic = %short(&topic), "what was to be told has {} bytes: too many", body.len());
+                    }
+                }
                 () = self.stop.all.cancelled(), if ending.is_none() => {
-                    // What is there already goes out, as far as it can at once.
-                    while connection.has_room() && let Some(taken) = self.queue.try_take(self.outputs).await {
-                        self.send(connection, port, taken).await?;
+                    // What is there already goes out, as far as it can at once; first what may be taken just now.
+                    while connection.has_room() {
+                        tokio::select! {
+                            biased;
+                            taken = &mut taking => {
+                                let Some(taken) = taken else { return Ok(End::Stopped) };
+                                self.send(connection, port, taken).await?;
+                                taking.set(self.queue.take(self.outputs));
+                            }
+                            // Answered after whatever was asked before.
+                            _ = self.queue.states() => break,
+                        }
                     }
                     ending = Some((|| End::Stopped, Instant::now() + LAST_WORDS));
                 }
@@ -207,6 +238,11 @@ impl Relay<'_> {
         }
     }
 
+    /// Whether a packet can carry that much. Its head has seven bytes, and the length of the topic two.
+    const fn fits(&self, topic: &str, body: &[u8]) -> bool {
+        topic.len() <= LONGEST_TOPIC && topic.len() + body.len() + 9 <= self.largest
+    }
+
     async fn send<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         connection: &mut Connection<S, Tag>,
@@ -214,9 +250,7 @@ impl Relay<'_> {
         taken: Taken,
     ) -> Result<(), Lost> {
         let message = Message::decode(&taken.body).and_then(|message| port.outgoing(message));
-        // The head of a packet has seven bytes, and the length of the topic two.
-        let fits = |(topic, body): &(String, Vec<u8>)| topic.len() + body.len() + 9 <= self.largest;
-        let Some((topic, body)) = message.filter(fits) else {
+        let Some((topic, body)) = message.filter(|(topic, body)| self.fits(topic, body)) else {
             tracing::error!("an answer is given up: it cannot be sent, or is larger than {} bytes", self.largest);
             self.metrics.too_large.inc();
             self.queue.finish(taken.lane, taken.number).await;
@@ -224,6 +258,11 @@ impl Relay<'_> {
         };
         connection.publish(topic, body, (taken.lane, taken.number))
     }
+}
+
+/// The start of a topic, for the log.
+fn short(topic: &str) -> String {
+    topic.chars().take(200).collect()
 }
 
 /// Ready with the future's output if there is one.
@@ -241,3 +280,7 @@ async fn at(time: Option<Instant>) {
         None => pending().await,
     }
 }
+
+#[cfg(test)]
+#[path = "relay_tests.rs"]
+mod tests;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hedef_core::repository::Repository;
-use hedef_core::{Kind, Model, ModelId, Request, Signature};
+use hedef_core::repository::{Repository, State};
+use hedef_core::{Error, Kind, Model, ModelId, Request, Signature};
 use hedef_protocols::{DecodeLimits, azure, csv, npy, v2};
+use tokio_util::sync::CancellationToken;
 
 use crate::filter::Filter;
 
@@ -15,7 +16,7 @@ const MOST_ELEMENTS: usize = 1 << 20;
 /// How long to wait for a model that is not ready, or busy.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How often to ask for it again before the message is answered with the failure.
+/// How often to ask one again that is busy before the message is answered with the failure.
 const TRIES: usize = 30;
 
 /// An answer.
@@ -55,6 +56,8 @@ pub enum ScoreError {
     ContentType(String),
     #[error("the process ended each time this message was scored")]
     Deadly,
+    #[error("the device stops")]
+    Stopping,
 }
 
 impl ScoreError {
@@ -65,6 +68,7 @@ impl ScoreError {
             Self::Core(error) => error.kind(),
             Self::Protocol(error) => error.kind(),
             Self::ContentType(_) | Self::Deadly => Kind::InvalidArgument,
+            Self::Stopping => Kind::Unavailable,
         }
     }
 
@@ -86,20 +90,33 @@ enum Form {
     V2(v2::Reply),
 }
 
-/// Has a question answered. A model that is not ready, or busy, is waited for.
-pub async fn score(repository: &Arc<Repository>, question: Question<'_>) -> Result<Answer, ScoreError> {
+/// Has a question answered. A model that is being loaded is waited for, however long that takes, and one that is busy for
+/// a while; until `stop`, which ends the waiting with [`ScoreError::Stopping`].
+pub async fn score(
+    repository: &Arc<Repository>,
+    question: Question<'_>,
+    stop: &CancellationToken,
+) -> Result<Answer, ScoreError> {
     let mut tries = 0;
     loop {
-        let failure = match try_score(repository, question).await {
-            Err(error) if matches!(error.kind(), Kind::Unavailable | Kind::ResourceExhausted) => error,
+        match try_score(repository, question).await {
+            Err(ScoreError::Core(Error::NotReady { ref model, .. })) if is_coming(repository, model) => (),
+            Err(ScoreError::Core(ref error)) if is_passing(error) && tries < TRIES => tries += 1,
             done => return done,
-        };
-        tries += 1;
-        if tries == TRIES {
-            return Err(failure);
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::select! { () = tokio::time::sleep(PAUSE) => (), () = stop.cancelled() => return Err(ScoreError::Stopping) }
     }
+}
+
+/// Whether asking again may help.
+const fn is_passing(error: &Error) -> bool {
+    matches!(error.kind(), Kind::ResourceExhausted) || matches!(error, Error::Unloading { .. } | Error::Evicted { .. })
+}
+
+/// Whether a model that is not ready will be, or fail to: it is being loaded, or its turn has not come yet.
+fn is_coming(repository: &Repository, model: &str) -> bool {
+    let mut entries = repository.index().into_iter().filter(|entry| entry.name.as_str() == model);
+    entries.any(|entry| entry.state == State::Loading || (entry.version.is_none() && !repository.has_started()))
 }
 
 async fn try_score(repository: &Arc<Repository>, question: Question<'_>) -> Result<Answer, ScoreError> {
@@ -123,7 +140,7 @@ pub async fn ask(model: &Model, question: Question<'_>) -> Result<Answer, ScoreE
 }
 
 /// The model of that name, or the only one that is known.
-async fn find(repository: &Arc<Repository>, name: Option<&str>) -> Result<Arc<Model>, hedef_core::Error> {
+async fn find(repository: &Arc<Repository>, name: Option<&str>) -> Result<Arc<Model>, Error> {
     let known;
     let name = match name {
         Some(name) => name,
@@ -135,13 +152,13 @@ async fn find(repository: &Arc<Repository>, name: Option<&str>) -> Result<Arc<Mo
                 [only] => only,
                 _ => {
                     let reason = format!("it is not said which model is meant: {} are known", known.len());
-                    return Err(hedef_core::Error::Unsupported(reason));
+                    return Err(Error::Unsupported(reason));
                 }
             }
         }
     };
     match repository.model(name, None) {
-        Err(hedef_core::Error::Evicted { .. }) => repository.awake(name, None).await,
+        Err(Error::Evicted { .. }) => repository.awake(name, None).await,
         found => found,
     }
 }
@@ -188,6 +205,8 @@ fn looks_like_json(body: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use hedef_core::model::Parts;
+    use hedef_core::repository::{Load, Version};
     use hedef_core::{DataType, Dim, TensorSpec};
 
     use super::*;
@@ -224,5 +243,35 @@ mod tests {
             "outputs":[{"name":"x","parameters":{"binary_data":true}}],"parameters":{"binary_data_output":true}}"#;
         let (_, Form::V2(reply)) = decode(None, body, &signature()).unwrap() else { panic!() };
         assert!(!reply.binary && reply.outputs.iter().all(|wish| wish.binary.is_none()));
+    }
+
+    struct NothingLoads;
+
+    impl Load for NothingLoads {
+        fn load(&self, _: &Version<'_>) -> Result<Parts, String> {
+            Err("it is broken".into())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_model_whose_turn_has_not_come_is_waited_for_and_one_that_failed_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("m/1")).unwrap();
+        std::fs::write(folder.path().join("m/1/model.onnx"), "no model").unwrap();
+        let metrics = hedef_core::metrics::Metrics::new(&prometheus::Registry::new()).unwrap();
+        let roots = vec![folder.path().into()];
+        let repository = Arc::new(Repository::new(roots, Box::new(NothingLoads), metrics));
+        repository.refresh();
+        let question = Question { model: None, content_type: None, body: b"{}", filter: None };
+        let stop = CancellationToken::new();
+        let began = tokio::time::Instant::now();
+        let hour = Duration::from_secs(3600);
+        let waiting = tokio::time::timeout(hour, score(&repository, question, &stop)).await;
+        assert!(waiting.is_err() && began.elapsed() == hour);
+        stop.cancel();
+        assert!(matches!(score(&repository, question, &stop).await, Err(ScoreError::Stopping)));
+        repository.load_all();
+        let failed = score(&repository, question, &CancellationToken::new()).await.unwrap_err();
+        assert!(failed.to_string().contains("it is broken") && began.elapsed() == hour, "{failed}");
     }
 }

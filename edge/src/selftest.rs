@@ -7,6 +7,7 @@ use std::sync::Arc;
 use hedef_core::repository::Repository;
 use hedef_core::{Model, ModelName};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use crate::scoring::{Answer, Question, ScoreError, ask, score};
 
@@ -72,7 +73,8 @@ pub(crate) async fn try_model(model: &Model, folder: &Path, files: &[String]) ->
 
 async fn try_one(repository: &Arc<Repository>, model: &str, (name, text): &Golden) -> Result<(), String> {
     let golden = Request::read(name, text)?;
-    golden.judge(score(repository, golden.question(Some(model))).await)
+    // Who stops the device drops this.
+    golden.judge(score(repository, golden.question(Some(model)), &CancellationToken::new()).await)
 }
 
 /// A golden request with what is expected.

@@ -15,7 +15,7 @@ use crate::care::Care;
 use crate::filter::Filter;
 use crate::message::Message;
 use crate::metrics::Metrics;
-use crate::queue::{LaneId, Queue, Taken};
+use crate::queue::{LaneId, PushError, Queue, Taken};
 use crate::scoring::{Answer, Question, ScoreError, score};
 
 /// What becomes of a message.
@@ -77,6 +77,16 @@ pub struct Bench {
     pub metrics: Metrics,
 }
 
+/// What came of a message.
+enum Outcome {
+    /// This is to be sent.
+    Send(LaneId, Vec<u8>),
+    /// Nothing is to be sent.
+    Nothing,
+    /// It is scored when the device starts again.
+    Later,
+}
+
 impl<S: Source> Worker<S> {
     /// Works until `stop`, then finishes what was begun. Answers keep the order of their messages.
     pub async fn run(mut self, stop: CancellationToken) {
@@ -88,8 +98,8 @@ impl<S: Source> Worker<S> {
         loop {
             tokio::select! {
                 biased;
-                Some((number, answer)) = under_way.next() => {
-                    self.finish(number, answer).await;
+                Some((number, outcome)) = under_way.next() => {
+                    self.finish(number, outcome).await;
                     if care.as_mut().is_some_and(|care| !block_in_place(|| care.ended_well())) {
                         care = None;
                     }
@@ -99,27 +109,27 @@ impl<S: Source> Worker<S> {
                     let Some(taken) = taken else { break };
                     let number = taken.number;
                     let deadly = care.as_mut().is_some_and(|care| !block_in_place(|| care.admits(number)));
-                    under_way.push_back(self.answer(taken, deadly));
+                    under_way.push_back(self.answer(taken, deadly, &stop));
                     taking.set(self.bench.queue.take(&input));
                 }
             }
         }
-        while let Some((number, answer)) = under_way.next().await {
-            self.finish(number, answer).await;
+        while let Some((number, outcome)) = under_way.next().await {
+            self.finish(number, outcome).await;
         }
     }
 
-    async fn answer(&self, taken: Taken, deadly: bool) -> (u64, Option<(LaneId, Vec<u8>)>) {
-        (taken.number, self.reply(&taken.body, deadly).await)
+    async fn answer(&self, taken: Taken, deadly: bool, stop: &CancellationToken) -> (u64, Outcome) {
+        (taken.number, self.reply(&taken.body, deadly, stop).await)
     }
 
-    async fn reply(&self, body: &[u8], deadly: bool) -> Option<(LaneId, Vec<u8>)> {
+    async fn reply(&self, body: &[u8], deadly: bool, stop: &CancellationToken) -> Outcome {
         let Some((message, plan)) = Message::decode(body).and_then(|message| {
             let plan = self.source.plan(&message)?;
             Some((message, plan))
         }) else {
             tracing::warn!("a message in the queue is dropped: nothing in the settings is for it");
-            return None;
+            return Outcome::Nothing;
         };
         let began = Instant::now();
         let question = Question {
@@ -128,7 +138,10 @@ impl<S: Source> Worker<S> {
             body: &message.body,
             filter: plan.filter.as_deref().map(|filter| (filter, self.bench.count.fetch_add(1, Ordering::Relaxed))),
         };
-        let answer = if deadly { Err(ScoreError::Deadly) } else { score(&self.bench.repository, question).await };
+        let answer = if deadly { Err(ScoreError::Deadly) } else { score(&self.bench.repository, question, stop).await };
+        if matches!(answer, Err(ScoreError::Stopping)) {
+            return Outcome::Later;
+        }
         self.bench.metrics.scored(answer.as_ref().err().map(ScoreError::kind), began.elapsed());
         if let Err(error) = &answer {
             tracing::warn!(message.place, "a message cannot be scored: {error}");
@@ -137,20 +150,28 @@ impl<S: Source> Worker<S> {
             Ok(Answer { model, body: Some(body) }) => Ok(Scored { model, body }),
             Ok(Answer { body: None, .. }) => {
                 self.bench.metrics.held_back();
-                return None;
+                return Outcome::Nothing;
             }
             Err(error) => Err(error),
         };
-        let lane = self.bench.outputs.get(plan.output)?;
-        Some((*lane, self.source.reply(&message, answer).encode()?))
+        let lane = self.bench.outputs.get(plan.output).copied();
+        match lane.zip(self.source.reply(&message, answer).encode()) {
+            Some((lane, body)) => Outcome::Send(lane, body),
+            None => Outcome::Nothing,
+        }
     }
 
     /// Puts the answer into the queue before the message goes: a crash in between has it scored again.
-    async fn finish(&self, number: u64, answer: Option<(LaneId, Vec<u8>)>) {
-        if let Some((lane, body)) = answer
-            && let Err(error) = self.bench.queue.push(lane, body).await
-        {
-            tracing::debug!("an answer is dropped: {error}");
+    async fn finish(&self, number: u64, outcome: Outcome) {
+        if matches!(outcome, Outcome::Later) {
+            return;
+        }
+        if let Outcome::Send(lane, body) = outcome {
+            match self.bench.queue.push(lane, body).await {
+                // Counted, and as the settings want it.
+                Ok(_) | Err(PushError::Full) => (),
+                Err(error) => tracing::error!("an answer is given up: {error}"),
+            }
         }
         self.bench.queue.finish(self.bench.input, number).await;
     }

@@ -170,6 +170,22 @@ fn tls_with_a_certificate_that_is_vouched_for_and_no_other() {
 }
 
 #[test]
+fn a_message_that_cannot_be_taken_or_answered_does_not_keep_the_others_waiting() {
+    let Some(broker) = Mosquitto::start("") else { return };
+    let route = "[[broker.routes]]\nfrom = 'twice/+'\nto = 'flowers/{1}{1}/scored'\n";
+    let home = Home::new(&(settings(broker.port, "") + route));
+    let device = home.start();
+    connected(&device);
+    let follower = broker.follow(&["flowers/+/scored"]);
+    broker.publish("flowers/f/measured", &vec![b' '; 300 << 10]);
+    broker.publish(&format!("twice/{}", "x".repeat(40_000)), row(0).as_bytes());
+    broker.publish("flowers/f/measured", row(1).as_bytes());
+    assert_eq!(collect(&follower, 1).into_iter().collect::<Vec<_>>(), [(1, 1)]);
+    let (status, log) = device.stop();
+    assert!(status.success() && !log.contains("is lost"), "{status}: {log}");
+}
+
+#[test]
 fn only_what_the_filter_lets_through_is_sent() {
     let Some(broker) = Mosquitto::start("") else { return };
     let home = Home::new(&settings(broker.port, "[filter]\nlabel = 'virginica'\nabove = 0.5\nevery = 1000"));

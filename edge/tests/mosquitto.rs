@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::config;
 use crate::wait::until;
 
-/// A broker with a folder of its own, in which it keeps what waits for those who are away.
+/// A broker with a folder of its own, in which it keeps each second what waits for those who are away.
 pub(crate) struct Mosquitto {
     folder: TempDir,
     program: PathBuf,
@@ -35,7 +35,7 @@ impl Mosquitto {
         let mut broker = Self { folder, program, port, child: None };
         let usual = if settings.contains("allow_anonymous") { "" } else { "allow_anonymous true\n" };
         let text = format!(
-            "listener {port} 127.0.0.1\n{settings}\n{usual}persistence true\npersistence_location {}/\nautosave_interval 1\nautosave_on_changes true\n",
+            "listener {port} 127.0.0.1\n{settings}\n{usual}persistence true\npersistence_location {}/\nautosave_interval 1\n",
             broker.folder.path().display()
         );
         fs::write(broker.folder.path().join("mosquitto.conf"), text).unwrap();

@@ -242,7 +242,7 @@ fn a_model_that_does_not_know_its_golden_answers_is_not_served() {
     place.until_failed(&device, "failed", "golden");
     assert_eq!(place.depot.log().len(), before);
     // Somebody asks, and it fails again.
-    assert_eq!(place.hub.call("activate", r#"{"model": "m"}"#).0, "202");
+    until("the twin is known", || (place.hub.call("activate", r#"{"model": "m"}"#).0 == "202").then_some(()));
     until("it is fetched again", || (place.depot.log().len() > before).then_some(()));
     place.until_failed(&device, "failed", "golden");
 }

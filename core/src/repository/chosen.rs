@@ -68,6 +68,18 @@ impl Repository {
         Ok(Prepared { model: Arc::new(model), took: began.elapsed(), room, package })
     }
 
+    /// Unloads a model to make room for another version of it, which counts as being loaded until it, or the same version
+    /// again, is. Blocks.
+    pub fn make_way(&self, name: &ModelName) -> Result<(), Error> {
+        self.unload(name.as_str())?;
+        self.change(name, |entry| {
+            for slot in entry.slots.values_mut() {
+                *slot = Slot { state: State::Loading, reason: "another version is being loaded".into(), model: None };
+            }
+        });
+        Ok(())
+    }
+
     /// Serves a prepared model instead of all other versions of its name, from one request to the next. Requests under
     /// way finish on those. Blocks until they have, for a while.
     pub fn publish(&self, prepared: Prepared) {

@@ -55,3 +55,16 @@ fn one_that_cannot_be_loaded_changes_nothing_and_one_that_nothing_replaces_is_fo
     repository.unchoose(&ModelName::new("m").unwrap()).unwrap();
     assert!(repository.index().is_empty());
 }
+
+#[test]
+fn a_model_that_makes_way_counts_as_coming_until_it_is_back() {
+    let root = tempfile::tempdir().unwrap();
+    write(root.path(), "roots/m/1/model.onnx", "1");
+    let repository = repository(root.path());
+    repository.load_all();
+    repository.make_way(&ModelName::new("m").unwrap()).unwrap();
+    assert!(repository.model("m", None).is_err());
+    assert_eq!(line(&repository, "m").state, State::Loading);
+    repository.load("m", super::Overrides::default()).unwrap();
+    assert_eq!((answer(&repository, "m"), line(&repository, "m").state), (1, State::Ready));
+}

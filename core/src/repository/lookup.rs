@@ -14,7 +14,13 @@ impl Repository {
         let snapshot = self.snapshot.load();
         let wanted = |slot: &&Slot| slot.reason != UNLOADED;
         let mut slots = snapshot.values().flat_map(|entry| entry.slots.values()).filter(wanted).peekable();
-        self.started.load(Ordering::Acquire) && (slots.peek().is_none() || slots.any(Slot::can_be_asked))
+        self.has_started() && (slots.peek().is_none() || slots.any(Slot::can_be_asked))
+    }
+
+    /// Whether all models meant to be there from the start have been loaded, or have failed to.
+    #[must_use]
+    pub fn has_started(&self) -> bool {
+        self.started.load(Ordering::Acquire)
     }
 
     /// The model of that name: the version asked for, or the highest that is ready. One that was unloaded to stay

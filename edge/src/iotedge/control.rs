@@ -1,5 +1,6 @@
 //! What is said to a module beside messages: its twin and calls of methods.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,6 +8,7 @@ use hedef_core::repository::{Repository, State};
 use serde_json::{Map, Value, json};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::{Instant as Moment, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::methods::{self, Call};
@@ -17,8 +19,8 @@ use crate::queue::Queue;
 use crate::relay::Telling;
 use crate::updates::Updates;
 
-/// How long the twin may not be answered before everything is reported without it.
-const UNANSWERED: Duration = Duration::from_secs(30);
+/// When a request is made again that was not answered, or was refused for now.
+const AGAIN: Duration = Duration::from_secs(30);
 
 /// What the hub said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,14 +64,14 @@ impl Wishes {
         let model = match desired.get("model") {
             None => None,
             Some(Value::String(model)) => Some(model.clone()),
-            Some(other) => return Err(format!("`model`: expected a name, found {other}")),
+            Some(other) => return Err(short(&format!("`model`: expected a name, found {other}"))),
         };
         let filter = desired.get("filter").map(|filter| {
             let filter: Filter = serde_json::from_value(filter.clone()).map_err(|error| error.to_string())?;
             filter.check().map_err(|error| error.to_string())?;
             Ok(Arc::new(filter))
         });
-        let filter = filter.transpose().map_err(|error: String| format!("`filter`: {error}"))?;
+        let filter = filter.transpose().map_err(|error: String| short(&format!("`filter`: {error}")))?;
         Ok(Self { model, filter })
     }
 }
@@ -100,9 +102,9 @@ pub struct Control {
     /// The request for the whole twin that is not answered.
     asked: Option<u64>,
     last_request: u64,
+    /// When to make requests again.
+    again: Option<Moment>,
     connected: bool,
-    /// Until when nothing is reported, since it is not known what was.
-    silent_until: Option<Instant>,
     /// What is wrong with what is desired.
     complaint: Option<String>,
     calls: JoinSet<(String, methods::Answer)>,
@@ -119,15 +121,20 @@ impl Control {
             reported: Reported::default(),
             asked: None,
             last_request: 0,
+            again: None,
             connected: false,
-            silent_until: None,
             complaint: None,
             calls: JoinSet::new(),
         }
     }
 
     /// Deals with news until `stop`.
-    pub async fn run(mut self, mut news: mpsc::Receiver<News>, stop: CancellationToken) {
+    pub async fn run(mut self, news: mpsc::Receiver<News>, stop: CancellationToken) {
+        // Whatever waits for the connection to take what is told to it need not be told any more.
+        tokio::select! { () = self.follow(news) => (), () = stop.cancelled() => () }
+    }
+
+    async fn follow(&mut self, mut news: mpsc::Receiver<News>) {
         let changed = Arc::clone(&self.surroundings.changed);
         loop {
             tokio::select! {
@@ -141,8 +148,7 @@ impl Control {
                     }
                 }
                 () = changed.notified() => (),
-                () = at(self.silent_until) => self.silent_until = None,
-                () = stop.cancelled() => break,
+                () = at(self.again) => self.try_again().await,
             }
             self.report().await;
         }
@@ -153,17 +159,15 @@ impl Control {
             News::Connected => {
                 self.connected = true;
                 self.reported.forget();
-                self.silent_until = Some(Instant::now() + UNANSWERED);
                 self.ask().await;
             }
             News::TwinResponse { status, request, body } if self.asked == Some(request) => {
-                self.asked = None;
-                if self.silent_until.take().is_some() && status == 200 {
-                    self.reported.learn(Desired::reported(&body));
-                }
                 if status == 200 && self.desired.replace(&body) {
+                    self.reported.learn(Desired::reported(&body));
+                    self.asked = None;
                     self.apply();
                 } else {
+                    // Asked again in a while.
                     tracing::warn!("the twin was not answered: {status}");
                 }
             }
@@ -181,9 +185,19 @@ impl Control {
         }
     }
 
+    /// Makes the requests again that were not answered, or were refused for now.
+    async fn try_again(&mut self) {
+        self.again = None;
+        self.reported.give_up();
+        if self.asked.is_some() {
+            self.ask().await;
+        }
+    }
+
     async fn ask(&mut self) {
         let request = self.next_request();
         self.asked = Some(request);
+        self.again = Some(Moment::now() + AGAIN);
         self.tell(topics::twin_get(request), Vec::new()).await;
     }
 
@@ -252,10 +266,12 @@ impl Control {
         for entry in self.surroundings.repository.index() {
             let name = key(entry.name.as_str());
             let ready = entry.state == State::Ready;
-            let state = if ready {
-                json!({ "active": entry.version, "state": "active" })
-            } else {
-                json!({ "version": entry.version, "state": "failed", "error": short(&entry.reason) })
+            let state = match entry.state {
+                State::Ready => json!({ "active": entry.version, "state": "active" }),
+                State::Loading => json!({ "version": entry.version, "state": "loading" }),
+                State::Unavailable => {
+                    json!({ "version": entry.version, "state": "failed", "error": short(&entry.reason) })
+                }
             };
             // The highest version that is ready stands for the model.
             if ready || models.get(&name).is_none_or(|known| known.get("active").is_none()) {
@@ -270,7 +286,7 @@ impl Control {
 
     /// Reports what has changed.
     async fn report(&mut self) {
-        if !self.connected || self.silent_until.is_some() {
+        if !self.connected {
             return;
         }
         let mut wanted = Map::new();
@@ -281,6 +297,7 @@ impl Control {
         wanted.insert("desired".into(), followed);
         let request = self.next_request();
         if let Some(change) = self.reported.change(&wanted, request) {
+            self.again = Some(Moment::now() + AGAIN);
             self.tell(topics::twin_patch(request), change.to_string().into_bytes()).await;
         }
     }
@@ -293,14 +310,6 @@ impl Control {
     async fn tell(&self, topic: String, body: Vec<u8>) {
         // Without a connection there is nobody to be told.
         let _ = self.tellings.send((topic, body)).await;
-    }
-}
-
-/// Ready at that time, or never.
-async fn at(time: Option<Instant>) {
-    match time {
-        Some(time) => tokio::time::sleep_until(time.into()).await,
-        None => std::future::pending().await,
     }
 }
 
@@ -320,10 +329,22 @@ fn add_update(model: &mut Value, update: Map<String, Value>) {
     }
 }
 
-/// A text as twins take it.
-fn short(text: &str) -> String {
-    text.chars().take(500).collect()
+/// A text as twins take it: of 4096 bytes at most, and all together of 32 KiB.
+pub(super) fn short(text: &str) -> String {
+    text.chars().take(200).collect()
 }
+
+/// Ready at that time, or never.
+async fn at(time: Option<Moment>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => pending().await,
+    }
+}
+
+#[cfg(test)]
+#[path = "control_tests.rs"]
+mod towards_the_hub;
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,7 @@ use hedef_core::Kind;
 use hedef_core::repository::{Overrides, Repository};
 use serde_json::{Map, Value, json};
 
-use super::control::Surroundings;
+use super::control::{Surroundings, short};
 use crate::selftest;
 use crate::updates::NotDone;
 
@@ -83,7 +83,7 @@ pub(super) fn update(done: Result<Value, NotDone>) -> Answer {
 }
 
 fn refusal(status: u16, message: &str) -> Answer {
-    (status, json!({ "error": message }))
+    (status, json!({ "error": short(message) }))
 }
 
 /// Does what takes a while.
@@ -118,7 +118,7 @@ fn reload(repository: &Repository, model: Option<String>) -> Answer {
         if let Err(error) = &loaded {
             status = status.max(of_kind(error.kind()));
         }
-        models.insert(name, loaded.map_or_else(|error| Value::from(error.to_string()), |()| "loaded".into()));
+        models.insert(name, loaded.map_or_else(|error| short(&error.to_string()).into(), |()| "loaded".into()));
     }
     (status, json!({ "models": models }))
 }

@@ -11,8 +11,8 @@ use super::control::{News, Wishes};
 use super::identity::{Identity, Signer, sign};
 use super::topics::{self, Incoming};
 use super::workload::{Workload, WorkloadError};
-use crate::config::{Address, Module as Link, Settings};
-use crate::link;
+use crate::config::{Module as Link, Settings};
+use crate::link::{self, Address};
 use crate::message::Message;
 use crate::mqtt::backoff::{Backoff, Ended};
 use crate::mqtt::connection::{Connection, Lost};
@@ -23,6 +23,9 @@ use crate::worker::{Plan, Scored, Source};
 
 /// The subscriptions, each a packet of its own, as Azure's clients do it.
 const SUBSCRIPTIONS: usize = 4;
+
+/// The most bytes that a packet of the hub may have: it closes connections over larger ones of its clients, and adds little.
+const LARGEST: usize = 512 << 10;
 
 /// A module, as its messages see it.
 #[derive(Clone)]
@@ -168,6 +171,7 @@ pub async fn run(settings: &Link, mut module: Module, mut relay: Relay<'_>, mut 
                 match end {
                     End::Stopped => return relay.metrics.ended("stopped"),
                     End::Due => {
+                        backoff = Backoff::default();
                         relay.metrics.ended("renewed");
                         tracing::info!("the connection to the hub is renewed");
                         continue;
@@ -218,7 +222,7 @@ async fn connect(settings: &Link, identity: &Identity) -> Result<Connection<Box<
         username: Some(identity.username()),
         password: Some(identity.token(expires, &signature).into_bytes()),
     };
-    let mut connection = Connection::open(stream, connect, settings.max_packet_bytes).await?;
+    let mut connection = Connection::open(stream, connect, LARGEST).await?;
     // Twin and methods at QoS 0: the hub matches acknowledgements in their order, and those would be among them.
     for (filter, qos) in [
         (topics::TWIN_RESPONSES.into(), 0),

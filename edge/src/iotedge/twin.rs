@@ -108,6 +108,8 @@ pub struct Reported {
     known: Map<String, Value>,
     /// What is on its way, and by which request.
     under_way: Option<(u64, Map<String, Value>)>,
+    /// Whether the last change was refused for now: another would be too.
+    refused: bool,
 }
 
 impl Reported {
@@ -116,15 +118,25 @@ impl Reported {
         *self = Self::default();
     }
 
-    /// Takes what the other side says that it has, so that what is not so any more is taken back.
-    pub fn learn(&mut self, known: Map<String, Value>) {
-        *self = Self { known, under_way: None };
+    /// Takes what the other side says that it has, so that what an earlier process reported and is not so any more is taken
+    /// back.
+    pub fn learn(&mut self, other: Map<String, Value>) {
+        if let Some((_, state)) = &mut self.under_way {
+            add_missing(state, other.clone());
+        }
+        add_missing(&mut self.known, other);
+    }
+
+    /// Gives up waiting for an answer, and takes it that a refusal is of the past.
+    pub fn give_up(&mut self) {
+        self.under_way = None;
+        self.refused = false;
     }
 
     /// The change that brings the other side to `wanted`, to be sent by `request`. `None`: it has it, or a change is on its
-    /// way, after whose answer to ask again.
+    /// way, after whose answer to ask again, or one was refused for now, until [`Reported::give_up`].
     pub fn change(&mut self, wanted: &Map<String, Value>, request: u64) -> Option<Value> {
-        if self.under_way.is_some() {
+        if self.under_way.is_some() || self.refused {
             return None;
         }
         let patch = difference(&self.known, wanted)?;
@@ -136,8 +148,9 @@ impl Reported {
     pub fn answered(&mut self, request: u64, status: u16) -> bool {
         match self.under_way.take() {
             Some((sent, state)) if sent == request => {
+                self.refused = status >= 500 || status == 429;
                 // One that was refused as wrong would be again.
-                if status < 500 && status != 429 {
+                if !self.refused {
                     self.known = state;
                 }
                 true
@@ -146,6 +159,17 @@ impl Reported {
                 self.under_way = other;
                 false
             }
+        }
+    }
+}
+
+/// Adds what is in `from` and not in `into`.
+fn add_missing(into: &mut Map<String, Value>, from: Map<String, Value>) {
+    for (name, value) in from {
+        match (into.get_mut(&name), value) {
+            (None, value) => drop(into.insert(name, value)),
+            (Some(Value::Object(into)), Value::Object(from)) => add_missing(into, from),
+            _ => (),
         }
     }
 }
@@ -216,15 +240,17 @@ mod tests {
         assert_eq!(reported.change(&second, 2), None);
         assert!(!reported.answered(9, 204) && reported.answered(1, 204));
         assert_eq!(reported.change(&second, 2), Some(json!({"a":{"c":null},"d":[1]})));
-        // It did not arrive.
-        assert!(reported.answered(2, 500));
+        // It is too much at the moment, and would be at once again.
+        assert!(reported.answered(2, 429));
+        assert_eq!(reported.change(&second, 3), None);
+        reported.give_up();
         assert!(reported.change(&second, 3).is_some() && reported.answered(3, 204));
         assert_eq!(reported.change(&second, 4), None);
         reported.forget();
         assert_eq!(reported.change(&second, 5), Some(Value::Object(second.clone())));
         // An earlier process said more.
-        reported
-            .learn(Desired::reported(br#"{"desired":{},"reported":{"a":{"b":1,"error":"x"},"d":[1],"$version":3}}"#));
+        reported.learn(object(json!({"a":{"b":7,"error":"x"},"d":[1]})));
+        assert!(reported.answered(5, 204));
         assert_eq!(reported.change(&second, 6), Some(json!({"a":{"error":null}})));
     }
 

@@ -7,6 +7,7 @@ pub mod backoff;
 pub mod connection;
 #[cfg(test)]
 mod connection_tests;
+mod oversized;
 pub mod packet;
 #[cfg(test)]
 mod packet_tests;

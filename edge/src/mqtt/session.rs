@@ -14,6 +14,9 @@ pub const WINDOW: usize = 16;
 /// The most messages that may wait here to be accepted: some servers know no limit.
 const MOST_UNACCEPTED: usize = 256;
 
+/// The most bytes that their bodies may have, so that memory is bounded too; one message may be larger.
+const MOST_BYTES: usize = 2 << 20;
+
 /// What a packet means for the application.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event<T> {
@@ -23,6 +26,15 @@ pub enum Event<T> {
         topic: String,
         /// What it says.
         body: Vec<u8>,
+        /// For [`Session::accept`]; messages of QoS 0 have none.
+        ticket: Option<Ticket>,
+    },
+    /// A message came that is too large to be taken. With a ticket it has to be accepted all the same.
+    Oversized {
+        /// Where it was sent to.
+        topic: String,
+        /// The bytes of its packet.
+        size: usize,
         /// For [`Session::accept`]; messages of QoS 0 have none.
         ticket: Option<Ticket>,
     },
@@ -46,8 +58,6 @@ pub enum Violation {
     Unsolicited(u16),
     #[error("the server sent a packet that only clients send")]
     WrongWay,
-    #[error("the server sent more messages than can wait here, of which some have to come again")]
-    TooMany,
     #[error("no more messages may be sent before one is acknowledged")]
     WindowFull,
 }
@@ -58,17 +68,25 @@ pub struct Session<T> {
     last_id: u16,
     /// What was sent and not acknowledged.
     sent: VecDeque<(u16, T)>,
-    /// What came and was not acknowledged: its id, and whether it was accepted.
-    came: VecDeque<(u16, bool)>,
+    /// What came and was not acknowledged.
+    came: VecDeque<Unacknowledged>,
+    /// The bytes of their bodies.
+    bytes: usize,
     /// The ticket of the first of them.
     first: u64,
-    /// Whether messages were left out, which come again on the next connection.
-    left_out: bool,
+}
+
+/// A message that came and was not acknowledged.
+#[derive(Clone, Copy, Debug)]
+struct Unacknowledged {
+    id: u16,
+    bytes: usize,
+    accepted: bool,
 }
 
 impl<T> Default for Session<T> {
     fn default() -> Self {
-        Self { last_id: 0, sent: VecDeque::new(), came: VecDeque::new(), first: 0, left_out: false }
+        Self { last_id: 0, sent: VecDeque::new(), came: VecDeque::new(), bytes: 0, first: 0 }
     }
 }
 
@@ -76,16 +94,8 @@ impl<T> Session<T> {
     /// Takes a packet in, and says what it means.
     pub fn receive(&mut self, packet: Packet) -> Result<Event<T>, Violation> {
         match packet {
-            // What comes behind it may be what makes room.
-            Packet::Publish(Publish { id: Some(_), .. }) if self.came.len() >= MOST_UNACCEPTED => {
-                self.left_out = true;
-                Ok(Event::Nothing)
-            }
             Packet::Publish(Publish { topic, id, body, .. }) => {
-                let ticket = id.map(|id| {
-                    self.came.push_back((id, false));
-                    Ticket(self.first + self.came.len() as u64 - 1)
-                });
+                let ticket = id.map(|id| self.note(id, body.len()));
                 Ok(Event::Message { topic, body, ticket })
             }
             Packet::PubAck(id) => {
@@ -101,15 +111,27 @@ impl<T> Session<T> {
         }
     }
 
+    /// Takes in that a message came which is too large to be taken.
+    pub(super) fn receive_oversized(&mut self, topic: String, id: Option<u16>, size: usize) -> Event<T> {
+        Event::Oversized { topic, size, ticket: id.map(|id| self.note(id, 0)) }
+    }
+
+    fn note(&mut self, id: u16, bytes: usize) -> Ticket {
+        self.came.push_back(Unacknowledged { id, bytes, accepted: false });
+        self.bytes += bytes;
+        Ticket(self.first + self.came.len() as u64 - 1)
+    }
+
     /// Accepts a message, and returns the acknowledgements that can be sent now: its own has to wait for those before it.
     pub fn accept(&mut self, ticket: Ticket) -> Vec<Packet> {
         let at = ticket.0.checked_sub(self.first).and_then(|at| usize::try_from(at).ok());
-        if let Some((_, accepted)) = at.and_then(|at| self.came.get_mut(at)) {
-            *accepted = true;
+        if let Some(message) = at.and_then(|at| self.came.get_mut(at)) {
+            message.accepted = true;
+            self.bytes -= std::mem::take(&mut message.bytes);
         }
         let mut answers = Vec::new();
-        while let Some((id, true)) = self.came.front() {
-            answers.push(Packet::PubAck(*id));
+        while let Some(message) = self.came.front().filter(|message| message.accepted) {
+            answers.push(Packet::PubAck(message.id));
             self.came.pop_front();
             self.first += 1;
         }
@@ -136,14 +158,10 @@ impl<T> Session<T> {
         self.sent.len() < WINDOW
     }
 
-    /// Whether nothing should be read before a message is accepted.
+    /// Whether nothing should be read before a message is accepted. Acknowledgements have to wait too then, which is of no
+    /// harm: what makes room is the scoring of messages, not the sending of answers.
     pub fn is_full(&self) -> bool {
-        self.came.len() >= MOST_UNACCEPTED && self.sent.is_empty()
-    }
-
-    /// Fails when the connection has served its purpose, and messages that were left out have to come again.
-    pub fn check(&self) -> Result<(), Violation> {
-        if self.left_out && self.sent.is_empty() { Err(Violation::TooMany) } else { Ok(()) }
+        self.came.len() >= MOST_UNACCEPTED || self.bytes >= MOST_BYTES
     }
 
     /// Whether nothing that was sent waits to be acknowledged.
@@ -214,20 +232,27 @@ mod tests {
     }
 
     #[test]
-    fn of_a_server_that_knows_no_limit_no_more_is_read_unless_an_acknowledgement_may_come() {
-        let publish = Publish { topic: "t".into(), id: Some(1), duplicate: false, retain: false, body: vec![] };
-        let publish = Packet::Publish(publish);
+    fn large_messages_are_fewer() {
+        let mut session: Session<&str> = Session::default();
+        let body = vec![0; MOST_BYTES / 2];
+        let publish = Publish { topic: "t".into(), id: Some(1), duplicate: false, retain: false, body };
+        let mut tickets = Vec::new();
+        while !session.is_full() {
+            let Ok(Event::Message { ticket, .. }) = session.receive(Packet::Publish(publish.clone())) else { panic!() };
+            tickets.extend(ticket);
+        }
+        assert_eq!(tickets.len(), 2);
+        session.accept(tickets[1]);
+        assert!(!session.is_full());
+    }
+
+    #[test]
+    fn of_a_server_that_knows_no_limit_no_more_is_read_before_a_message_is_accepted() {
         let mut session = Session::default();
+        session.publish("t".into(), vec![], "sent").unwrap();
         let tickets: Vec<_> = (0..MOST_UNACCEPTED).map(|_| came(&mut session, 1)).collect();
         assert!(session.is_full());
         session.accept(tickets[0]);
         assert!(!session.is_full());
-        came(&mut session, 1);
-        session.publish("t".into(), vec![], "sent").unwrap();
-        assert!(!session.is_full());
-        assert_eq!(session.receive(publish), Ok(Event::Nothing));
-        assert_eq!(session.check(), Ok(()));
-        assert_eq!(session.receive(Packet::PubAck(1)), Ok(Event::Acknowledged("sent")));
-        assert_eq!(session.check(), Err(Violation::TooMany));
     }
 }

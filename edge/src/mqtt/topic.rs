@@ -34,12 +34,17 @@ pub fn captures<'t>(filter: &str, topic: &'t str) -> Option<Vec<&'t str>> {
     }
 }
 
-/// Whether MQTT 3.1.1 allows that filter.
+/// Whether MQTT 3.1.1 allows that filter. Subscriptions that clients share, an extension, are none: their messages come
+/// by other topics than the filter says.
 #[must_use]
 pub fn is_filter(filter: &str) -> bool {
     let level = |level: &str| level == "+" || level == "#" || !level.contains(['+', '#']);
     let in_the_end = |filter: &str| filter.find('#').is_none_or(|at| at == filter.len() - 1);
-    !filter.is_empty() && !filter.contains('\0') && filter.split('/').all(level) && in_the_end(filter)
+    !filter.is_empty()
+        && !filter.contains('\0')
+        && !filter.starts_with("$share/")
+        && filter.split('/').all(level)
+        && in_the_end(filter)
 }
 
 /// Fills a pattern in: `{topic}` is the whole topic, `{1}` the first capture, and so on.
@@ -75,12 +80,25 @@ pub fn is_pattern(pattern: &str, filter: &str) -> bool {
     while let Some((before, behind)) = rest.split_once('{') {
         let Some((name, behind)) = behind.split_once('}') else { return false };
         let known = name == "topic" || name.parse().is_ok_and(|number: usize| number >= 1 && number <= count);
-        if !known || before.contains(['+', '#', '}']) {
+        if !known || before.contains(['+', '#', '\0', '}']) {
             return false;
         }
         rest = behind;
     }
     !pattern.is_empty() && !rest.contains(['+', '#', '\0', '}'])
+}
+
+/// Whether what `pattern` makes of a topic that `filter` matches is matched again, so that it would never end.
+#[must_use]
+pub fn feeds_itself(pattern: &str, filter: &str) -> bool {
+    let levels = filter.split('/').map(|level| match level {
+        "+" => "x",
+        "#" => "x/y",
+        other => other,
+    });
+    let topic = levels.collect::<Vec<_>>().join("/");
+    let Some(found) = captures(filter, &topic) else { return false };
+    captures(filter, &fill(pattern, &topic, &found)).is_some()
 }
 
 #[cfg(test)]
@@ -107,9 +125,19 @@ mod tests {
     }
 
     #[test]
+    fn what_would_never_end_is_seen() {
+        for (pattern, filter) in [("b", "#"), ("a/{1}/x", "a/#"), ("{topic}", "a"), ("{1}/in", "+/in")] {
+            assert!(feeds_itself(pattern, filter), "{pattern} {filter}");
+        }
+        for (pattern, filter) in [("b/{topic}", "a/#"), ("{1}/out", "+/in"), ("a/b/{1}", "a/+")] {
+            assert!(!feeds_itself(pattern, filter), "{pattern} {filter}");
+        }
+    }
+
+    #[test]
     fn what_can_be_no_filter_or_pattern_is_seen() {
         assert!(["+", "#", "a/+/b", "/", "a/#"].into_iter().all(is_filter));
-        assert!(!["", "a+", "#/a", "a/#/b", "a#"].into_iter().any(is_filter));
+        assert!(!["", "a+", "#/a", "a/#/b", "a#", "$share/g/a"].into_iter().any(is_filter));
         assert!(["a", "{topic}", "a/{1}/{2}"].into_iter().all(|pattern| is_pattern(pattern, "+/#")));
         assert!(!["", "a/+", "{3}", "{0}", "{x}", "{1", "a}"].into_iter().any(|pattern| is_pattern(pattern, "+/#")));
     }

@@ -98,6 +98,10 @@ impl Disk for Folder {
 
     fn remove(&mut self, file: u64) -> io::Result<()> {
         self.open.remove(&file);
-        fs::remove_file(self.name(file))
+        match fs::remove_file(self.name(file)) {
+            // Somebody else was faster.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            done => done,
+        }
     }
 }

@@ -18,8 +18,9 @@ mod store_tests;
 #[cfg(test)]
 mod tests;
 
+use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -100,6 +101,7 @@ impl Queue {
         capacity: u64,
         metrics: &Metrics,
     ) -> io::Result<(Self, JoinHandle<()>)> {
+        tell_of_others(&folder, lanes);
         let disks = lanes.iter().map(|lane| Ok((lane.clone(), Folder::open(folder.join(&lane.name))?)));
         let store = Store::open(disks.collect::<io::Result<_>>()?, capacity)?;
         let (calls, receiver) = mpsc::channel(WAITING);
@@ -121,9 +123,19 @@ impl Queue {
         Ok((Self { calls, pushed, finished, committed }, thread))
     }
 
-    /// Adds a message, and returns its number when it would survive the end of the process.
+    /// Adds a message, and returns its number when it would survive the end of the process. While the disk fails it is
+    /// tried again; what finds no room in the queue is lost, and counted.
     pub async fn push(&self, lane: LaneId, body: Vec<u8>) -> Result<u64, PushError> {
-        self.try_push(lane, body, true).await
+        let mut finished = self.finished.clone();
+        loop {
+            finished.mark_unchanged();
+            match self.try_push(lane, body.clone(), true).await {
+                Err(PushError::Disk(_)) => {
+                    let _ = timeout(DISK_PAUSE, finished.changed()).await;
+                }
+                pushed => return pushed,
+            }
+        }
     }
 
     async fn try_push(&self, lane: LaneId, body: Vec<u8>, lost: bool) -> Result<u64, PushError> {
@@ -197,6 +209,15 @@ impl Queue {
     }
 }
 
+/// Tells the log of folders whose lane is not in the settings any more: what waits there is not delivered.
+fn tell_of_others(folder: &Path, lanes: &[LaneSettings]) {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    for name in names.filter(|name| lanes.iter().all(|lane| lane.name != *name)) {
+        tracing::warn!("the queue has `{name}` from other settings: what waits there is kept, and not delivered");
+    }
+}
+
 /// The thread that owns the files.
 struct Worker {
     store: Store<Folder>,
@@ -242,7 +263,7 @@ impl Worker {
         match call {
             Call::Push(lane, body, lost, reply) => {
                 let pushed = self.store.push(lane.0, &body);
-                if lost && matches!(pushed, Err(PushError::Full | PushError::Disk(_))) {
+                if lost && matches!(pushed, Err(PushError::Full)) {
                     self.store.count_refused(lane.0);
                 }
                 let done = pushed.is_ok();

@@ -56,8 +56,7 @@ pub(super) fn scan(disk: &mut impl Disk, file: u64) -> io::Result<Option<Scan>> 
 pub(super) fn frame(disk: &mut impl Disk, file: u64, at: u64, size: u64) -> io::Result<Option<(Header, Vec<u8>)>> {
     let Some(header) = header(disk, file, at, size)? else { return Ok(None) };
     let mut bytes = vec![0; header.length()];
-    disk.read(file, at, &mut bytes)?;
-    if !header.fits(&bytes) {
+    if !read(disk, file, at, &mut bytes)? || !header.fits(&bytes) {
         return Ok(None);
     }
     bytes.drain(..HEADER);
@@ -70,11 +69,31 @@ pub(super) fn header(disk: &mut impl Disk, file: u64, at: u64, size: u64) -> io:
     if size.saturating_sub(at) < bytes.len() as u64 {
         return Ok(None);
     }
-    disk.read(file, at, &mut bytes)?;
+    if !read(disk, file, at, &mut bytes)? {
+        return Ok(None);
+    }
     Ok(Header::read(&bytes).filter(|header| size_of_frame(header) <= size - at))
+}
+
+/// Fills `bytes` from a file. `false` where what was there is lost, which asking again does not change.
+fn read(disk: &mut impl Disk, file: u64, at: u64, bytes: &mut [u8]) -> io::Result<bool> {
+    /// A bad place on the medium, as Linux tells it.
+    const EIO: i32 = 5;
+    match disk.read(file, at, bytes) {
+        Ok(()) => Ok(true),
+        Err(error)
+            if error.raw_os_error() == Some(EIO)
+                || matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound) =>
+        {
+            tracing::error!("a file of the queue is damaged: {error}");
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The bytes of a frame, as places in files are counted.
 pub(super) const fn size_of_frame(header: &Header) -> u64 {
-    header.length() as u64
+    // The sum may be more than a `usize` of 32 bits holds.
+    HEADER as u64 + header.body as u64
 }

@@ -26,6 +26,8 @@ pub struct LaneSettings {
     pub priority: u8,
     /// What happens when the queue is full.
     pub when_full: WhenFull,
+    /// The part of the queue that it may fill, as a divisor: 2 is a half.
+    pub share: u64,
 }
 
 /// Why a message was not added.
@@ -54,6 +56,8 @@ pub enum PushError {
 #[derive(Debug)]
 pub(super) struct Store<D> {
     lanes: Vec<Kept<D>>,
+    /// The bytes that messages may take. The rest up to the limit is for notes of what is done, which are written however
+    /// full it is, and are less than what they free.
     capacity: u64,
 }
 
@@ -69,15 +73,21 @@ impl<D: Disk> Store<D> {
     pub(super) fn open(lanes: Vec<(LaneSettings, D)>, capacity: u64) -> io::Result<Self> {
         let segment_bytes = (capacity / 32).clamp(4 << 10, 2 << 20);
         let open = |(settings, disk)| Ok(Kept { settings, lane: Lane::open(disk, segment_bytes)?, dropped: 0 });
-        Ok(Self { lanes: lanes.into_iter().map(open).collect::<io::Result<_>>()?, capacity })
+        let lanes = lanes.into_iter().map(open).collect::<io::Result<_>>()?;
+        Ok(Self { lanes, capacity: capacity - capacity / 16 })
     }
 
     /// Adds a message to a lane; others give way as their settings say.
     pub(super) fn push(&mut self, lane: usize, body: &[u8]) -> Result<u64, PushError> {
         let needed = (body.len() + HEADER + BEGIN) as u64;
-        if needed > self.capacity {
-            let limit = usize::try_from(self.capacity).unwrap_or(usize::MAX).saturating_sub(HEADER + BEGIN);
+        let kept = self.lanes.get(lane).ok_or(io::ErrorKind::NotFound).map_err(io::Error::from)?;
+        let share = self.capacity / kept.settings.share.max(1);
+        if needed > share {
+            let limit = usize::try_from(share).unwrap_or(usize::MAX).saturating_sub(HEADER + BEGIN);
             return Err(PushError::TooLarge { found: body.len(), limit });
+        }
+        if kept.lane.bytes() + needed > share && kept.settings.when_full == WhenFull::DropNew {
+            return Err(PushError::Full);
         }
         while self.bytes() + needed > self.capacity {
             if !self.make_room(lane)? {
@@ -87,7 +97,7 @@ impl<D: Disk> Store<D> {
         loop {
             match self.lane(lane)?.push(body) {
                 // The disk is full before the queue is.
-                Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
                     if !self.make_room(lane).unwrap_or(false) {
                         return Err(error.into());
                     }
@@ -115,7 +125,7 @@ impl<D: Disk> Store<D> {
         self.lanes.iter().any(|kept| kept.lane.is_dirty())
     }
 
-    fn bytes(&self) -> u64 {
+    pub(super) fn bytes(&self) -> u64 {
         self.lanes.iter().map(|kept| kept.lane.bytes()).sum()
     }
 

@@ -5,7 +5,8 @@ use std::fs;
 use super::*;
 
 fn lanes() -> Vec<LaneSettings> {
-    let lane = |name: &str, priority| LaneSettings { name: name.into(), priority, when_full: WhenFull::DropNew };
+    let lane =
+        |name: &str, priority| LaneSettings { name: name.into(), priority, when_full: WhenFull::DropNew, share: 1 };
     vec![lane("alerts", 0), lane("results", 1)]
 }
 
@@ -71,6 +72,42 @@ async fn who_waits_for_room_gets_it() {
     let states = queue.states().await;
     assert_eq!((states[0].messages, states[1].messages), (1, 0));
     assert!(states[0].dropped == 1 && states[0].bytes <= 16 << 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_disk_fails_nothing_is_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let (queue, _thread) = open(&folder, 1 << 20);
+    queue.push(LaneId(0), vec![1; 30 << 10]).await.unwrap();
+    // The next file cannot be made.
+    fs::remove_dir_all(folder.path().join("alerts")).unwrap();
+    let mut pushing = std::pin::pin!(queue.push(LaneId(0), vec![2; 30 << 10]));
+    assert!(futures_util::poll!(&mut pushing).is_pending());
+    // Answered after it.
+    assert_eq!(queue.states().await[0].dropped, 0);
+    fs::create_dir_all(folder.path().join("alerts")).unwrap();
+    assert_eq!(pushing.await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_file_that_somebody_emptied_is_damage_and_the_rest_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (queue, thread) = open(&folder, 1 << 20);
+    for _ in 0..3 {
+        queue.push(LaneId(0), vec![1; 30 << 10]).await.unwrap();
+    }
+    drop(queue);
+    thread.join().unwrap();
+    let (queue, _thread) = open(&folder, 1 << 20);
+    fs::write(folder.path().join("alerts/0000000000000000.segment"), "").unwrap();
+    let mut found = Vec::new();
+    while let Some(taken) = queue.try_take(&BOTH).await {
+        found.push(taken.number);
+        queue.finish(taken.lane, taken.number).await;
+    }
+    assert_eq!(found, [1, 2]);
+    let states = queue.states().await;
+    assert_eq!((states[0].damaged, states[0].messages), (1, 0));
 }
 
 #[tokio::test]

@@ -147,7 +147,7 @@ pub enum NotDone {
 }
 
 /// Updates, as those see them who want them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Updates {
     pub(super) board: Arc<Board>,
 }

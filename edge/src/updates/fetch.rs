@@ -24,8 +24,7 @@ use super::pace::Pace;
 use super::part::{NotTaken, Part};
 use super::steps::{Step, Steps};
 use super::wanted::Place;
-use crate::config::Address;
-use crate::link;
+use crate::link::{self, Address};
 
 /// How long a server may take to answer.
 const ANSWER: Duration = Duration::from_secs(30);

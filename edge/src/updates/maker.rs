@@ -271,7 +271,7 @@ impl Maker {
         let loaded = spawn_blocking(move || match repository.prepare(package.clone()) {
             Err(Error::OverBudget { reason, .. }) if repository.model(package.name.as_str(), None).is_ok() => {
                 tracing::warn!(model = %package.name, "the served version makes room for the new one: {reason}");
-                let _ = repository.unload(package.name.as_str());
+                let _ = repository.make_way(&package.name);
                 (repository.prepare(package), true)
             }
             prepared => (prepared, false),
