@@ -16,7 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hedef_edge::iotedge::identity::sign;
-use hedef_edge::iotedge::topics::read_bag;
+use hedef_edge::iotedge::topics::{percent_encoded, read_bag};
 use hedef_edge::mqtt::packet::{Packet, Publish, decode, encode};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Map, Value, json};
@@ -53,6 +53,10 @@ struct State {
     answers: Vec<(String, Value)>,
     filters: Vec<(String, u8)>,
     tokens: Vec<String>,
+    /// Whether each client wanted a clean session.
+    sessions: Vec<bool>,
+    /// Where the module sent something.
+    topics: Vec<String>,
     connections: usize,
 }
 
@@ -80,6 +84,8 @@ impl Hub {
     pub(crate) fn start(folder: &Path) -> Self {
         let authority = rcgen::KeyPair::generate().unwrap();
         let mut parameters = rcgen::CertificateParams::new(vec![]).unwrap();
+        // As a device's own authority has one; OpenSSL takes certificates of the same name for the same.
+        parameters.distinguished_name.push(rcgen::DnType::CommonName, "edge CA");
         parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
         let root = parameters.self_signed(&authority).unwrap();
         let issuer = rcgen::Issuer::from_params(&parameters, &authority);
@@ -223,6 +229,14 @@ impl Hub {
         self.state().tokens.clone()
     }
 
+    pub(crate) fn sessions(&self) -> Vec<bool> {
+        self.state().sessions.clone()
+    }
+
+    pub(crate) fn topics(&self) -> Vec<String> {
+        self.state().topics.clone()
+    }
+
     pub(crate) fn filters(&self) -> Vec<(String, u8)> {
         self.state().filters.clone()
     }
@@ -299,6 +313,7 @@ impl Client<'_> {
         }
         if let Some((id, body)) = input {
             self.under_way = Some(Instant::now());
+            let id = percent_encoded(&id);
             let topic = format!("{DEVICE}/inputs/input1/%24.mid={id}&%24.ct=application%2Fjson&%24.cdid=edge1");
             // Always 1, and never called a duplicate.
             self.send(&Packet::Publish(Publish { topic, id: Some(1), duplicate: false, retain: false, body }))?;
@@ -311,11 +326,12 @@ impl Client<'_> {
             Packet::Connect(connect) => {
                 let username = connect.username.unwrap_or_default();
                 assert!(username.starts_with("testhub.azure-devices.net/edge1/mod1/?api-version="), "{username}");
-                assert_eq!((connect.client_id.as_str(), connect.clean_session), ("edge1/mod1", true));
+                assert_eq!(connect.client_id, "edge1/mod1");
                 let token = String::from_utf8(connect.password.unwrap_or_default()).unwrap();
                 let good = is_good(&token);
                 let mut state = self.state.lock().unwrap();
                 state.tokens.push(token);
+                state.sessions.push(connect.clean_session);
                 state.connections += usize::from(good);
                 state.filters.clear();
                 drop(state);
@@ -349,6 +365,7 @@ impl Client<'_> {
     fn said(&mut self, publish: Publish) -> io::Result<()> {
         let mut state = self.state.lock().unwrap();
         let topic = publish.topic.as_str();
+        state.topics.push(topic.into());
         let answer = if let Some(bag) = topic.strip_prefix(&format!("{DEVICE}/messages/events/")) {
             assert!(!bag.contains('/'), "the hub would lose {topic}");
             let properties = read_bag(bag);

@@ -9,6 +9,7 @@
     reason = "everything here is a test: what goes wrong ends it"
 )]
 
+mod azure;
 mod broker;
 mod bundles;
 mod config;

@@ -8,9 +8,9 @@ use crate::device::{Device, Home};
 use crate::hub::Hub;
 use crate::wait::until;
 
-const ROW: &str = r#"{"data": [[5.1, 3.5, 1.4, 0.2]]}"#;
+pub(crate) const ROW: &str = r#"{"data": [[5.1, 3.5, 1.4, 0.2]]}"#;
 
-fn start(more: &str) -> (Home, Hub, Device) {
+pub(crate) fn start(more: &str) -> (Home, Hub, Device) {
     let home = Home::new("");
     let hub = Hub::start(home.path());
     home.write(&format!("[module]\nport = {}\n{more}", hub.port));
@@ -44,6 +44,7 @@ fn an_input_is_answered_with_what_belongs_to_it() {
         ("devices/edge1/modules/mod1/inputs/#", 1),
     ];
     assert_eq!(filters, expected.map(|(filter, qos)| (filter.to_owned(), qos)));
+    assert_eq!(hub.sessions(), [true]);
     let (status, log) = device.stop();
     assert!(status.success(), "{status}: {log}");
 }
