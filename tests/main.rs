@@ -38,6 +38,7 @@ mod memory;
 mod metrics;
 mod mixing;
 mod openvino;
+mod package;
 mod quarantine;
 mod readme;
 mod reload;

@@ -2,6 +2,7 @@
 
 mod bench;
 mod caps;
+mod package;
 mod quarantine;
 mod security;
 mod traces;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use bench::{Bench, BenchFormat, BenchLoad, BenchScenario};
 pub(crate) use caps::Caps;
+pub(crate) use package::{Keygen, Package, Verify};
 pub(crate) use quarantine::{Quarantine, QuarantineArguments, TryLoad};
 pub(crate) use security::{Admin, ClientAuth, Keys, Permission, Security};
 pub(crate) use traces::Traces;
@@ -74,6 +76,12 @@ pub(crate) enum Command {
     Score(Score),
     /// Measures a server, ours or another, or the bare runtime under the same load.
     Bench(Box<Bench>),
+    /// Packs a model for devices into one signed file, after it was loaded and its golden requests were asked.
+    Package(Package),
+    /// Says what a bundle holds, if it is whole and signed with one of the keys.
+    Verify(Verify),
+    /// Makes a pair of keys: one to sign bundles with, and one to verify them with.
+    Keygen(Keygen),
     /// Makes API keys.
     #[command(subcommand)]
     Keys(Keys),

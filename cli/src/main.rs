@@ -5,8 +5,10 @@ mod bench;
 mod caps;
 mod check;
 mod engine;
+mod keygen;
 mod keys;
 mod logging;
+mod package;
 mod quarantine;
 mod runtime;
 mod score;
@@ -14,6 +16,7 @@ mod security;
 mod serve;
 mod settings;
 mod traces;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -31,6 +34,9 @@ fn main() -> ExitCode {
         Command::Check(check) => check::run(&check, &arguments.engine),
         Command::Score(score) => score::run(&score, &arguments.engine),
         Command::Bench(bench) => bench::run(&bench, &arguments.engine),
+        Command::Package(package) => package::run(&package, &arguments.engine),
+        Command::Verify(verify) => verify::run(&verify),
+        Command::Keygen(keygen) => keygen::run(&keygen),
         Command::Keys(command) => keys::run(command),
         Command::TryLoad(wanted) => quarantine::run(&wanted, &arguments.engine),
         Command::Runtime(command) => runtime::run(command),
@@ -52,10 +58,12 @@ fn main() -> ExitCode {
 /// One code for each kind of failure, those of `sysexits.h`.
 fn exit_code(error: &anyhow::Error) -> ExitCode {
     use hedef_core::Kind;
+    use hedef_protocols::bundle::BundleError;
     let kind = error
         .downcast_ref::<hedef_core::Error>()
         .map(hedef_core::Error::kind)
         .or_else(|| error.downcast_ref::<hedef_protocols::Error>().map(hedef_protocols::Error::kind))
+        .or_else(|| error.downcast_ref::<BundleError>().map(BundleError::kind))
         .or_else(|| error.downcast_ref::<hedef_bench::Error>().map(hedef_bench::Error::kind));
     ExitCode::from(match kind {
         None => 1,

@@ -7,6 +7,7 @@ pub mod azure;
 pub mod bundle;
 pub mod csv;
 mod error;
+pub mod golden;
 pub mod json;
 mod limits;
 pub mod npy;

@@ -9,8 +9,9 @@
 //! A journal is written beside and renamed, and made safe with its folder before anything is done that it tells of.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use hedef_core::ModelName;
@@ -115,7 +116,8 @@ impl Store {
         let file = self.journals().join(format!("{name}.json"));
         let unfinished = file.with_extension(UNFINISHED);
         let text = serde_json::to_vec(record).map_err(io::Error::other)?;
-        let mut writing = File::create(&unfinished)?;
+        // A URL may carry what lets its holder in.
+        let mut writing = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
         writing.write_all(&text)?;
         writing.sync_all()?;
         self.steps.made(Step::JournalHalfWritten);

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::io::{self, Read};
 
 use ring::digest::{Context, SHA256};
 
@@ -47,6 +48,22 @@ impl fmt::Debug for Sha256 {
 pub struct Hasher(Context);
 
 impl Hasher {
+    /// Reads all there is, and returns how many bytes it was and their hash.
+    pub fn drain(mut reader: impl Read) -> io::Result<(u64, Sha256)> {
+        let (mut hasher, mut size, mut chunk) = (Self::default(), 0, vec![0; 64 << 10]);
+        loop {
+            match reader.read(&mut chunk) {
+                Ok(0) => return Ok((size, hasher.finish())),
+                Ok(length) => {
+                    hasher.update(chunk.get(..length).unwrap_or_default());
+                    size += length as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// Takes the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);

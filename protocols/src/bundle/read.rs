@@ -104,7 +104,7 @@ impl<R: Read> Bundle<R> {
             check_hash(file, Hasher::default())?;
         }
         self.at = Place::Within(number, file.size);
-        Ok(Some(Member { number, bundle: self }))
+        Ok(Some(Member { file: file.clone(), bundle: self }))
     }
 
     /// Reads all that is left, and returns what the bundle holds.
@@ -151,16 +151,15 @@ impl<R> fmt::Debug for Bundle<R> {
 /// A file of a bundle that is being read.
 #[derive(Debug)]
 pub struct Member<'b, R> {
-    number: usize,
+    file: File,
     bundle: &'b mut Bundle<R>,
 }
 
 impl<R: Read> Member<'_, R> {
     /// What the manifest says of it.
     #[must_use]
-    #[expect(clippy::indexing_slicing, reason = "a member is made for a file that is there")]
-    pub fn file(&self) -> &File {
-        &self.bundle.manifest.files[self.number]
+    pub const fn file(&self) -> &File {
+        &self.file
     }
 
     /// Its next bytes, at most 64 KiB; `None` after the last, which come only if the hash of the whole file is right.
