@@ -154,6 +154,8 @@ pub struct Module {
     pub max_packet_bytes: usize,
     /// The hub's port.
     pub port: u16,
+    /// Its port for WebSocket, which is tried where there is no way to the other; 0 where it is not to be.
+    pub websocket_port: u16,
     /// The certificates to trust with a connection string; without it, those of the system.
     pub ca_file: Option<PathBuf>,
 }
@@ -166,6 +168,7 @@ impl Default for Module {
             keep_alive_s: 60,
             max_packet_bytes: 240 << 10,
             port: 8883,
+            websocket_port: 443,
             ca_file: None,
         }
     }
@@ -175,7 +178,7 @@ impl Default for Module {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Broker {
-    /// `mqtt://HOST:PORT`, or `mqtts://HOST:PORT` for TLS.
+    /// `mqtt://HOST:PORT`, or `mqtts://HOST:PORT` for TLS; within WebSocket `ws://HOST:PORT/PATH` or `wss://HOST:PORT/PATH`.
     pub url: String,
     /// This client's id, which no other client of the broker has.
     pub client_id: String,
@@ -362,7 +365,7 @@ impl Settings {
         if Address::parse(&broker.url).is_none() {
             // Where others would have the name and the password.
             let found = broker.url.rsplit_once('@').map_or(broker.url.as_str(), |(_, behind)| behind);
-            return wrong("broker.url", "mqtt://HOST:PORT or mqtts://HOST:PORT", found);
+            return wrong("broker.url", "mqtt, mqtts, ws or wss://HOST:PORT", found);
         }
         if broker.client_id.is_empty() {
             return wrong("broker.client_id", "a name", "");

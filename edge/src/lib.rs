@@ -20,4 +20,5 @@ pub mod relay;
 pub mod scoring;
 pub mod selftest;
 pub mod updates;
+pub mod websocket;
 pub mod worker;

@@ -1,4 +1,4 @@
-//! The way to a server: TCP, and TLS within it.
+//! The way to a server: TCP, TLS within it, and WebSocket within that.
 
 use std::fs;
 use std::io;
@@ -14,6 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+
+use crate::websocket::WebSocket;
 
 /// How long TCP and TLS may take together.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -31,19 +33,30 @@ pub struct Address {
     pub port: u16,
     /// Whether TLS is spoken.
     pub tls: bool,
+    /// The path by which MQTT is spoken within WebSocket; without it, it is not.
+    pub path: Option<String>,
 }
 
 impl Address {
-    /// Reads `mqtt://host:1883` or `mqtts://host:8883`; the port may be left out.
+    /// Reads `mqtt://host:1883`, `mqtts://host:8883`, or for WebSocket `ws://host:80/path` or `wss://host:443/path`. The port
+    /// may be left out, and the path, which is `/mqtt` then.
     #[must_use]
     pub fn parse(url: &str) -> Option<Self> {
         let (scheme, rest) = url.split_once("://")?;
-        let (tls, usual) = match scheme {
-            "mqtt" => (false, 1883),
-            "mqtts" => (true, 8883),
+        let (tls, usual, websocket) = match scheme {
+            "mqtt" => (false, 1883, false),
+            "mqtts" => (true, 8883, false),
+            "ws" => (false, 80, true),
+            "wss" => (true, 443, true),
             _ => return None,
         };
-        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let (rest, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let path = match (websocket, path) {
+            (false, "") => None,
+            (false, _) => return None,
+            (true, "") => Some("/mqtt".into()),
+            (true, path) => path.bytes().all(|byte| byte.is_ascii_graphic()).then(|| Some(format!("/{path}")))?,
+        };
         let (host, port) = match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             Some((host, "")) => (host, usual),
             Some((host, port)) => (host, port.strip_prefix(':')?.parse().ok()?),
@@ -52,8 +65,8 @@ impl Address {
                 None => (rest, usual),
             },
         };
-        let plain = !host.is_empty() && !host.contains(['/', '@', ' ']);
-        plain.then(|| Self { host: host.into(), port, tls })
+        let plain = !host.is_empty() && !host.contains(['@', ' ', '\r', '\n']);
+        plain.then(|| Self { host: host.into(), port, tls, path })
     }
 }
 
@@ -67,15 +80,23 @@ pub async fn open(address: &Address, roots: Option<&RootCertStore>) -> io::Resul
     let connecting = async {
         let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
         stream.set_nodelay(true)?;
-        let Some(roots) = roots else { return Ok(Box::new(stream) as Box<dyn Stream>) };
+        let Some(roots) = roots else { return within(Box::new(stream), address).await };
         let name = ServerName::try_from(address.host.clone()).map_err(io::Error::other)?;
         let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));
         let builder = builder.with_safe_default_protocol_versions().map_err(io::Error::other)?;
         let config = builder.with_root_certificates(roots.clone()).with_no_client_auth();
         let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
-        Ok(Box::new(stream) as Box<dyn Stream>)
+        within(Box::new(stream), address).await
     };
     timeout(PATIENCE, connecting).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+}
+
+/// What MQTT is spoken in.
+async fn within(stream: Box<dyn Stream>, address: &Address) -> io::Result<Box<dyn Stream>> {
+    match &address.path {
+        None => Ok(stream),
+        Some(path) => Ok(Box::new(WebSocket::open(stream, &address.host, path).await?)),
+    }
 }
 
 /// The certificates in a file, or those of the system.
@@ -114,6 +135,10 @@ mod tests {
         assert_eq!(parse("mqtt://h"), Some(("h".into(), 1883, false)));
         assert_eq!(parse("mqtts://[::1]:9/"), Some(("::1".into(), 9, true)));
         assert_eq!(parse("mqtts://1.2.3.4"), Some(("1.2.3.4".into(), 8883, true)));
+        let path = |url| Address::parse(url).map(|found| (found.port, found.tls, found.path.unwrap()));
+        assert_eq!(path("ws://h"), Some((80, false, "/mqtt".into())));
+        assert_eq!(path("wss://h:9/$iothub/websocket"), Some((9, true, "/$iothub/websocket".into())));
+        assert!(["mqtt://h/x", "ws://h/a b"].into_iter().all(|url| Address::parse(url).is_none()));
         assert!(["h:1", "http://h", "mqtt://", "mqtt://h:x", "mqtt://u@h"].into_iter().all(|url| parse(url).is_none()));
     }
 }

@@ -60,6 +60,16 @@ fn forms(topics: &[String]) -> BTreeSet<String> {
 
 #[test]
 fn what_is_sent_is_what_azure_s_own_client_sends() {
+    compare(&[]);
+}
+
+/// Which shows too that the emulator speaks WebSocket as others do.
+#[test]
+fn and_within_websocket_too() {
+    compare(&["websocket"]);
+}
+
+fn compare(how: &[&str]) {
     let (_home, hub, _device) = start("");
     hub.input("in/1 ü", ROW);
     let own = until("the answer is sent", || hub.sent().first().cloned());
@@ -70,7 +80,7 @@ fn what_is_sent_is_what_azure_s_own_client_sends() {
     let message = json!({ "body": String::from_utf8(own.body.clone()).unwrap(), "properties": own.properties });
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/azure_module.py");
     let mut command = Command::new(python());
-    command.arg(script).arg(other.port.to_string()).arg(message.to_string());
+    command.arg(script).arg(other.port.to_string()).arg(message.to_string()).args(how);
     command.envs(Hub::variables(folder.path())).stdin(Stdio::null());
     let mut reference = Reference(command.spawn().unwrap());
     other.input("in/1 ü", ROW);

@@ -18,3 +18,8 @@ pub(crate) fn program(name: &str) -> Option<PathBuf> {
 pub(crate) fn ci() -> bool {
     std::env::var("CI").is_ok_and(|value| value == "true" || value == "1")
 }
+
+/// As many messages as a day has seconds, where `HEDEF_EDGE_DAY` is set; else enough to fill a small queue several times.
+pub(crate) fn messages_of_a_day() -> usize {
+    if std::env::var_os("HEDEF_EDGE_DAY").is_some() { 86_400 } else { 1600 }
+}

@@ -22,6 +22,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Map, Value, json};
 
 use crate::wait::until;
+use crate::websocket::{Duplex, accept};
 
 const KEY: &[u8] = b"the module's key";
 const DEVICE: &str = "devices/edge1/modules/mod1";
@@ -55,6 +56,8 @@ struct State {
     tokens: Vec<String>,
     /// Whether each client wanted a clean session.
     sessions: Vec<bool>,
+    /// Whether answers are neither kept nor acknowledged.
+    deaf: bool,
     /// Where the module sent something.
     topics: Vec<String>,
     connections: usize,
@@ -229,6 +232,11 @@ impl Hub {
         self.state().tokens.clone()
     }
 
+    /// From now on, or not any more, answers are neither kept nor acknowledged.
+    pub(crate) fn take_no_answers(&self, deaf: bool) {
+        self.state().deaf = deaf;
+    }
+
     pub(crate) fn sessions(&self) -> Vec<bool> {
         self.state().sessions.clone()
     }
@@ -255,7 +263,7 @@ impl Hub {
 const PATIENCE: Duration = Duration::from_secs(5);
 
 struct Client<'h> {
-    stream: StreamOwned<ServerConnection, TcpStream>,
+    stream: Box<dyn Duplex>,
     state: &'h Mutex<State>,
     input: Vec<u8>,
     /// When the input message under way was sent.
@@ -274,7 +282,8 @@ impl Client<'_> {
         stream.set_read_timeout(Some(Duration::from_millis(5)))?;
         stream.set_nodelay(true)?;
         let stream = StreamOwned::new(ServerConnection::new(config).map_err(io::Error::other)?, stream);
-        let mut client = Client { stream, state, input: Vec::new(), under_way: None, subscribed: false };
+        let (stream, input) = accept(stream)?;
+        let mut client = Client { stream, state, input, under_way: None, subscribed: false };
         while round.load(Ordering::SeqCst) == began {
             client.tell()?;
             let mut bytes = [0; 4096];
@@ -351,6 +360,9 @@ impl Client<'_> {
                 Ok(())
             }
             Packet::Publish(publish) => {
+                if self.state.lock().unwrap().deaf && publish.topic.starts_with(DEVICE) {
+                    return Ok(());
+                }
                 if let Some(id) = publish.id {
                     self.send(&Packet::PubAck(id))?;
                 }

@@ -1,6 +1,7 @@
 //! The module of Azure IoT Edge, against an emulator of the hub with its quirks.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -13,10 +14,16 @@ pub(crate) const ROW: &str = r#"{"data": [[5.1, 3.5, 1.4, 0.2]]}"#;
 pub(crate) fn start(more: &str) -> (Home, Hub, Device) {
     let home = Home::new("");
     let hub = Hub::start(home.path());
-    home.write(&format!("[module]\nport = {}\n{more}", hub.port));
-    let device = home.start_with(&Hub::variables(home.path()));
-    until("the module is connected and reports", || (hub.reported()["ready"] == json!(true)).then_some(()));
+    let device = start_on(&hub, home.path(), &home, more);
     (home, hub, device)
+}
+
+/// Starts the device of `home` on a hub whose daemon listens in `folder`.
+pub(crate) fn start_on(hub: &Hub, folder: &Path, home: &Home, more: &str) -> Device {
+    home.write(&format!("[module]\nport = {}\n{more}", hub.port));
+    let device = home.start_with(&Hub::variables(folder));
+    until("the module is connected and reports", || (hub.reported()["ready"] == json!(true)).then_some(()));
+    device
 }
 
 #[test]
@@ -94,6 +101,22 @@ fn a_new_token_is_shown_on_a_new_connection_before_the_old_one_ends() {
     hub.input("a", ROW);
     until("it still answers", || (!hub.sent().is_empty()).then_some(()));
     assert!(!device.log().contains("is lost"), "{}", device.log());
+}
+
+#[test]
+fn where_there_is_no_way_to_the_hub_s_port_it_is_spoken_to_within_websocket() {
+    let home = Home::new("");
+    let hub = Hub::start(home.path());
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    home.write(&format!("[module]\nport = {closed}\nwebsocket_port = {}\n", hub.port));
+    let device = home.start_with(&Hub::variables(home.path()));
+    for number in 0..100 {
+        hub.input(&format!("m{number}"), ROW);
+    }
+    until("all are answered", || (hub.sent().len() == 100).then_some(()));
+    assert_eq!(hub.call("ping", "").0, "200");
+    let (status, log) = device.stop();
+    assert!(status.success() && !log.contains("is lost"), "{status}: {log}");
 }
 
 #[test]

@@ -27,6 +27,9 @@ const SUBSCRIPTIONS: usize = 4;
 /// The most bytes that a packet of the hub may have: it closes connections over larger ones of its clients, and adds little.
 const LARGEST: usize = 512 << 10;
 
+/// Where the hub speaks MQTT within WebSocket, as Azure's own clients have it.
+const WEBSOCKET: &str = "/$iothub/websocket";
+
 /// A module, as its messages see it.
 #[derive(Clone)]
 pub struct Module {
@@ -143,6 +146,8 @@ enum NotConnected {
     Lost(#[from] Lost),
     #[error("{0}")]
     Io(#[from] std::io::Error),
+    #[error("port {port}: {error}; WebSocket on port {websocket}: {other}")]
+    NoWay { port: u16, error: std::io::Error, websocket: u16, other: std::io::Error },
 }
 
 /// Keeps a connection to the hub: until the relay is told to stop. A new token is made for each, and a new connection before
@@ -212,8 +217,21 @@ async fn connect(settings: &Link, identity: &Identity) -> Result<Connection<Box<
         }
         Signer::Key(key) => (sign(key, &text), roots(settings)?),
     };
-    let address = Address { host: identity.gateway.clone(), port: settings.port, tls: true };
-    let stream = link::open(&address, Some(&roots)).await?;
+    let mut address = Address { host: identity.gateway.clone(), port: settings.port, tls: true, path: None };
+    let stream = match link::open(&address, Some(&roots)).await {
+        Err(error) if settings.websocket_port != 0 => {
+            address.port = settings.websocket_port;
+            address.path = Some(WEBSOCKET.into());
+            let opened = link::open(&address, Some(&roots)).await;
+            opened.map_err(|other| NotConnected::NoWay {
+                port: settings.port,
+                error,
+                websocket: address.port,
+                other,
+            })?
+        }
+        opened => opened?,
+    };
     let connect = Connect {
         client_id: identity.client_id(),
         // Inputs wait in the hub's own store, not in a session.

@@ -273,10 +273,11 @@ impl Worker {
                 if !matches!(pushed, Err(PushError::Full | PushError::TooLarge { .. })) {
                     self.note(pushed.as_ref().map(drop).map_err(ToString::to_string));
                 }
-                let _ = reply.send(pushed);
+                // Who knows of it may rely on it that those who wait do too.
                 if done {
                     self.pushed.send_replace(());
                 }
+                let _ = reply.send(pushed);
             }
             Call::Take(lanes, reply) => {
                 let taken = lanes.iter().find_map(|lane| {

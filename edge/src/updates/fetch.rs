@@ -125,7 +125,7 @@ impl Fetch<'_> {
     async fn download(&self, mut place: Place, part: &mut Part) -> Result<(), NotHere> {
         for _ in 0..=MOST_REDIRECTS {
             let Place::Server { tls, host, port, authority, path } = &place else { break };
-            let address = Address { host: host.clone(), port: *port, tls: *tls };
+            let address = Address { host: host.clone(), port: *port, tls: *tls, path: None };
             let roots = tls.then(|| link::roots(self.ca_file)).transpose().map_err(NotHere::File)?;
             let unreachable = |error| NotHere::Unreachable { host: host.clone(), error };
             let stream = link::open(&address, roots.as_ref()).await.map_err(unreachable)?;

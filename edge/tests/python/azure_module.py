@@ -1,6 +1,6 @@
 """Azure's own client as a module: asks for its twin, reports, answers one input and one method, and leaves.
 
-    azure_module.py PORT MESSAGE       # the environment is that of a module; the hub listens on PORT
+    azure_module.py PORT MESSAGE [websocket]       # the environment is that of a module; the hub listens on PORT
 MESSAGE is JSON: {"body": text, "properties": [[name, value], ...]}, sent as the answer to the input.
 """
 
@@ -36,7 +36,7 @@ def message():
 
 def main():
     """Does what a module does."""
-    client = IoTHubModuleClient.create_from_edge_environment()
+    client = IoTHubModuleClient.create_from_edge_environment(websockets=sys.argv[3:] == ["websocket"])
     came, called = threading.Event(), threading.Event()
     client.on_message_received = lambda _: came.set()
 
