@@ -177,6 +177,7 @@ impl Engine {
                 if admitted.is_ok() && entry.order.is_none() && entry.record.wanted() != Some(&wanted) {
                     entry.order = Some(Order::Take(wanted));
                     entry.trouble = None;
+                    self.board.work.notify_one();
                 }
                 admitted
             });
