@@ -13,9 +13,15 @@ pub(crate) fn full() -> bool {
     ci() || std::env::var("HEDEF_TESTS_FULL").is_ok_and(|value| value == "1")
 }
 
-/// How often a stop under load is repeated, each time after seconds of load: `HEDEF_TESTS_ROUNDS=10`.
+/// How often a stop under load is repeated, each time after seconds of load ([`seconds`]): `HEDEF_TESTS_ROUNDS=10`.
 pub(crate) fn rounds() -> Option<usize> {
     std::env::var("HEDEF_TESTS_ROUNDS").ok()?.parse().ok()
+}
+
+/// How long the load lasts before a stop: `HEDEF_TESTS_SECONDS=30`, else three where stops are repeated.
+pub(crate) fn seconds() -> u64 {
+    let asked = std::env::var("HEDEF_TESTS_SECONDS").ok().and_then(|value| value.parse().ok());
+    asked.unwrap_or(if rounds().is_some() { 3 } else { 0 })
 }
 
 /// The command that is tested: `HEDEF_TESTS_COMMAND`, else the one that cargo built.

@@ -30,7 +30,7 @@ fn stop_under_load(clients: &[(Protocol, usize, usize)]) {
                 load.start(scope, &peer, (protocol, callers), each);
             }
             let started = Instant::now();
-            let seconds = config::rounds().map_or(0, |_| 3);
+            let seconds = config::seconds();
             until("some load", || (load.answered() > 500 && started.elapsed().as_secs() >= seconds).then_some(()));
             server.signal(Signal::TERM);
             let before = (load.answered(), load.connections());

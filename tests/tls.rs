@@ -76,6 +76,22 @@ fn tls_is_offered_in_versions_1_2_and_1_3_alone_and_http_in_both() {
 }
 
 #[test]
+fn health_is_told_within_tls_and_without() {
+    let health =
+        |server: &Server, flags: &[&str]| run(&[&["health", server.address.to_string().as_str()], flags].concat(), b"");
+    let folder = folder_of(&Authority::new().server());
+    let (secure, plain) = (start(folder.path(), &[]), Server::samples());
+    let certificate = folder.path().join("cert.pem");
+    let within = ["--tls-cert", certificate.to_str().unwrap()];
+    for (server, flags, expected) in
+        [(&plain, &[][..], 0), (&secure, &within, 0), (&secure, &[], 1), (&plain, &within, 1)]
+    {
+        let said = health(server, flags);
+        assert_eq!(said.code, Some(expected), "{flags:?}: {}", said.stderr);
+    }
+}
+
+#[test]
 fn grpc_is_spoken_within_tls() {
     let authority = Authority::new();
     let folder = folder_of(&authority.server());

@@ -88,6 +88,8 @@ pub(crate) enum Command {
     /// Finds or fetches ONNX Runtime.
     #[command(subcommand)]
     Runtime(Runtime),
+    /// Asks a running server whether it is ready, and ends with 0 where it is: for the health checks of containers.
+    Health(Health),
     /// Prints every flag with its variable and its default, as Markdown.
     Settings,
     /// Loads one version of a model and ends: what `serve` starts for models that come while it works.
@@ -237,6 +239,17 @@ pub(crate) enum CsvHeader {
     Absent,
 }
 
+/// Asks a running server whether it is ready.
+#[derive(Debug, Args)]
+pub(crate) struct Health {
+    /// Where the server listens; where that is every address of the machine, the loopback address is asked.
+    #[arg(value_name = "ADDRESS", default_value = "127.0.0.1:8080", env = "HEDEF_LISTEN")]
+    pub(crate) listen: SocketAddr,
+    /// Ask within TLS, as a server with a certificate wants it. The certificate is not verified.
+    #[arg(long, value_name = "FILE", env = "HEDEF_TLS_CERT")]
+    pub(crate) tls_cert: Option<PathBuf>,
+}
+
 /// What can be fetched besides ONNX Runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum With {
@@ -254,6 +267,10 @@ pub(crate) enum Runtime {
         /// ONNX Runtime that has CUDA, in place of the other (256 MB). May be given again.
         #[arg(long, value_enum, value_delimiter = ',')]
         with: Vec<With>,
+        /// Fetch the ONNX Runtime that `hedef-edge` is released with: smaller, for older systems, for the CPU alone. For
+        /// ARMv7 it is the only one.
+        #[arg(long, conflicts_with = "with")]
+        small: bool,
         /// The machine to fetch for, as a Rust target. Default: this one.
         #[arg(long, value_name = "TRIPLE")]
         target: Option<String>,

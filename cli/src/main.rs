@@ -5,6 +5,7 @@ mod bench;
 mod caps;
 mod check;
 mod engine;
+mod health;
 mod keygen;
 mod keys;
 mod logging;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Command::Keys(command) => keys::run(command),
         Command::TryLoad(wanted) => quarantine::run(&wanted, &arguments.engine),
         Command::Runtime(command) => runtime::run(command),
+        Command::Health(health) => health::run(&health),
         Command::Settings => settings::print_table(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "hedef", &mut std::io::stdout());

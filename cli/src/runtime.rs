@@ -9,9 +9,13 @@ use crate::logging::print;
 pub(crate) fn run(command: Runtime) -> anyhow::Result<()> {
     let dirs = Dirs::from_process();
     match command {
-        Runtime::Fetch { with, target, to } => {
+        Runtime::Fetch { with, small, target, to } => {
             let target = target.as_deref().unwrap_or_else(|| host_target());
-            let library = if with.contains(&With::Cuda) { Package::Cuda } else { Package::OnnxRuntime };
+            let library = match (small, with.contains(&With::Cuda)) {
+                (true, _) => Package::Small,
+                (false, true) => Package::Cuda,
+                (false, false) => Package::for_cpu(target),
+            };
             let plugin = with.contains(&With::Openvino).then_some(Package::OpenVino);
             let packages = [library].into_iter().chain(plugin);
             // What is not there for this target is said before anything is fetched.

@@ -356,7 +356,8 @@ async fn join(mut tasks: JoinSet<()>, limit: Moment) -> bool {
     timeout_at(limit, all).await.unwrap_or(false)
 }
 
-fn loader(settings: &Settings) -> Result<(OnnxLoader, Arc<Slots>), StartError> {
+/// Finds and starts ONNX Runtime.
+pub(crate) fn loader(settings: &Settings) -> Result<(OnnxLoader, Arc<Slots>), StartError> {
     configure_malloc();
     let root = Path::new("/");
     let cpus = Cpus::measure(root);

@@ -7,6 +7,7 @@
 
 pub mod broker;
 pub mod care;
+pub mod check;
 pub mod config;
 pub mod device;
 pub mod filter;

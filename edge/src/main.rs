@@ -1,53 +1,73 @@
 //! `hedef-edge`: the device's binary.
 
 use std::io::{IsTerminal, Write, stderr, stdout};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use hedef_edge::config::Settings;
-use hedef_edge::device::Device;
+use hedef_edge::device::{Device, StartError};
+use hedef_server::probe;
+use tokio::runtime::Runtime;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 const USAGE: &str = "usage: hedef-edge [FILE]
+       hedef-edge check [MODELS...]
+       hedef-edge health [FILE]
 
 Scores messages of an MQTT broker and requests over HTTP with ONNX models, on a device.
 FILE has the settings, in TOML; else HEDEF_EDGE_CONFIG names it, else hedef-edge.toml is read if it is there.
+
+check    loads the models, those of the settings or MODELS, and asks them the golden requests of their packages
+health   asks the device that runs with these settings whether it is ready
+Both end with 0 where all is well.
 ";
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args_os().skip(1);
-    let file = arguments.next();
-    let word = file.as_deref().and_then(|file| file.to_str());
-    match word {
-        Some("--help" | "-h") => return say(USAGE),
-        Some("--version" | "-V") => return say(concat!("hedef-edge ", env!("CARGO_PKG_VERSION"), "\n")),
-        Some(option) if option.starts_with('-') => return fail(&format!("unknown option {option}\n{USAGE}")),
+    let mut arguments = std::env::args_os().skip(1).peekable();
+    let word = arguments.peek().and_then(|word| word.to_str()).unwrap_or_default().to_owned();
+    match word.as_str() {
+        "--help" | "-h" => return say(USAGE),
+        "--version" | "-V" => return say(concat!("hedef-edge ", env!("CARGO_PKG_VERSION"), "\n")),
+        "check" | "health" => drop(arguments.next()),
+        option if option.starts_with('-') => return fail(&format!("unknown option {option}\n{USAGE}")),
         _ => (),
     }
+    let models: Vec<PathBuf> =
+        if word == "check" { arguments.by_ref().map(PathBuf::from).collect() } else { Vec::new() };
+    let file = arguments.next();
     if arguments.next().is_some() {
         return fail(&format!("one file at most\n{USAGE}"));
     }
-    let settings = match Settings::read(file.as_deref().map(Path::new)) {
+    let mut settings = match Settings::read(file.as_deref().map(Path::new)) {
         Ok(settings) => settings,
         Err(error) => return fail(&error.to_string()),
     };
+    if !models.is_empty() {
+        settings.models = models;
+    }
     log(&settings.log);
-    match run(settings) {
+    let ended = match word.as_str() {
+        "check" => check(&settings),
+        "health" => return health(&settings),
+        _ => run(settings),
+    };
+    match ended {
         Ok(true) => ExitCode::SUCCESS,
+        Ok(false) if word == "check" => fail("some models do not answer as they should"),
         Ok(false) => fail("stopped with something unfinished: the time for it was over"),
         Err(error) => fail(&error.to_string()),
     }
 }
 
-fn run(settings: Settings) -> Result<bool, hedef_edge::device::StartError> {
-    let network = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .thread_name("hedef-network")
-        .build()?;
+fn network() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().thread_name("hedef-network").build()
+}
+
+fn run(settings: Settings) -> Result<bool, StartError> {
+    let network = network()?;
     let ended = network.block_on(async {
         let device = Device::start(settings).await?;
         for (address, purpose) in device.addresses() {
@@ -59,6 +79,20 @@ fn run(settings: Settings) -> Result<bool, hedef_edge::device::StartError> {
     // A run that is stuck may hold a thread for ever.
     network.shutdown_timeout(Duration::from_secs(1));
     ended
+}
+
+fn check(settings: &Settings) -> Result<bool, StartError> {
+    let (well, report) = network()?.block_on(hedef_edge::check::run(settings))?;
+    say(&report);
+    Ok(well)
+}
+
+fn health(settings: &Settings) -> ExitCode {
+    let address = settings.http.metrics_listen;
+    match probe::connect(address).and_then(|stream| probe::ask(address, stream)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(unready) => fail(&unready.to_string()),
+    }
 }
 
 /// Sends log lines to standard error. ONNX Runtime's own chatter is of use to its developers only.

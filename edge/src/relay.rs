@@ -5,8 +5,8 @@ use std::future::pending;
 use std::pin::Pin;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
+use futures_util::{FutureExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
@@ -197,17 +197,23 @@ impl Relay<'_> {
                 }
                 () = self.stop.all.cancelled(), if ending.is_none() => {
                     // What is there already goes out, as far as it can at once; first what may be taken just now.
-                    while connection.has_room() {
-                        tokio::select! {
+                    // The queue answers in the order in which it is asked. What it was asked before may have been too early for
+                    // what is there now, and is asked once more then: the second answer is the last word.
+                    let mut rounds = 0;
+                    while connection.has_room() && rounds < 2 {
+                        let taken = tokio::select! {
                             biased;
-                            taken = &mut taking => {
-                                let Some(taken) = taken else { return Ok(End::Stopped) };
-                                self.send(connection, port, taken).await?;
-                                taking.set(self.queue.take(self.outputs));
-                            }
-                            // Answered after whatever was asked before.
-                            _ = self.queue.states() => break,
-                        }
+                            taken = &mut taking => Some(taken),
+                            _ = self.queue.states() => (&mut taking).now_or_never(),
+                        };
+                        let Some(taken) = taken else {
+                            rounds += 1;
+                            continue;
+                        };
+                        let Some(taken) = taken else { return Ok(End::Stopped) };
+                        self.send(connection, port, taken).await?;
+                        taking.set(self.queue.take(self.outputs));
+                        rounds = 0;
                     }
                     ending = Some((|| End::Stopped, Instant::now() + LAST_WORDS));
                 }

@@ -12,6 +12,7 @@
 mod azure;
 mod broker;
 mod bundles;
+mod command;
 mod config;
 mod depot;
 mod device;

@@ -63,21 +63,24 @@ fn a_day_offline_costs_neither_memory_nor_disk_beyond_the_limit_and_what_is_kept
         }
     }
     let messages = sent;
-    until("all are scored", || {
-        let text = get(device.metrics(), "/metrics").1;
-        text.contains(&format!("hedef_edge_messages_total{{outcome=\"ok\"}} {messages}\n")).then_some(())
-    });
+    let nothing_waits = "hedef_edge_queue_messages{lane=\"module-input\"} 0\n";
+    until("all are scored", || get(device.metrics(), "/metrics").1.contains(nothing_waits).then_some(()));
     let (before, after) = (before.expect("some had to give way"), device.resident());
     assert!(after < before + (4 << 20), "{before} bytes of memory became {after}");
     assert!(most > CAPACITY / 2 && most <= CAPACITY, "{most} bytes on disk");
     let (dropped, kept) =
         (metric(&device, "hedef_edge_queue_dropped_total"), metric(&device, "hedef_edge_queue_messages"));
-    assert_eq!(dropped + kept, messages);
+    // An input comes again where the hub's end of a connection does not hear that it was taken.
+    let again = (dropped + kept).checked_sub(messages).expect("an answer for each");
+    assert!(again < hub.connections(), "{again} came again");
     hub.take_no_answers(false);
     hub.cut();
     until("what was kept is sent", || (metric(&device, "hedef_edge_queue_messages") == 0).then_some(()));
-    let found: Vec<_> = hub.sent().iter().map(|sent| number(sent.property("$.cid").unwrap())).collect();
-    assert_eq!(found, (dropped..messages).collect::<Vec<_>>());
+    let mut found: Vec<_> = hub.sent().iter().map(|sent| number(sent.property("$.cid").unwrap())).collect();
+    assert_eq!(found.len(), kept);
+    found.dedup();
+    let first = *found.first().unwrap();
+    assert!(first <= dropped && found == (first..messages).collect::<Vec<_>>(), "{found:?}");
     let (status, log) = device.stop();
     assert!(status.success(), "{status}: {log}");
 }

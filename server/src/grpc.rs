@@ -59,6 +59,7 @@ impl Method {
                 "RepositoryIndex" => Self::Ask(Ask::RepositoryIndex),
                 "RepositoryModelLoad" => Self::Ask(Ask::RepositoryModelLoad),
                 "RepositoryModelUnload" => Self::Ask(Ask::RepositoryModelUnload),
+                "LogSettings" => Self::Ask(Ask::LogSettings),
                 _ => return None,
             },
             ("grpc.health.v1.Health", "Check") => Self::HealthCheck,

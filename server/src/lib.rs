@@ -23,6 +23,7 @@ mod metrics;
 mod middleware;
 mod overrides;
 mod payload;
+pub mod probe;
 mod request_id;
 mod room;
 mod router;

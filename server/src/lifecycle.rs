@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
+use std::task::{Poll, Waker};
 
 use tokio_util::sync::CancellationToken;
 
@@ -45,18 +45,37 @@ impl Signal {
         self.raised.load(Ordering::Acquire)
     }
 
-    /// Waits for the signal. The future belongs into one task for good: its first poll tells the signal whom to wake,
-    /// those that the task's other work causes only look.
+    /// Waits for the signal. The first poll in a task tells the signal whom to wake, those that the task's other work
+    /// causes only look.
     pub(crate) async fn raised(&self) {
         let mut waiting = pin!(self.token.cancelled());
-        let mut is_waiting = false;
+        let mut told: Option<Waker> = None;
         poll_fn(|context| {
-            if is_waiting && !self.is_raised() {
+            if told.as_ref().is_some_and(|told| told.will_wake(context.waker())) && !self.is_raised() {
                 return Poll::Pending;
             }
-            is_waiting = true;
+            told = Some(context.waker().clone());
             waiting.as_mut().poll(context)
         })
         .await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Context;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_wait_that_moves_to_another_task_is_ended_there() {
+        let signal = Signal::default();
+        let watched = signal.clone();
+        let mut waiting = Box::pin(async move { watched.raised().await });
+        assert!(waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        let moved = tokio::spawn(waiting);
+        tokio::task::yield_now().await;
+        signal.raise();
+        moved.await.unwrap();
     }
 }

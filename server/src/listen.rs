@@ -8,6 +8,7 @@ mod silence;
 mod socket;
 mod stream;
 mod streams;
+pub(crate) mod young;
 
 use std::future::poll_fn;
 use std::io;
@@ -179,13 +180,9 @@ impl Connections {
             });
             Awaited { answer, client }
         });
-        let executor = Executor {
-            tasks: self.tasks.clone(),
-            lifecycle: self.lifecycle.clone(),
-            answer_timeout: self.caps.answer_timeout,
-        };
+        let streams = young::Streams::new(self.tasks.clone(), self.lifecycle.clone(), answer_timeout);
         let (lifecycle, linger) = (self.lifecycle.clone(), self.linger);
-        let mut builder = auto::Builder::new(executor);
+        let mut builder = auto::Builder::new(streams.clone());
         // A client that closes its end has left: `half_close` only keeps hyper from looking, since `Client` does.
         builder.http1().timer(Silence::default()).header_read_timeout(SILENCE).half_close(looks);
         builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(SILENCE));
@@ -224,12 +221,12 @@ impl Connections {
             let mut connection = pin!(builder.serve_connection(stream, service));
             let ended = tokio::select! {
                 biased;
-                ended = connection.as_mut() => ended,
+                ended = poll_fn(|context| streams.poll_with(connection.as_mut(), context)) => ended,
                 () = first => return,
                 () = draining => {
                     connection.as_mut().graceful_shutdown();
                     tokio::select! {
-                        ended = connection => ended,
+                        ended = poll_fn(|context| streams.poll_with(connection.as_mut(), context)) => ended,
                         () = lifecycle.expired.cancelled() => return,
                     }
                 }
@@ -243,7 +240,7 @@ impl Connections {
     }
 
     /// Sets what heads may be like.
-    fn limit(&self, builder: &mut auto::Builder<Executor>, pass: &Pass) {
+    fn limit(&self, builder: &mut auto::Builder<young::Streams>, pass: &Pass) {
         // A head has to fit into the buffer that it is read into, which each connection may keep while it is idle; hyper
         // wants it to be at least so large.
         builder.http1().max_buf_size(self.caps.header_bytes.max(8 << 10)).keep_alive(!pass.spare);
@@ -306,24 +303,6 @@ async fn greet(tls: TlsAcceptor, socket: Socket) -> io::Result<Stream> {
     let greeted = timeout(HANDSHAKE, tls.accept(socket)).await;
     let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the client took too long");
     Ok(Stream::Tls(Box::new(greeted.map_err(late)??)))
-}
-
-/// Runs the streams of HTTP/2 connections as tasks that the port owns.
-#[derive(Clone)]
-struct Executor {
-    tasks: TaskTracker,
-    lifecycle: Lifecycle,
-    answer_timeout: Duration,
-}
-
-impl<F> hyper::rt::Executor<F> for Executor
-where
-    F: Future<Output: Send + 'static> + Send + 'static,
-{
-    fn execute(&self, future: F) {
-        let expired = self.lifecycle.expired.clone();
-        self.tasks.spawn(expired.run_until_cancelled_owned(streams::unstalled(future, self.answer_timeout)));
-    }
 }
 
 #[cfg(test)]

@@ -135,8 +135,11 @@ impl Site {
         if last {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        response.headers_mut().insert(REQUEST_ID, call.id().value());
-        harden(response.headers_mut());
+        response.headers_mut().insert(REQUEST_ID, name_once(call.id().value()));
+        // No browser speaks gRPC.
+        if !is_grpc {
+            harden(response.headers_mut());
+        }
         page.tell(response.headers_mut());
         response.headers_mut().extend(trace);
         observe::tell(&call, failure.as_ref(), response.headers_mut());
@@ -163,6 +166,13 @@ where
 fn harden(headers: &mut HeaderMap) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+}
+
+/// Keeps a value that is never the same again out of the table of headers that the ends of an HTTP/2 connection share,
+/// where it would push out what comes again.
+fn name_once(mut value: HeaderValue) -> HeaderValue {
+    value.set_sensitive(true);
+    value
 }
 
 /// Lets the router find who answers.

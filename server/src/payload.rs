@@ -21,6 +21,7 @@ use crate::body::work;
 use crate::call::Call;
 use crate::encoding::{Coding, Unpacked};
 use crate::error::ApiError;
+use crate::listen::young::grow_up;
 use crate::room::Room;
 
 /// Bodies up to this size are unpacked in place; larger ones on a thread of their own, as that takes milliseconds.
@@ -119,6 +120,9 @@ pub(crate) async fn read<'a>(
     let pace = app.config.caps.body_rate;
     let bytes = call.in_time(pin!(whole(body, limit, &room, pace))).await.ok_or(ApiError::BodyTimeout)??;
     app.metrics.request_bytes.inc_by(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+    if bytes.len() > IN_PLACE {
+        grow_up().await;
+    }
     let elements = app.config.caps.elements.max(bytes.len());
     let bytes = match coding {
         Some(coding) => unpack(coding, &bytes, limit, &room)?,

@@ -313,6 +313,17 @@ def repository(client):
     expect_refusal("INVALID_ARGUMENT", ["`sent"], broken)
 
 
+def logging(client):
+    """What is logged is told, changed, and told anew."""
+    tell = lambda change: client.update_log_settings(change, as_json=True)["settings"]
+    before = client.get_log_settings(as_json=True)["settings"]
+    expect(before["log_verbose_level"], {"uint32_param": 0})
+    expect(tell({"log_verbose_level": 1, "log_info": True})["log_verbose_level"], {"uint32_param": 1})
+    wrong = lambda: tell({"log_file": "elsewhere"})
+    expect_refusal("INVALID_ARGUMENT", ["`log_file`", "takes a new start"], wrong)
+    expect(tell({"log_verbose_level": 0, "log_info": before["log_info"]["bool_param"]}), before)
+
+
 def refusals(client):
     """Every wrong request is told which tensor is wrong, what was expected, and what came."""
     good, other = both()
@@ -415,6 +426,7 @@ CHECKS = [
     a_stream_that_an_error_ends,
     statistics,
     repository,
+    logging,
     refusals,
     health,
     reflection,

@@ -65,7 +65,8 @@ fn library_in(folder: &Path) -> Option<PathBuf> {
 
 /// The one with CUDA comes first: it is there only because somebody asked for it.
 fn in_cache(dirs: &Dirs) -> Option<Located> {
-    let path = [Package::Cuda, Package::OnnxRuntime].into_iter().find_map(|package| cached(package, dirs))?;
+    let path =
+        [Package::Cuda, Package::OnnxRuntime, Package::Small].into_iter().find_map(|package| cached(package, dirs))?;
     Some(Located { path, source: Source::Cache })
 }
 

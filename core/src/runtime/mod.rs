@@ -21,7 +21,7 @@ pub use fetch::fetch;
 use locate::OPENVINO_FOLDER;
 pub use locate::{Located, Source, locate, locate_openvino};
 pub use package::Package;
-pub use pinned::{PinnedWheel, VERSION, host_target, pinned};
+pub use pinned::{PinnedWheel, SMALL_VERSION, VERSION, host_target, pinned};
 pub use progress::{FetchProgress, Progress};
 pub use python::Python;
 
@@ -33,7 +33,7 @@ pub fn ensure(explicit: Option<&Path>, dirs: &Dirs, progress: impl FnMut(Progres
     if let Some(located) = locate(explicit, dirs)? {
         return Ok(located);
     }
-    let wheel = pinned(Package::OnnxRuntime, host_target())?;
+    let wheel = pinned(Package::for_cpu(host_target()), host_target())?;
     let folder = cache_folder(dirs, wheel)?;
     fetch::fetch(wheel, &folder, &Python::search(), progress)?;
     Ok(Located { path: folder.join(wheel.library_name()), source: Source::Fetched })

@@ -7,6 +7,9 @@ use super::wheels::WHEELS;
 /// The version of ONNX Runtime that is fetched.
 pub const VERSION: &str = "1.31.1";
 
+/// The version of the small one, [`Package::Small`].
+pub const SMALL_VERSION: &str = "1.28.2";
+
 /// One wheel: which file pip fetches, how it is checked, and what is taken out of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PinnedWheel {
@@ -78,6 +81,8 @@ pub const fn host_target() -> &'static str {
         "x86_64-unknown-linux-gnu"
     } else if cfg!(all(target_os = "linux", target_env = "gnu")) && arm {
         "aarch64-unknown-linux-gnu"
+    } else if cfg!(all(target_os = "linux", target_env = "gnu", target_arch = "arm", target_abi = "eabihf")) {
+        "armv7-unknown-linux-gnueabihf"
     } else if cfg!(target_os = "macos") && arm {
         "aarch64-apple-darwin"
     } else if cfg!(target_os = "macos") && x86 {
@@ -112,8 +117,12 @@ mod tests {
     fn every_wheel_carries_the_version_and_a_whole_hash() {
         for wheel in WHEELS {
             assert_eq!(wheel.sha256.len(), 64, "{}", wheel.target);
-            let plugin = wheel.package == Package::OpenVino;
-            assert!(wheel.library.contains(VERSION) || wheel.library.ends_with(".dll") || plugin, "{}", wheel.target);
+            let unversioned = matches!(wheel.package, Package::OpenVino | Package::Small);
+            assert!(
+                wheel.library.contains(VERSION) || wheel.library.ends_with(".dll") || unversioned,
+                "{}",
+                wheel.target
+            );
         }
     }
 
@@ -121,6 +130,16 @@ mod tests {
     fn the_pinned_library_of_this_machine_is_found_beside_the_executable() {
         let wheel = pinned(Package::OnnxRuntime, host_target()).unwrap();
         assert_eq!(library_names().first(), Some(&wheel.library_name()));
+        let small = pinned(Package::Small, host_target()).unwrap();
+        assert_eq!(library_names().last(), Some(&small.library_name()));
+    }
+
+    #[test]
+    fn where_there_is_no_other_it_is_the_small_one() {
+        assert_eq!(Package::for_cpu("armv7-unknown-linux-gnueabihf"), Package::Small);
+        for target in ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "riscv64gc-unknown-linux-gnu"] {
+            assert_eq!(Package::for_cpu(target), Package::OnnxRuntime, "{target}");
+        }
     }
 
     #[test]
@@ -141,6 +160,7 @@ mod tests {
         let folder = |package| pinned(package, "x86_64-unknown-linux-gnu").unwrap().folder_name();
         assert_eq!(folder(Package::Cuda), "cuda-1.31.1-05d54895");
         assert_eq!(folder(Package::OpenVino), "openvino-1.8.1-38326431");
+        assert_eq!(folder(Package::Small), "small-2.0.1-f4ee0ab9");
     }
 
     #[test]

@@ -7,6 +7,9 @@ use super::trial::{Finding, Search};
 /// The weight of the newest run in a level's mean.
 const NEWEST: f64 = 0.2;
 
+/// A run that takes so many seconds gains next to nothing by more rows, and finding that out would cost seconds.
+const LONG: f64 = 0.2;
+
 /// The time of one run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Took {
@@ -87,7 +90,7 @@ impl Curve {
         let least = curve.levels.iter().map(|level| level.row_seconds).fold(f64::INFINITY, f64::min);
         // The smallest that is about as good as the best.
         let size = curve.levels.iter().position(|level| level.row_seconds * 0.98 <= least).unwrap_or(0);
-        curve.search = Search::from(size);
+        curve.search = Search::from(curve.longest(size));
         curve
     }
 
@@ -95,7 +98,14 @@ impl Curve {
     pub(super) fn observe(&mut self, level: usize, rows: f64, took: Took, top: usize) {
         let cost = took.work.unwrap_or(took.wall).as_secs_f64() / rows;
         self.note(level, took.wall.as_secs_f64() / rows, cost);
-        self.last = self.search.observe(level, cost, top).or(self.last);
+        self.last = self.search.observe(level, cost, self.longest(top)).or(self.last);
+    }
+
+    /// The first level whose runs are long, at most `top`.
+    fn longest(&self, top: usize) -> usize {
+        let rows = |level: usize| 2.0_f64.powi(i32::try_from(level).unwrap_or(i32::MAX));
+        let runs = self.levels.iter().enumerate().map(|(level, known)| known.row_work * rows(level));
+        runs.take(top).position(|seconds| seconds >= LONG).unwrap_or(top)
     }
 
     fn note(&mut self, level: usize, row_seconds: f64, row_work: f64) {

@@ -206,6 +206,21 @@ mod tests {
     }
 
     #[test]
+    fn long_runs_are_not_made_longer_to_see_what_that_gains() {
+        let tuner = Tuner::new(64, &Tuning::default());
+        let mut most = 0;
+        for _ in 0..2000 {
+            let rows = tuner.forecast(1).cap;
+            most = most.max(rows);
+            tuner.observe(1, rows, took(55_000 * u64::try_from(rows).unwrap() + 10_000));
+        }
+        assert_eq!((most, tuner.learned()[0].max_rows), (4, 4));
+        let trials = (0..6).map(|power| (1 << power, Duration::from_millis((55 << power) + 10))).collect();
+        let tuner = Tuner::new(64, &Tuning { row_elements: 4, trials, ..Tuning::default() });
+        assert_eq!(tuner.forecast(class(4)).cap, 4);
+    }
+
+    #[test]
     fn long_rows_and_short_ones_are_tuned_apart() {
         let tuner = Tuner::new(16, &Tuning::default());
         settle(&tuner, class(16), 300, |_| 50);

@@ -25,7 +25,7 @@ pub mod wanted;
 
 pub use board::{NotDone, Updates};
 pub use engine::{Engine, Models};
-pub use opening::{Opened, Opening};
+pub use opening::{Opened, Opening, served};
 pub use pace::{Pace, Window};
 pub use settings::{Model, Updates as Settings};
 pub use trial::{Terms, Trials, Watching};

@@ -97,6 +97,14 @@ impl Opening<'_> {
     }
 }
 
+/// The packages that updates brought into a folder of data, which are served above those of the settings' folders. Blocks.
+#[must_use]
+pub fn served(data: &Path) -> Vec<Package> {
+    let store = Store::at(data.join("updates"));
+    let records = store.records().unwrap_or_default();
+    records.iter().filter_map(|(name, record)| store.package(name, record.active.as_ref()?.version)).collect()
+}
+
 fn fill(board: &Board, records: BTreeMap<ModelName, Record>, settings: &settings::Updates) {
     for (name, record) in records {
         board.with(&name, |entry| entry.record = record);

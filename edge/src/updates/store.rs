@@ -45,6 +45,11 @@ impl Store {
         Ok(store)
     }
 
+    /// One that is only looked into.
+    pub(super) fn at(root: PathBuf) -> Self {
+        Self { root, steps: Steps::default() }
+    }
+
     fn journals(&self) -> PathBuf {
         self.root.join("journal")
     }

@@ -66,15 +66,31 @@ pub fn logging(settings: &LogSettings) -> Vec<u8> {
 
 /// Reads the body of `POST /v2/logging`.
 pub fn decode_logging(body: &[u8]) -> Result<LogChange, Error> {
-    let mut change = LogChange::default();
-    for (key, value) in members("logging", body)? {
+    LogChange::of(members("logging", body)?)
+}
+
+impl LogChange {
+    /// The change that settings ask for.
+    pub(super) fn of<'a>(settings: impl IntoIterator<Item = (impl AsRef<str>, Value<'a>)>) -> Result<Self, Error> {
+        let mut change = Self::default();
+        for (key, value) in settings {
+            change.set(key.as_ref(), &value)?;
+        }
+        let flags = change.info.or(change.warning).or(change.error).is_some() || change.verbose.is_some();
+        if change.filter.is_some() && flags {
+            return Err(Error::unexpected("logging", "`log_filter` by itself", "other settings beside it"));
+        }
+        Ok(change)
+    }
+
+    fn set(&mut self, key: &str, value: &Value<'_>) -> Result<(), Error> {
         let place = format!("logging: `{}`", key.chars().take(64).collect::<String>());
-        match (&*key, &value) {
-            ("log_info", value) => change.info = Some(boolean(&place, value)?),
-            ("log_warning", value) => change.warning = Some(boolean(&place, value)?),
-            ("log_error", value) => change.error = Some(boolean(&place, value)?),
-            ("log_verbose_level", value) => change.verbose = Some(level(&place, value)?),
-            ("log_filter", Value::String(filter)) => change.filter = Some(filter.to_string()),
+        match (key, value) {
+            ("log_info", value) => self.info = Some(boolean(&place, value)?),
+            ("log_warning", value) => self.warning = Some(boolean(&place, value)?),
+            ("log_error", value) => self.error = Some(boolean(&place, value)?),
+            ("log_verbose_level", value) => self.verbose = Some(level(&place, value)?),
+            ("log_filter", Value::String(filter)) => self.filter = Some(filter.to_string()),
             ("log_filter", other) => return Err(wrong(&place, "a string", other)),
             // Clients send back what they were told.
             ("log_file", Value::String(file)) if file.is_empty() => {}
@@ -84,12 +100,8 @@ pub fn decode_logging(body: &[u8]) -> Result<LogChange, Error> {
             }
             _ => return Err(Error::unexpected(&place, SETTINGS, "a setting that is not known")),
         }
+        Ok(())
     }
-    let flags = change.info.or(change.warning).or(change.error).is_some() || change.verbose.is_some();
-    if change.filter.is_some() && flags {
-        return Err(Error::unexpected("logging", "`log_filter` by itself", "other settings beside it"));
-    }
-    Ok(change)
 }
 
 const SETTINGS: &str = "`log_info`, `log_warning`, `log_error`, `log_verbose_level` or `log_filter`";

@@ -43,7 +43,8 @@ impl Permission {
             "/grpc.health.v1.Health/Check" | "/grpc.health.v1.Health/Watch" => None,
             "/inference.GRPCInferenceService/ServerLive" | "/inference.GRPCInferenceService/ServerReady" => None,
             "/inference.GRPCInferenceService/RepositoryModelLoad"
-            | "/inference.GRPCInferenceService/RepositoryModelUnload" => Some(Self::Admin),
+            | "/inference.GRPCInferenceService/RepositoryModelUnload"
+            | "/inference.GRPCInferenceService/LogSettings" => Some(Self::Admin),
             "/metrics" => Some(Self::Metrics),
             "/v2/logging" => Some(Self::Admin),
             _ if path.starts_with("/v2/repository/") && !path.ends_with("/index") => Some(Self::Admin),
@@ -101,6 +102,7 @@ mod tests {
                     "/v2/repository/x",
                     "/v2/logging",
                     "/inference.GRPCInferenceService/RepositoryModelLoad",
+                    "/inference.GRPCInferenceService/LogSettings",
                 ],
             ),
             (

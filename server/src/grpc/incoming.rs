@@ -148,6 +148,11 @@ fn cut() -> ApiError {
 }
 
 impl Message {
+    /// How many bytes it has, packed or not.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// The message, unpacked. Fails where it is larger than allowed then, or than there is memory for.
     pub(super) async fn unpack(self) -> Result<Bytes, ApiError> {
         let Self { bytes, coding, limit: most, model, mut reserved } = self;

@@ -15,8 +15,9 @@ use crate::call::Call;
 use crate::encoding::Coding;
 use crate::error::ApiError;
 use crate::limit::body_limit;
+use crate::listen::young::grow_up;
 use crate::metrics::Protocol;
-use crate::payload::{Limit, Received, Source};
+use crate::payload::{IN_PLACE, Limit, Received, Source};
 use crate::room::Held;
 use crate::target::Target;
 
@@ -36,6 +37,9 @@ pub(super) async fn infer<B: Source>(
         Ok::<_, ApiError>(message)
     };
     let message = call.in_time(pin!(reading)).await.ok_or(ApiError::BodyTimeout)??;
+    if message.len() > IN_PLACE {
+        grow_up().await;
+    }
     outgoing::one(score(app, call, message.unpack().await?, Answer::Alone).await?, coding)
 }
 

@@ -13,6 +13,7 @@ use crate::app::App;
 use crate::call::Call;
 use crate::encoding::Coding;
 use crate::error::ApiError;
+use crate::log;
 use crate::payload::{Limit, Source};
 use crate::routes::{model_info, repository, v2};
 use crate::target::Target;
@@ -30,6 +31,7 @@ pub(super) enum Ask {
     RepositoryIndex,
     RepositoryModelLoad,
     RepositoryModelUnload,
+    LogSettings,
 }
 
 /// Answers a call of one message.
@@ -64,6 +66,11 @@ pub(super) async fn answer<B: Source>(
             call.check_model(&model)?;
             repository::unload_model(app.clone(), model).await?;
             grpc::done()
+        }
+        Ask::LogSettings => {
+            let log = app.config.log.as_deref().ok_or_else(|| ApiError::NoCall("LogSettings".into()))?;
+            log::change(log, grpc::decode_logging(&message)?)?;
+            grpc::logging(&log::settings(log))
         }
     };
     outgoing::one(answer, coding)

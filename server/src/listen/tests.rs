@@ -3,6 +3,7 @@ mod leaving;
 mod tls;
 
 use axum::body::Body;
+use hyper_util::rt::TokioExecutor;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 
@@ -37,12 +38,6 @@ impl Running {
         self.lifecycle.stopping.raise();
         self.lifecycle.draining.raise();
     }
-}
-
-/// Runs the tasks of a client of HTTP/2.
-fn executor() -> Executor {
-    let (tasks, lifecycle) = (TaskTracker::new(), Lifecycle::default());
-    Executor { tasks, lifecycle, answer_timeout: Duration::from_secs(60) }
 }
 
 const LIVE: &[u8] = b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\n\r\n";
@@ -104,7 +99,7 @@ async fn what_does_not_end_in_the_grace_period_is_given_up() {
 async fn http2_without_tls_is_spoken_and_ended_gracefully() {
     let running = start().await;
     let stream = TokioIo::new(TcpStream::connect(running.address).await.unwrap());
-    let (mut client, connection) = hyper::client::conn::http2::handshake(executor(), stream).await.unwrap();
+    let (mut client, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
     let connection = tokio::spawn(connection);
     let request = || http::Request::get("http://x/v2/health/live").body(Body::empty()).unwrap();
     let answer = client.send_request(request()).await.unwrap();

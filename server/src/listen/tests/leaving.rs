@@ -167,7 +167,8 @@ async fn an_http2_client_that_leaves_is_missed_and_one_that_stays_is_answered() 
     let first = running.send_one_that_runs().await;
     let connect = async || {
         let stream = TokioIo::new(TcpStream::connect(running.address).await.unwrap());
-        let (mut client, connection) = hyper::client::conn::http2::handshake(executor(), stream).await.unwrap();
+        let (mut client, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
         let connection = tokio::spawn(connection);
         let request = http::Request::post("http://x/v2/models/gated/infer").body(Body::from(BODY)).unwrap();
         (tokio::spawn(async move { client.send_request(request).await.unwrap().status() }), connection)

@@ -3,7 +3,7 @@
 use prost::Message;
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, Value};
 
-use super::super::{config, health, reflection, repository, server, statistics};
+use super::super::{config, health, logging, reflection, repository, server, statistics};
 use super::{message, pool};
 
 #[test]
@@ -30,6 +30,7 @@ fn every_field_of_the_files_is_one_of_the_code() {
     check::<repository::RepositoryIndexRequest>(&["RepositoryIndexRequest"]);
     check::<repository::RepositoryIndexResponse>(&["RepositoryIndexResponse"]);
     check::<repository::RepositoryModelChange>(&["RepositoryModelLoadRequest", "RepositoryModelUnloadRequest"]);
+    check::<logging::LoggingSettings>(&["LogSettingsRequest", "LogSettingsResponse"]);
     check_in::<health::HealthCheckRequest>("grpc.health.v1.HealthCheckRequest");
     check_in::<health::HealthCheckResponse>("grpc.health.v1.HealthCheckResponse");
     for version in ["v1", "v1alpha"] {

@@ -1,0 +1,205 @@
+//! Streams of HTTP/2 while they are young: each runs first within the task of its connection, and becomes a task of its
+//! own when it has to wait.
+//!
+//! Another task is run by another thread, which has to be woken for it and then has to wake the connection for the
+//! answer. That costs more than a small model does.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::mem;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio_util::task::TaskTracker;
+
+use super::streams;
+use crate::lifecycle::Lifecycle;
+
+/// How many streams of a connection run one after the other in its task. The others that have come meanwhile are tasks
+/// from the beginning.
+const MOST: usize = 4;
+
+thread_local! {
+    static YOUNG: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Makes the stream that this is called in a task of its own, if it is not one: what follows takes its time, and neither
+/// the connection nor its other streams shall wait for it. On HTTP/1.1 it does nothing.
+pub(crate) async fn grow_up() {
+    poll_fn(|_| if YOUNG.get() { Poll::Pending } else { Poll::Ready(()) }).await;
+}
+
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Runs the streams of one connection.
+#[derive(Clone)]
+pub(super) struct Streams {
+    young: Arc<Mutex<Vec<Task>>>,
+    /// Owns the streams that are tasks.
+    tasks: TaskTracker,
+    lifecycle: Lifecycle,
+    answer_timeout: Duration,
+}
+
+impl Streams {
+    pub(super) fn new(tasks: TaskTracker, lifecycle: Lifecycle, answer_timeout: Duration) -> Self {
+        Self { young: Arc::default(), tasks, lifecycle, answer_timeout }
+    }
+
+    /// Runs `connection`, and its streams as long as they are young.
+    pub(super) fn poll_with<C>(&self, mut connection: Pin<&mut C>, context: &mut Context<'_>) -> Poll<C::Output>
+    where
+        C: Future,
+    {
+        loop {
+            let ended = connection.as_mut().poll(context);
+            let young = self.take();
+            if ended.is_ready() {
+                young.into_iter().for_each(|stream| self.let_go(stream));
+                return ended;
+            }
+            if young.is_empty() {
+                return Poll::Pending;
+            }
+            for mut stream in young {
+                if is_young(|| stream.as_mut().poll(context)).is_pending() {
+                    self.let_go(stream);
+                }
+            }
+        }
+    }
+
+    fn take(&self) -> Vec<Task> {
+        mem::take(&mut *self.young.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Makes `stream` a task of its own.
+    fn let_go(&self, stream: Task) {
+        self.tasks.spawn(self.lifecycle.expired.clone().run_until_cancelled_owned(stream));
+    }
+}
+
+/// Runs `stream`, which [`grow_up`] is told meanwhile.
+fn is_young<T>(stream: impl FnOnce() -> T) -> T {
+    /// Ends it, even if the stream panics.
+    struct Childhood;
+    impl Drop for Childhood {
+        fn drop(&mut self) {
+            YOUNG.set(false);
+        }
+    }
+    YOUNG.set(true);
+    let _childhood = Childhood;
+    stream()
+}
+
+impl<F> hyper::rt::Executor<F> for Streams
+where
+    F: Future + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        let stream = Box::pin(streams::unstalled(stream, self.answer_timeout));
+        let mut young = self.young.lock().unwrap_or_else(PoisonError::into_inner);
+        if young.len() < MOST {
+            young.push(stream);
+        } else {
+            drop(young);
+            self.let_go(stream);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::pin::pin;
+    use std::thread::{self, ThreadId};
+
+    use hyper::rt::Executor;
+    use tokio::sync::oneshot;
+    use tokio::task::yield_now;
+
+    use super::*;
+
+    fn streams() -> Streams {
+        Streams::new(TaskTracker::new(), Lifecycle::default(), Duration::from_secs(60))
+    }
+
+    /// Lets a connection on which `begin` begins streams run once.
+    fn run(streams: &Streams, begin: impl FnOnce()) {
+        let mut begin = Some(begin);
+        let mut connection = pin!(poll_fn(|_| {
+            if let Some(begin) = begin.take() {
+                begin();
+            }
+            Poll::<()>::Pending
+        }));
+        let context = &mut Context::from_waker(std::task::Waker::noop());
+        assert!(streams.poll_with(connection.as_mut(), context).is_pending());
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_ends_at_once_is_no_task_and_one_that_waits_becomes_one() {
+        let (streams, (go, gone), (done, mut is_done)) = (streams(), oneshot::channel::<()>(), oneshot::channel());
+        run(&streams, || {
+            streams.execute(async { yield_now().await });
+            (0..3).for_each(|_| streams.execute(async {}));
+        });
+        assert_eq!(streams.tasks.len(), 1, "only that which waits");
+        run(&streams, || {
+            streams.execute(async {
+                let _ = gone.await;
+                let _ = done.send(());
+            });
+        });
+        while streams.tasks.len() > 1 {
+            yield_now().await;
+        }
+        assert!(is_done.try_recv().is_err());
+        go.send(()).unwrap();
+        is_done.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn only_so_many_run_within_the_connection() {
+        let streams = streams();
+        run(&streams, || (0..MOST + 2).for_each(|_| streams.execute(async {})));
+        assert_eq!(streams.tasks.len(), 2);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn what_takes_its_time_grows_up_first() {
+        let (streams, (tell, told)) = (streams(), oneshot::channel::<ThreadId>());
+        // This test's own thread is none of the runtime's.
+        run(&streams, || {
+            streams.execute(async {
+                grow_up().await;
+                let _ = tell.send(thread::current().id());
+            });
+        });
+        assert_ne!(told.await.unwrap(), thread::current().id());
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_panics_leaves_no_thread_that_believes_to_be_young() {
+        let streams = streams();
+        let ran = catch_unwind(AssertUnwindSafe(|| run(&streams, || streams.execute(async { panic!("of a test") }))));
+        assert!(ran.is_err());
+        grow_up().await;
+    }
+
+    #[tokio::test]
+    async fn streams_outlive_the_connection_until_the_grace_is_over() {
+        let streams = streams();
+        let mut connection = pin!(async { streams.execute(pending::<()>()) });
+        let context = &mut Context::from_waker(std::task::Waker::noop());
+        assert!(streams.poll_with(connection.as_mut(), context).is_ready());
+        assert_eq!(streams.tasks.len(), 1);
+        streams.tasks.close();
+        streams.lifecycle.expired.cancel();
+        streams.tasks.wait().await;
+    }
+}
