@@ -103,6 +103,8 @@ pub enum Error {
     Failed { model: String, reason: String },
     #[error("model `{model}` cannot be loaded: {reason}")]
     Load { model: String, reason: String },
+    #[error("model `{model}` cannot be loaded: {reason}")]
+    OverBudget { model: String, reason: String },
     #[error("{0}")]
     Unsupported(String),
     #[error("ONNX Runtime cannot be used: {0}")]
@@ -114,9 +116,11 @@ impl Error {
     #[must_use]
     pub const fn kind(&self) -> Kind {
         match self {
-            Self::InvalidRequest(_) | Self::InvalidName(_) | Self::Rejected { .. } | Self::Load { .. } => {
-                Kind::InvalidArgument
-            }
+            Self::InvalidRequest(_)
+            | Self::InvalidName(_)
+            | Self::Rejected { .. }
+            | Self::Load { .. }
+            | Self::OverBudget { .. } => Kind::InvalidArgument,
             Self::UnknownModel { .. } | Self::UnknownVersion { .. } => Kind::NotFound,
             Self::NotReady { .. } | Self::Evicted { .. } | Self::Unloading { .. } => Kind::Unavailable,
             Self::Overloaded { .. } | Self::TooBusy { .. } => Kind::ResourceExhausted,

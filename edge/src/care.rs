@@ -52,9 +52,15 @@ impl Working {
         Some(Care { file, known, left: WITH_CARE })
     }
 
+    /// Whether the last end was none of its own will.
+    #[must_use]
+    pub const fn crashed(&self) -> bool {
+        self.crashed
+    }
+
     /// Ends cleanly.
-    pub fn end(self) {
-        let _ = fs::remove_file(self.file);
+    pub fn end(&self) {
+        let _ = fs::remove_file(&self.file);
     }
 }
 

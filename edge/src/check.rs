@@ -9,20 +9,21 @@ use serde_json::json;
 
 use crate::config::Settings;
 use crate::device::{StartError, loader};
-use crate::selftest;
+use crate::{selftest, updates};
 
 /// How long runs that are under way may take at the end.
 const LAST_RUNS: Duration = Duration::from_secs(1);
 
-/// Loads the models of the settings and asks them the golden requests of their packages. Returns whether every model was
+/// Loads the models of the settings, and those that updates brought, and asks them the golden requests of their packages. Returns whether every model was
 /// loaded and every answer right, and what to tell a person.
 pub async fn run(settings: &Settings) -> Result<(bool, String), StartError> {
     let metrics = hedef_core::metrics::Metrics::new(&Registry::new())?;
     let (loader, _) = loader(settings)?;
-    let repository = Arc::new(Repository::new(settings.models.clone(), Box::new(loader), metrics));
+    let repository = Repository::new(settings.models.clone(), Box::new(loader), metrics);
+    let repository = Arc::new(repository.with_chosen(updates::served(&settings.data)));
     let loading = Arc::clone(&repository);
     let loaded = tokio::task::spawn_blocking(move || loading.load_all()).await.is_ok();
-    let (right, mut models) = selftest::run(&repository, settings.models.clone()).await;
+    let (right, mut models) = selftest::run(&repository).await;
     let mut well = loaded && right;
     for entry in repository.index().into_iter().filter(|entry| entry.state != State::Ready) {
         well = false;

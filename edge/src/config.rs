@@ -39,6 +39,11 @@ pub struct Settings {
     pub filter: Option<Filter>,
     /// A plain MQTT broker.
     pub broker: Option<Broker>,
+    /// How models are updated.
+    pub updates: crate::updates::Settings,
+    /// The step of an update to end at, from the environment of a debug build alone.
+    #[serde(skip)]
+    pub end_at: Option<String>,
     /// How to be a module of Azure IoT Edge, which it is where the environment says so.
     pub module: Module,
     /// Which module it is, from the environment alone.
@@ -61,6 +66,8 @@ impl Default for Settings {
             filter: None,
             broker: None,
             module: Module::default(),
+            updates: crate::updates::Settings::default(),
+            end_at: None,
             identity: None,
         }
     }
@@ -238,11 +245,16 @@ pub enum InvalidSettings {
     Variable { name: &'static str, reason: String },
     #[error(transparent)]
     Identity(#[from] InvalidIdentity),
+    #[error("updates: {0}")]
+    Updates(String),
     #[error("filter: {0}")]
     Filter(#[from] InvalidFilter),
     #[error("{key}: expected {expected}, found `{found}`")]
     Value { key: String, expected: &'static str, found: String },
 }
+
+/// The time of the build in seconds since 1970, where who built it told it.
+pub(crate) const SOURCE_DATE: Option<&str> = option_env!("SOURCE_DATE_EPOCH");
 
 /// The most messages that may be scored at a time.
 const MOST_PARALLEL: usize = 64;
@@ -297,6 +309,12 @@ impl Settings {
             broker.username = variable("HEDEF_BROKER_USERNAME").or(broker.username.take());
             broker.password = variable("HEDEF_BROKER_PASSWORD").map(Secret);
         }
+        if let Some(file) = variable("HEDEF_TRUSTED_KEYS_FILE") {
+            self.updates.trusted_keys_file = Some(file.into());
+        }
+        if cfg!(debug_assertions) {
+            self.end_at = variable("HEDEF_EDGE_END_AT");
+        }
         self.identity = Identity::from_variables(&variable)?;
         self.module.ca_file = variable("EdgeModuleCACertificateFile").map(PathBuf::from).or(self.module.ca_file.take());
         Ok(())
@@ -326,6 +344,7 @@ impl Settings {
         if let Some(filter) = &self.filter {
             filter.check()?;
         }
+        self.updates.check().map_err(InvalidSettings::Updates)?;
         let module = &self.module;
         if !(10..=390).contains(&module.keep_alive_s) {
             return wrong("module.keep_alive_s", "10 to 390", &module.keep_alive_s.to_string());

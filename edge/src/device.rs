@@ -13,7 +13,7 @@ use hedef_core::repository::{Budget, Loads, OnnxLoader, OverBudget, QuotaWatcher
 use hedef_core::runtime::{Dirs, locate};
 use hedef_server::{AzureSettings, Config, Drain, Server};
 use prometheus::Registry;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant as Moment, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +26,7 @@ use crate::iotedge::{self, Control, Surroundings, Wishes};
 use crate::metrics::{LinkMetrics, Metrics};
 use crate::queue::{LaneId, LaneSettings, Queue, WhenFull};
 use crate::relay::{Relay, Stop};
+use crate::updates::{Engine, Models, Opened, Opening, Updates, Watching};
 use crate::worker::{Bench, Worker};
 
 /// How often the processors that this process may use are counted again.
@@ -83,7 +84,12 @@ pub struct Device {
     broker: Option<Lanes>,
     module: Option<(Arc<Identity>, Lanes)>,
     metrics: Metrics,
-    working: Working,
+    working: Arc<Working>,
+    updates: (Updates, Engine),
+    /// Told when there is something to tell of models.
+    changed: Arc<Notify>,
+    /// The 22 of ONNX Runtime 1.22.
+    runtime: u32,
     server: Server,
     watchers: (RunWatcher, QuotaWatcher),
 }
@@ -123,6 +129,18 @@ impl Lanes {
 impl Device {
     /// Opens the queue, starts ONNX Runtime and takes the ports. No model is loaded yet.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        let failed = |source| StartError::Data { folder: settings.data.display().to_string(), source };
+        let working = Arc::new(Working::begin(&settings.data).map_err(failed)?);
+        let sign = Arc::clone(&working);
+        Self::assemble(settings, working).await.inspect_err(|_| {
+            // Nothing worked yet, so this is no crash.
+            if !sign.crashed() {
+                sign.end();
+            }
+        })
+    }
+
+    async fn assemble(settings: Settings, working: Arc<Working>) -> Result<Self, StartError> {
         let registry = Registry::new();
         let metrics = Metrics::new(&registry)?;
         let mut lanes = Vec::new();
@@ -134,21 +152,48 @@ impl Device {
         let folder = settings.data.join("queue");
         let capacity = u64::from(settings.queue.capacity_mib) << 20;
         let failed = |source| StartError::Data { folder: settings.data.display().to_string(), source };
-        let working = Working::begin(&settings.data).map_err(failed)?;
+        let changed = Arc::new(Notify::new());
+        let opening = Opening {
+            settings: &settings.updates,
+            data: &settings.data,
+            roots: &settings.models,
+            crashed: working.crashed(),
+            end_at: settings.end_at.clone(),
+            metrics: metrics.clone(),
+            reports: Arc::clone(&changed),
+        };
+        let Opened { updates, engine, trials, chosen } = opening.open().map_err(failed)?;
         let (queue, queue_thread) = Queue::open(folder, &lanes, capacity, &metrics).map_err(failed)?;
         let core_metrics = hedef_core::metrics::Metrics::new(&registry)?;
         let (loader, slots) = loader(&settings)?;
         let budget =
             settings.memory_budget_mib.map(|mib| Budget { bytes: u64::from(mib) << 20, over: OverBudget::Refuse });
-        let repository = Repository::new(settings.models.clone(), Box::new(loader), core_metrics).with_budget(budget);
-        let repository = Arc::new(repository);
+        let runtime = loader.runtime.minor_version();
+        let loader = Box::new(Watching { inner: loader, trials });
+        let repository = Repository::new(settings.models.clone(), loader, core_metrics);
+        let repository = Arc::new(repository.with_budget(budget).with_chosen(chosen));
         let watchers = (
             RunWatcher::start(Arc::clone(&repository), STUCK_AFTER, STUCK_INTERVAL)?,
             QuotaWatcher::start(Arc::clone(&repository), slots, "/".into(), QUOTA_INTERVAL)?,
         );
         let config = Config::new(server_settings(&settings))?;
         let server = Server::bind(config, Arc::clone(&repository), registry).await?;
-        Ok(Self { settings, repository, queue, queue_thread, broker, module, metrics, working, server, watchers })
+        let updates = (updates, engine);
+        Ok(Self {
+            settings,
+            repository,
+            queue,
+            queue_thread,
+            broker,
+            module,
+            metrics,
+            working,
+            updates,
+            changed,
+            runtime,
+            server,
+            watchers,
+        })
     }
 
     /// The addresses that HTTP is spoken on, and what for.
@@ -158,10 +203,12 @@ impl Device {
 
     /// Loads the models and works until `stop`. Returns whether everything that was begun was finished.
     pub async fn run(self, stop: impl Future<Output = ()>) -> bool {
-        let Self { settings, repository, queue, queue_thread, broker, module, metrics, working, server, watchers } =
-            self;
+        let Self {
+            settings, repository, queue, queue_thread, broker, module, metrics, working, server, watchers, ..
+        } = self;
+        let (changed, (updates, engine)) = (self.changed, self.updates);
         let stopping = Stop { intake: CancellationToken::new(), all: CancellationToken::new() };
-        let changed = Arc::new(Notify::new());
+        let (loaded_sender, loaded) = oneshot::channel();
         // What waits in the queue is not to be told that its model is unknown.
         let known = Arc::clone(&repository);
         let _ = tokio::task::spawn_blocking(move || known.refresh()).await;
@@ -170,10 +217,14 @@ impl Device {
             tokio::task::spawn_blocking(move || {
                 repository.load_all();
                 changed.notify_one();
+                // On the way to the end nobody waits for it.
+                let _ = loaded_sender.send(());
             })
         };
         let http = tokio::spawn(server.serve(stopping.intake.clone().cancelled_owned()));
         let (mut workers, mut connections) = (JoinSet::new(), JoinSet::new());
+        let models = Models { repository: Arc::clone(&repository), runtime: self.runtime, loaded };
+        workers.spawn(engine.run(models, stopping.intake.clone()));
         let worker = |lanes: &Lanes, name| Bench {
             repository: Arc::clone(&repository),
             queue: queue.clone(),
@@ -200,8 +251,8 @@ impl Device {
             let (wishes_sender, wishes) = watch::channel(Wishes::default());
             let surroundings = Surroundings {
                 repository: Arc::clone(&repository),
-                roots: settings.models.clone(),
                 queue: queue.clone(),
+                updates,
                 changed,
                 wishes: wishes_sender,
                 started: Instant::now(),
@@ -259,7 +310,7 @@ async fn fault(repository: &Repository, workers: &mut JoinSet<()>, connections: 
     };
     tokio::select! {
         () = stuck => "a run of a model does not come to an end",
-        Some(_) = workers.join_next() => "messages are not scored any more",
+        Some(_) = workers.join_next() => "messages are not scored, or models not updated, any more",
         Some(_) = connections.join_next() => "a connection is not kept any more",
     }
 }

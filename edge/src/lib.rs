@@ -20,5 +20,6 @@ pub mod queue;
 pub mod relay;
 pub mod scoring;
 pub mod selftest;
+pub mod updates;
 pub mod websocket;
 pub mod worker;

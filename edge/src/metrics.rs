@@ -26,6 +26,7 @@ pub struct Metrics {
     received: IntCounterVec,
     sent: IntCounterVec,
     too_large: IntCounterVec,
+    updates: IntCounterVec,
 }
 
 impl Metrics {
@@ -58,6 +59,7 @@ impl Metrics {
             )?,
             received: counters("hedef_edge_received_total", "Messages that were taken into the queue.", &LINK)?,
             sent: counters("hedef_edge_sent_total", "Messages that the other side acknowledged.", &LINK)?,
+            updates: counters("hedef_edge_updates_total", "Updates of models, by how they ended.", &["outcome"])?,
             too_large: counters("hedef_edge_too_large_total", "Messages too large for where they were to go.", &LINK)?,
         })
     }
@@ -66,6 +68,11 @@ impl Metrics {
     pub fn scored(&self, failure: Option<Kind>, took: Duration) {
         self.messages.with_label_values(&[failure.map_or("ok", Kind::label)]).inc();
         self.seconds.observe(took.as_secs_f64());
+    }
+
+    /// Counts an update of a model: `active`, `failed` or `rolledback`.
+    pub fn updated(&self, outcome: &str) {
+        self.updates.with_label_values(&[outcome]).inc();
     }
 
     /// Counts an answer that the filter did not let through.

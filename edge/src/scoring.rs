@@ -120,7 +120,11 @@ fn is_coming(repository: &Repository, model: &str) -> bool {
 }
 
 async fn try_score(repository: &Arc<Repository>, question: Question<'_>) -> Result<Answer, ScoreError> {
-    let model = find(repository, question.model).await?;
+    ask(&*find(repository, question.model).await?, question).await
+}
+
+/// Has a question answered by this model, now or not at all.
+pub async fn ask(model: &Model, question: Question<'_>) -> Result<Answer, ScoreError> {
     let (request, form) = decode(question.content_type, question.body, model.signature())?;
     let response = model.infer(request).await?;
     if let Some((filter, number)) = question.filter

@@ -115,6 +115,12 @@ impl Device {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
+    /// Whether it has ended, by itself or by a signal.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.ended |= self.child.try_wait().unwrap().is_some();
+        self.ended
+    }
+
     /// Asks it to stop, and waits for its end.
     pub(crate) fn stop(mut self) -> (ExitStatus, String) {
         self.signal(Signal::TERM);

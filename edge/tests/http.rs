@@ -17,7 +17,7 @@ pub(crate) fn get(address: std::net::SocketAddr, path: &str) -> (u16, String) {
     (answer.status().as_u16(), answer.body_mut().read_to_string().unwrap())
 }
 
-fn post(address: std::net::SocketAddr, path: &str, body: &str) -> (u16, Value) {
+pub(crate) fn post(address: std::net::SocketAddr, path: &str, body: &str) -> (u16, Value) {
     let mut answer = agent().post(format!("http://{address}{path}")).send(body).unwrap();
     (answer.status().as_u16(), serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap())
 }

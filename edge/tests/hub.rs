@@ -214,6 +214,11 @@ impl Hub {
         Value::Object(self.state().reported.clone())
     }
 
+    /// Calls a method whose answer may never come.
+    pub(crate) fn tell_method(&self, name: &str, payload: &str) {
+        self.state().telling.push_back((format!("$iothub/methods/POST/{name}/?$rid=r-x"), payload.into()));
+    }
+
     /// Calls a method and waits for its answer.
     pub(crate) fn call(&self, name: &str, payload: &str) -> (String, Value) {
         let mut state = self.state();
@@ -381,7 +386,9 @@ impl Client<'_> {
         } else if let Some(request) = topic.strip_prefix("$iothub/twin/GET/?$rid=") {
             let mut desired = state.desired.clone();
             desired.insert("$version".into(), state.version.into());
-            let twin = json!({ "desired": desired, "reported": { "$version": 1 } });
+            let mut reported = state.reported.clone();
+            reported.insert("$version".into(), 1.into());
+            let twin = json!({ "desired": desired, "reported": reported });
             Some((format!("$iothub/twin/res/200/?$rid={request}"), twin.to_string()))
         } else if let Some(request) = topic.strip_prefix("$iothub/twin/PATCH/properties/reported/?$rid=") {
             let Value::Object(patch) = serde_json::from_slice(&publish.body).unwrap() else { panic!() };

@@ -11,13 +11,18 @@
 
 mod azure;
 mod broker;
+mod bundles;
 mod command;
 mod config;
+mod depot;
 mod device;
 mod http;
 mod hub;
 mod module;
 mod mosquitto;
 mod offline;
+mod updates;
+mod updates_by_hand;
+mod updates_killed;
 mod wait;
 mod websocket;

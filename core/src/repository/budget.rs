@@ -1,7 +1,7 @@
 //! How much memory all models together may take.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use super::{Repository, Slot, State, Version, hold};
 use crate::{Error, Model, ModelId};
@@ -31,14 +31,14 @@ pub enum OverBudget {
 pub(super) type Reserved = Mutex<HashMap<ModelId, u64>>;
 
 /// Room for a model that is being loaded, until dropped.
-pub(super) struct Room<'a> {
-    reserved: &'a Reserved,
+pub(super) struct Room {
+    reserved: Arc<Reserved>,
     id: ModelId,
 }
 
-impl Drop for Room<'_> {
+impl Drop for Room {
     fn drop(&mut self) {
-        hold(self.reserved).remove(&self.id);
+        hold(&self.reserved).remove(&self.id);
     }
 }
 
@@ -58,14 +58,14 @@ impl Repository {
     }
 
     /// Makes room for a model before it is loaded, by what its files say. It is held until the model is in its slot.
-    pub(super) fn admit(&self, version: &Version<'_>) -> Result<Option<Room<'_>>, Error> {
+    pub(super) fn admit(&self, version: &Version<'_>) -> Result<Option<Room>, Error> {
         let Some(budget) = self.budget else { return Ok(None) };
         let (id, needed) = (&version.id, self.loader.estimate(version));
         if self.fit(id, needed, budget)? {
             // What made room gives its memory back first, or both would be there at once.
             self.settle();
         }
-        Ok(Some(Room { reserved: &self.reserved, id: id.clone() }))
+        Ok(Some(Room { reserved: Arc::clone(&self.reserved), id: id.clone() }))
     }
 
     /// Makes room for what a model turned out to take; to be called while the room it was admitted to is held.
@@ -84,7 +84,7 @@ impl Repository {
                 mib(taken),
                 mib(budget.bytes)
             );
-            Err(Error::Load { model: id.to_string(), reason })
+            Err(Error::OverBudget { model: id.to_string(), reason })
         };
         // Held to the end, so that two loads do not count on the same room.
         let mut reserved = hold(&self.reserved);

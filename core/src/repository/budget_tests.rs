@@ -251,3 +251,13 @@ fn models_that_push_one_another_out_are_all_answered() {
     assert!(taken <= 100, "{taken}");
     assert!(house.repository.close(std::time::Duration::from_secs(30)));
 }
+
+#[test]
+fn a_prepared_model_counts_until_it_is_dropped() {
+    let house = house(&[("a", 6), ("b", 6)], 10, OverBudget::Refuse);
+    let package = |name: &str| house.repository.look().packages.remove(name).unwrap();
+    let first = house.repository.prepare(package("a")).unwrap();
+    assert!(house.repository.prepare(package("b")).is_err());
+    drop(first);
+    assert!(house.repository.prepare(package("b")).is_ok());
+}

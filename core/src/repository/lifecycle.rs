@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::budget::Room;
 use super::entry::{Slot, Snapshot, State, UNLOADED};
 use super::{Candidate, Overrides, Package, Repository, Version, hold, layout, scan};
 use crate::host::release_free_memory;
@@ -105,41 +106,22 @@ impl Repository {
             entry.slots.entry(id.version).or_insert_with(|| loading.clone());
         });
         let started = Instant::now();
-        // A model that makes the loader panic is one more model that cannot be loaded.
-        let load = || {
-            self.try_out(candidate, at_start)?;
-            let room = self.admit(version)?;
-            let parts = catch_unwind(AssertUnwindSafe(|| self.loader.load(version)))
-                .unwrap_or_else(|_| Err("loading it panicked".into()))
-                .map_err(|reason| Error::Load { model: id.to_string(), reason })?;
-            let model = Model::start(parts, &self.metrics, &self.retired)?;
-            self.accommodate(&model)?;
-            Ok((model, room))
-        };
-        let loaded: Result<_, Error> = load();
+        let loaded = self.make(candidate, at_start);
         let took = started.elapsed();
         match loaded {
             Ok((model, _room)) => {
-                let status = model.status();
-                tracing::info!(
-                    model = %id, device = status.device, device.reason = status.device_reason, instances = status.instances,
-                    threads = status.threads, batch.rows = status.max_batch_rows, batch.reason = status.batching_reason,
-                    graph = status.graph, memory.mapped = status.memory.mapped, memory.private = status.memory.private,
-                    milliseconds = took.as_millis(), stages = %status.stages, "model is ready"
-                );
-                self.metrics.memory(id, status.memory);
+                self.announce(&model, took);
                 let slot = Slot { state: State::Ready, reason: String::new(), model: Some(Arc::new(model)) };
                 self.change(&id.name, |entry| {
                     entry.slots.insert(id.version, slot.clone());
                 });
                 self.know(version, at_start);
-                self.metrics.loaded(id, "ok", took);
                 self.metrics.ready(id, true);
                 Ok(())
             }
             Err(error) => {
                 let reason = match &error {
-                    Error::Load { reason, .. } => reason.clone(),
+                    Error::Load { reason, .. } | Error::OverBudget { reason, .. } => reason.clone(),
                     other => other.to_string(),
                 };
                 tracing::error!(model = %id, reason, "cannot load the model");
@@ -153,6 +135,33 @@ impl Repository {
                 Err(error)
             }
         }
+    }
+
+    /// Makes a model that nobody knows of yet, with the room that it was admitted to.
+    pub(super) fn make(&self, candidate: &Candidate<'_>, at_start: bool) -> Result<(Model, Option<Room>), Error> {
+        let version = candidate.version;
+        self.try_out(candidate, at_start)?;
+        let room = self.admit(version)?;
+        // A model that makes the loader panic is one more model that cannot be loaded.
+        let parts = catch_unwind(AssertUnwindSafe(|| self.loader.load(version)))
+            .unwrap_or_else(|_| Err("loading it panicked".into()))
+            .map_err(|reason| Error::Load { model: version.id.to_string(), reason })?;
+        let model = Model::start(parts, &self.metrics, &self.retired)?;
+        self.accommodate(&model)?;
+        Ok((model, room))
+    }
+
+    /// Says that a model can score.
+    pub(super) fn announce(&self, model: &Model, took: Duration) {
+        let (id, status) = (model.id(), model.status());
+        tracing::info!(
+            model = %id, device = status.device, device.reason = status.device_reason, instances = status.instances,
+            threads = status.threads, batch.rows = status.max_batch_rows, batch.reason = status.batching_reason,
+            graph = status.graph, memory.mapped = status.memory.mapped, memory.private = status.memory.private,
+            milliseconds = took.as_millis(), stages = %status.stages, "model is ready"
+        );
+        self.metrics.memory(id, status.memory);
+        self.metrics.loaded(id, "ok", took);
     }
 
     /// The model's files: those that came with the load, else those on disk.

@@ -3,6 +3,9 @@
 mod budget;
 #[cfg(test)]
 mod budget_tests;
+mod chosen;
+#[cfg(test)]
+mod chosen_tests;
 mod entry;
 mod layout;
 mod lifecycle;
@@ -32,6 +35,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 pub use budget::{Budget, OverBudget};
+pub use chosen::Prepared;
 pub use entry::{IndexEntry, State};
 pub use layout::{Found, Package, scan};
 pub use loader::OnnxLoader;
@@ -82,10 +86,11 @@ pub trait Load: Send + Sync {
 /// The models on disk and their loaded state. Looking a model up takes no lock.
 pub struct Repository {
     roots: Vec<PathBuf>,
+    chosen: Mutex<HashMap<ModelName, Package>>,
     loader: Box<dyn Load>,
     metrics: Metrics,
     budget: Option<Budget>,
-    reserved: Reserved,
+    reserved: Arc<Reserved>,
     quarantine: Option<Gate>,
     waking: Waking,
     snapshot: ArcSwap<Snapshot>,
@@ -104,11 +109,12 @@ impl Repository {
     pub fn new(roots: Vec<PathBuf>, loader: Box<dyn Load>, metrics: Metrics) -> Self {
         let repository = Self {
             roots,
+            chosen: Mutex::default(),
             loader,
             metrics,
             budget: None,
             quarantine: None,
-            reserved: Reserved::default(),
+            reserved: Arc::default(),
             waking: Waking::default(),
             snapshot: ArcSwap::default(),
             changing: Mutex::default(),
@@ -135,7 +141,7 @@ impl Repository {
 
     /// Looks on disk again, so that new models are in the index. Blocks.
     pub fn refresh(&self) -> Found {
-        let found = scan(&self.roots);
+        let found = self.look();
         self.snapshot.rcu(|old| {
             let mut new = Snapshot::clone(old);
             new.retain(|name, entry| found.packages.contains_key(name) || !entry.slots.is_empty());

@@ -70,7 +70,7 @@ fn ask(model: &Model) -> i64 {
     runtime.block_on(model.infer(request)).unwrap().outputs[0].1.elements::<i64>().unwrap()[0]
 }
 
-fn answer(repository: &Repository, name: &str) -> i64 {
+pub(super) fn answer(repository: &Repository, name: &str) -> i64 {
     ask(&repository.model(name, None).unwrap())
 }
 

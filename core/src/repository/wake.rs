@@ -87,7 +87,7 @@ impl Repository {
         let failed = |reason: String| Error::Load { model: id.to_string(), reason };
         let package = match &entry.uploaded {
             Some(folder) => scan(&[folder.path().join(id.name.as_str())]).packages.remove(&id.name),
-            None => scan(&self.roots).packages.remove(&id.name),
+            None => self.look().packages.remove(&id.name),
         };
         let package = package.ok_or_else(|| failed("its files are gone".into()))?;
         let file = package.versions.get(&id.version).ok_or_else(|| failed("its files are gone".into()))?;

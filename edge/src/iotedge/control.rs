@@ -1,7 +1,6 @@
 //! What is said to a module beside messages: its twin and calls of methods.
 
 use std::future::pending;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +17,7 @@ use super::twin::{Change, Desired, Reported, key};
 use crate::filter::Filter;
 use crate::queue::Queue;
 use crate::relay::Telling;
+use crate::updates::Updates;
 
 /// When a request is made again that was not answered, or was refused for now.
 const AGAIN: Duration = Duration::from_secs(30);
@@ -81,10 +81,10 @@ impl Wishes {
 pub struct Surroundings {
     /// The models.
     pub repository: Arc<Repository>,
-    /// Where they come from.
-    pub roots: Vec<PathBuf>,
     /// What waits.
     pub queue: Queue,
+    /// Their updates.
+    pub updates: Updates,
     /// Told when the models changed.
     pub changed: Arc<Notify>,
     /// What the twin wants, above the settings.
@@ -163,6 +163,7 @@ impl Control {
             }
             News::TwinResponse { status, request, body } if self.asked == Some(request) => {
                 if status == 200 && self.desired.replace(&body) {
+                    self.reported.learn(Desired::reported(&body));
                     self.asked = None;
                     self.apply();
                 } else {
@@ -202,15 +203,12 @@ impl Control {
 
     /// Takes over what is desired.
     fn apply(&mut self) {
-        match Wishes::read(self.desired.properties()) {
-            Ok(wishes) => {
-                self.complaint = None;
-                self.surroundings.wishes.send_replace(wishes);
-            }
-            Err(complaint) => {
-                tracing::warn!("the twin cannot be followed: {complaint}");
-                self.complaint = Some(complaint);
-            }
+        let desired = self.desired.properties();
+        let followed = self.surroundings.updates.follow(desired);
+        let wishes = Wishes::read(desired).map(|wishes| self.surroundings.wishes.send_replace(wishes));
+        self.complaint = wishes.err().or(followed.err());
+        if let Some(complaint) = &self.complaint {
+            tracing::warn!("the twin cannot be followed: {complaint}");
         }
     }
 
@@ -219,6 +217,12 @@ impl Control {
             Err(refusal) => refusal,
             Ok(Call::Ping) => (200, json!({ "version": env!("CARGO_PKG_VERSION") })),
             Ok(Call::Status) => (200, self.status().await),
+            Ok(Call::Activate(arguments)) => {
+                methods::update(self.surroundings.updates.activate(&arguments, |name| self.is_known(name)))
+            }
+            Ok(Call::RollBack(arguments)) => {
+                methods::update(self.surroundings.updates.roll_back(&arguments, |name| self.is_known(name)))
+            }
             Ok(Call::Long(_)) if !self.calls.is_empty() => methods::busy(),
             Ok(Call::Long(long)) => {
                 let surroundings = self.surroundings.clone();
@@ -227,6 +231,11 @@ impl Control {
             }
         };
         self.answer(&request, &answer).await;
+    }
+
+    /// Whether a model of that name is here.
+    fn is_known(&self, name: &str) -> bool {
+        self.surroundings.repository.index().iter().any(|entry| entry.name.as_str() == name)
     }
 
     async fn answer(&self, request: &str, (status, document): &methods::Answer) {
@@ -246,6 +255,7 @@ impl Control {
             "ready": self.surroundings.repository.is_ready(),
             "uptime_s": self.surroundings.started.elapsed().as_secs(),
             "models": self.models(),
+            "inbox": self.surroundings.updates.inbox(),
             "queue": lanes.collect::<Map<_, _>>(),
         })
     }
@@ -267,6 +277,9 @@ impl Control {
             if ready || models.get(&name).is_none_or(|known| known.get("active").is_none()) {
                 models.insert(name, state);
             }
+        }
+        for (name, update) in self.surroundings.updates.states() {
+            add_update(models.entry(key(name.as_str())).or_insert_with(|| json!({})), update);
         }
         models
     }
@@ -297,6 +310,22 @@ impl Control {
     async fn tell(&self, topic: String, body: Vec<u8>) {
         // Without a connection there is nobody to be told.
         let _ = self.tellings.send((topic, body)).await;
+    }
+}
+
+/// Adds what is to be told of a model's updates to what is told of the model, which knows best what is served.
+fn add_update(model: &mut Value, update: Map<String, Value>) {
+    let Value::Object(model) = model else { return };
+    let rests = update.get("state") == Some(&"active".into());
+    for (name, value) in update {
+        let told = match name.as_str() {
+            "state" => rests && model.contains_key("state"),
+            "active" => model.contains_key("active"),
+            _ => false,
+        };
+        if !told {
+            model.insert(name, value);
+        }
     }
 }
 

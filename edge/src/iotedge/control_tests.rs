@@ -34,7 +34,7 @@ impl Hub {
         let (wishes_sender, wishes) = watch::channel(Wishes::default());
         let surroundings = Surroundings {
             repository: Arc::new(Repository::new(Vec::new(), Box::new(NoModels), metrics)),
-            roots: Vec::new(),
+            updates: Updates::default(),
             queue,
             changed: Arc::default(),
             wishes: wishes_sender,

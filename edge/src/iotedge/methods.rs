@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::control::{Surroundings, short};
 use crate::selftest;
+use crate::updates::NotDone;
 
 /// An answer: a status as in HTTP, and a document.
 pub(super) type Answer = (u16, Value);
@@ -26,6 +27,10 @@ pub(super) enum Call {
     Ping,
     Status,
     Long(Long),
+    /// Takes a version of a model.
+    Activate(Map<String, Value>),
+    /// Goes back to the version of before.
+    RollBack(Map<String, Value>),
 }
 
 /// Reads a call. Fails with the answer to one that is none.
@@ -34,6 +39,8 @@ pub(super) fn read(name: &str, payload: &[u8]) -> Result<Call, Answer> {
     match name {
         "ping" => Ok(Call::Ping),
         "status" => Ok(Call::Status),
+        "activate" => Ok(Call::Activate(arguments)),
+        "rollback" => Ok(Call::RollBack(arguments)),
         "selftest" => Ok(Call::Long(Long::SelfTest)),
         "reload" => match arguments.get("model") {
             None | Some(Value::Null) => Ok(Call::Long(Long::Reload(None))),
@@ -41,7 +48,7 @@ pub(super) fn read(name: &str, payload: &[u8]) -> Result<Call, Answer> {
             Some(other) => Err(refusal(400, &format!("`model`: expected a name, found {other}"))),
         },
         other => {
-            let known = "ping, status, reload or selftest";
+            let known = "ping, status, reload, selftest, activate or rollback";
             Err(refusal(404, &format!("there is no method `{other}`: expected {known}")))
         }
     }
@@ -65,6 +72,16 @@ pub(super) fn busy() -> Answer {
     refusal(409, "another call is being worked on: try again later")
 }
 
+/// The answer to a call about updates: what follows is told by the twin.
+pub(super) fn update(done: Result<Value, NotDone>) -> Answer {
+    match done {
+        Ok(told) => (202, told),
+        Err(NotDone::Wrong(error)) => refusal(400, &error),
+        Err(NotDone::Unknown(error)) => refusal(404, &error),
+        Err(NotDone::Busy(error)) => refusal(409, &error),
+    }
+}
+
 fn refusal(status: u16, message: &str) -> Answer {
     (status, json!({ "error": short(message) }))
 }
@@ -73,7 +90,7 @@ fn refusal(status: u16, message: &str) -> Answer {
 pub(super) async fn run(call: Long, surroundings: &Surroundings) -> Answer {
     match call {
         Long::SelfTest => {
-            let (well, models) = selftest::run(&surroundings.repository, surroundings.roots.clone()).await;
+            let (well, models) = selftest::run(&surroundings.repository).await;
             (if well { 200 } else { 500 }, json!({ "passed": well, "models": models }))
         }
         Long::Reload(model) => {

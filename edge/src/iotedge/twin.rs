@@ -35,6 +35,19 @@ impl Desired {
         true
     }
 
+    /// What a whole twin, as it is answered, has as reported.
+    #[must_use]
+    pub fn reported(twin: &[u8]) -> Map<String, Value> {
+        let Ok(Value::Object(mut twin)) = serde_json::from_slice(twin) else { return Map::new() };
+        match twin.remove("reported") {
+            Some(Value::Object(mut reported)) => {
+                take_version(&mut reported);
+                reported
+            }
+            _ => Map::new(),
+        }
+    }
+
     /// Makes a change.
     pub fn patch(&mut self, patch: &[u8]) -> Change {
         let Ok(Value::Object(mut patch)) = serde_json::from_slice(patch) else { return Change::Missed };
@@ -105,6 +118,15 @@ impl Reported {
         *self = Self::default();
     }
 
+    /// Takes what the other side says that it has, so that what an earlier process reported and is not so any more is taken
+    /// back.
+    pub fn learn(&mut self, other: Map<String, Value>) {
+        if let Some((_, state)) = &mut self.under_way {
+            add_missing(state, other.clone());
+        }
+        add_missing(&mut self.known, other);
+    }
+
     /// Gives up waiting for an answer, and takes it that a refusal is of the past.
     pub fn give_up(&mut self) {
         self.under_way = None;
@@ -137,6 +159,17 @@ impl Reported {
                 self.under_way = other;
                 false
             }
+        }
+    }
+}
+
+/// Adds what is in `from` and not in `into`.
+fn add_missing(into: &mut Map<String, Value>, from: Map<String, Value>) {
+    for (name, value) in from {
+        match (into.get_mut(&name), value) {
+            (None, value) => drop(into.insert(name, value)),
+            (Some(Value::Object(into)), Value::Object(from)) => add_missing(into, from),
+            _ => (),
         }
     }
 }
@@ -215,6 +248,10 @@ mod tests {
         assert_eq!(reported.change(&second, 4), None);
         reported.forget();
         assert_eq!(reported.change(&second, 5), Some(Value::Object(second.clone())));
+        // An earlier process said more.
+        reported.learn(object(json!({"a":{"b":7,"error":"x"},"d":[1]})));
+        assert!(reported.answered(5, 204));
+        assert_eq!(reported.change(&second, 6), Some(json!({"a":{"error":null}})));
     }
 
     #[test]

@@ -1,0 +1,148 @@
+//! The start: what the journals say is brought in order before any model is loaded.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hedef_core::repository::{Package, scan};
+use hedef_core::{ModelId, ModelName};
+use tokio::sync::Notify;
+
+use super::board::{Board, Updates};
+use super::engine::Engine;
+use super::record::{Phase, Record, Release};
+use super::settings;
+use super::steps::Steps;
+use super::store::Store;
+use super::trial::Trials;
+use crate::metrics::Metrics;
+
+/// What updates are opened with.
+pub struct Opening<'o> {
+    /// The settings of updates.
+    pub settings: &'o settings::Updates,
+    /// The folder for what has to survive a restart.
+    pub data: &'o Path,
+    /// The folders of the models that are there without any update.
+    pub roots: &'o [PathBuf],
+    /// Whether the process before did not end by itself.
+    pub crashed: bool,
+    /// The step to end at, in tests.
+    pub end_at: Option<String>,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Told when there is something to tell.
+    pub reports: Arc<Notify>,
+}
+
+/// Updates, opened.
+pub struct Opened {
+    /// Those who want something turn to this.
+    pub updates: Updates,
+    /// What makes it so.
+    pub engine: Engine,
+    /// The models that are on trial.
+    pub trials: Trials,
+    /// The packages that are to be served above those of the settings' folders.
+    pub chosen: Vec<Package>,
+}
+
+impl Opening<'_> {
+    /// Reads the journals, counts starts of what is on trial and rolls back what ended the process too often. Blocks.
+    pub fn open(self) -> io::Result<Opened> {
+        let settings = self.settings;
+        let store = Store::open(self.data.join("updates"), Steps::ending_at(self.end_at))?;
+        let mut records = store.records()?;
+        for (name, record) in &mut records {
+            if let Some(outcome) = restore(name, record, self.crashed, &store) {
+                self.metrics.updated(outcome);
+            }
+        }
+        store.sweep(&records);
+        let (trials, mut chosen) = (Trials::default(), Vec::new());
+        for (name, record) in &records {
+            let Some(active) = &record.active else { continue };
+            chosen.extend(store.package(name, active.version));
+            if matches!(record.phase, Phase::Trial { .. }) {
+                trials.watch(ModelId { name: name.clone(), version: active.version }, settings.terms());
+            }
+        }
+        let shipped: BTreeSet<_> = scan(self.roots).packages.into_keys().collect();
+        let board = Board::new(self.reports, settings.allow_http, settings.pace(), shipped);
+        fill(&board, records, settings);
+        let board = Arc::new(board);
+        let (keys, no_keys) = match settings.keys() {
+            Ok(keys) if keys.is_empty() => {
+                (keys, "no public key is trusted: name one in `updates.trusted_keys`".into())
+            }
+            Ok(keys) => (keys, String::new()),
+            Err(error) => {
+                tracing::error!("no update is taken: {error}");
+                (Vec::new(), error)
+            }
+        };
+        let engine = Engine {
+            board: Arc::clone(&board),
+            store,
+            trials: trials.clone(),
+            clock: Arc::default(),
+            keys: Arc::new(keys),
+            no_keys,
+            inbox: settings.inbox.clone().unwrap_or_else(|| self.data.join("inbox")),
+            settings: settings.clone(),
+            metrics: self.metrics,
+        };
+        Ok(Opened { updates: Updates { board }, engine, trials, chosen })
+    }
+}
+
+/// The packages that updates brought into a folder of data, which are served above those of the settings' folders. Blocks.
+#[must_use]
+pub fn served(data: &Path) -> Vec<Package> {
+    let store = Store::at(data.join("updates"));
+    let records = store.records().unwrap_or_default();
+    records.iter().filter_map(|(name, record)| store.package(name, record.active.as_ref()?.version)).collect()
+}
+
+fn fill(board: &Board, records: BTreeMap<ModelName, Record>, settings: &settings::Updates) {
+    for (name, record) in records {
+        board.with(&name, |entry| entry.record = record);
+    }
+    for (name, wanted) in settings.wanted() {
+        board.with(&name, |entry| entry.usual = Some(wanted));
+    }
+}
+
+/// Brings a record in order after a restart. Returns how an update ended by that, if one did.
+fn restore(name: &ModelName, record: &mut Record, crashed: bool, store: &Store) -> Option<&'static str> {
+    let before = record.clone();
+    let mut outcome = None;
+    if record.restarted(crashed) {
+        outcome = Some(record.state());
+    }
+    let is_there = |release: &Release| store.package(name, release.version).is_some();
+    while record.active.as_ref().is_some_and(|active| !is_there(active)) {
+        record.roll_back("its files are gone".into(), false);
+        outcome = Some(record.state());
+    }
+    if let Phase::Testing { wanted, .. } = &record.phase
+        && store.package(name, wanted.version).is_none()
+    {
+        record.begin(wanted.clone(), false);
+    }
+    if *record != before
+        && let Err(error) = store.keep(name, record)
+    {
+        tracing::error!(model = %name, "the journal of its updates cannot be written: {error}");
+        // Where starts cannot be counted, what might end each of them is not tried.
+        if let Phase::Trial { .. } = record.phase {
+            record.roll_back(format!("the journal cannot be written: {error}"), false);
+            outcome = Some(record.state());
+        }
+    }
+    if outcome.is_some() {
+        tracing::error!(model = %name, state = record.state(), "the update of the model was given up: {}", record.error.as_deref().unwrap_or_default());
+    }
+    outcome
+}

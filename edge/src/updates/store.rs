@@ -1,0 +1,237 @@
+//! What updates keep on disk, below `updates` in the data folder.
+//!
+//! ```text
+//! journal/iris.json        what is known of the model's updates: the one word on which version is served
+//! staging/<sha256>.part    a bundle that comes, and what its server calls it in <sha256>.tag
+//! models/iris/7/           an unpacked bundle: a model package
+//! ```
+//!
+//! A journal is written beside and renamed, and made safe with its folder before anything is done that it tells of.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use hedef_core::ModelName;
+use hedef_core::repository::Package;
+use hedef_protocols::bundle::{MANIFEST, Sha256};
+
+use super::record::{Record, Release};
+use super::steps::{Step, Steps};
+
+/// What a journal may have for its end while it is written.
+const UNFINISHED: &str = "tmp";
+
+/// The folder of updates.
+#[derive(Clone, Debug)]
+pub(super) struct Store {
+    root: PathBuf,
+    pub(super) steps: Steps,
+}
+
+impl Store {
+    /// Makes the folders that are not there.
+    pub(super) fn open(root: PathBuf, steps: Steps) -> io::Result<Self> {
+        let store = Self { root, steps };
+        for folder in [store.journals(), store.staging(), store.models()] {
+            fs::create_dir_all(&folder)?;
+        }
+        sync_folder(&store.root)?;
+        if let Some(parent) = store.root.parent() {
+            sync_folder(parent)?;
+        }
+        Ok(store)
+    }
+
+    /// One that is only looked into.
+    pub(super) fn at(root: PathBuf) -> Self {
+        Self { root, steps: Steps::default() }
+    }
+
+    fn journals(&self) -> PathBuf {
+        self.root.join("journal")
+    }
+
+    pub(super) fn staging(&self) -> PathBuf {
+        self.root.join("staging")
+    }
+
+    fn models(&self) -> PathBuf {
+        self.root.join("models")
+    }
+
+    /// Where a bundle comes to.
+    pub(super) fn part(&self, hash: &Sha256) -> PathBuf {
+        self.staging().join(format!("{hash}.part"))
+    }
+
+    /// Where it is kept what a bundle's server calls it.
+    pub(super) fn tag(&self, hash: &Sha256) -> PathBuf {
+        self.staging().join(format!("{hash}.tag"))
+    }
+
+    /// Where a version of a model is, or is to be.
+    pub(super) fn release(&self, name: &ModelName, version: u64) -> PathBuf {
+        self.models().join(name.as_str()).join(version.to_string())
+    }
+
+    /// Where it is unpacked.
+    pub(super) fn unfinished(&self, name: &ModelName, version: u64) -> PathBuf {
+        self.models().join(name.as_str()).join(format!("{version}.{UNFINISHED}"))
+    }
+
+    /// A version of a model, if its files are there.
+    pub(super) fn package(&self, name: &ModelName, version: u64) -> Option<Package> {
+        let folder = self.release(name, version);
+        let file = folder.join(version.to_string()).join("model.onnx");
+        if !file.is_file() || !folder.join(MANIFEST).is_file() {
+            return None;
+        }
+        let settings = Some(folder.join("model.toml")).filter(|file| file.is_file());
+        Some(Package { name: name.clone(), folder, settings, versions: [(version, file)].into() })
+    }
+
+    /// Reads all journals. One that cannot be read is put aside: then what is served is what the settings' folders hold.
+    pub(super) fn records(&self) -> io::Result<BTreeMap<ModelName, Record>> {
+        let mut records = BTreeMap::new();
+        for entry in fs::read_dir(self.journals())? {
+            let path = entry?.path();
+            if path.extension().is_none_or(|ending| ending != "json") {
+                continue;
+            }
+            let Some(name) = path.file_stem().and_then(|name| ModelName::new(&name.to_string_lossy()).ok()) else {
+                continue;
+            };
+            let read = fs::read(&path).and_then(|text| serde_json::from_slice(&text).map_err(io::Error::other));
+            match read {
+                Ok(record) => drop(records.insert(name, record)),
+                Err(error) => {
+                    tracing::error!(model = %name, "the journal of its updates cannot be read and is put aside: {error}");
+                    fs::rename(&path, path.with_extension("damaged"))?;
+                }
+            }
+        }
+        Ok(records)
+    }
+
+    /// Keeps what is known of a model's updates; returns when it survives a power cut.
+    pub(super) fn keep(&self, name: &ModelName, record: &Record) -> io::Result<()> {
+        let file = self.journals().join(format!("{name}.json"));
+        let unfinished = file.with_extension(UNFINISHED);
+        let text = serde_json::to_vec(record).map_err(io::Error::other)?;
+        // A URL may carry what lets its holder in.
+        let mut writing = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+        writing.write_all(&text)?;
+        writing.sync_all()?;
+        self.steps.made(Step::JournalHalfWritten);
+        fs::rename(&unfinished, &file)?;
+        sync_folder(&self.journals())
+    }
+
+    /// Removes what no record speaks of. What cannot be removed is tried again the next time.
+    pub(super) fn sweep(&self, records: &BTreeMap<ModelName, Record>) {
+        let wanted = |name: &str| {
+            let hash = name.split('.').next().unwrap_or_default();
+            records.values().filter_map(Record::wanted).any(|wanted| wanted.sha256.to_string() == hash)
+        };
+        for path in entries(&self.staging()) {
+            if !wanted(&file_name(&path)) {
+                remove(&path);
+            }
+        }
+        for folder in entries(&self.models()) {
+            let name = file_name(&folder);
+            let record = records.iter().find(|(known, _)| known.as_str() == name).map(|(_, record)| record);
+            for path in entries(&folder) {
+                if !record.is_some_and(|record| is_kept(record, &file_name(&path))) {
+                    remove(&path);
+                }
+            }
+            // Only if nothing is left in it.
+            let _ = fs::remove_dir(&folder);
+        }
+    }
+
+    /// The bytes that may be written here.
+    pub(super) fn free(&self) -> io::Result<u64> {
+        let facts = rustix::fs::statvfs(&self.root)?;
+        Ok(facts.f_bavail.saturating_mul(facts.f_frsize))
+    }
+}
+
+/// Whether the folder of that name is that of a version which a record speaks of.
+fn is_kept(record: &Record, folder: &str) -> bool {
+    let releases = record.active.iter().chain(&record.previous).map(|release: &Release| release.version);
+    releases.chain(record.wanted().map(|wanted| wanted.version)).any(|version| version.to_string() == folder)
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Removes a file, or a folder with all that is in it.
+pub(super) fn remove(path: &Path) {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(facts) if facts.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(_) => return,
+    };
+    if let Err(error) = removed {
+        tracing::warn!(path = %path.display(), "what is not needed any more cannot be removed: {error}");
+    }
+}
+
+/// Returns when the names in a folder survive a power cut.
+pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::wanted::Wanted;
+    use super::*;
+
+    #[test]
+    fn journals_are_kept_and_a_damaged_one_is_put_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path().join("updates"), Steps::default()).unwrap();
+        let (a, b) = (ModelName::new("a").unwrap(), ModelName::new("b").unwrap());
+        let record = Record { highest: 3, ..Record::default() };
+        store.keep(&a, &record).unwrap();
+        store.keep(&b, &record).unwrap();
+        fs::write(store.journals().join("b.json"), "{\"active\"").unwrap();
+        fs::write(store.journals().join("a.tmp"), "half").unwrap();
+        assert_eq!(store.records().unwrap(), BTreeMap::from([(a, record)]));
+        assert_eq!(store.records().unwrap().len(), 1);
+        assert!(store.journals().join("b.damaged").is_file());
+    }
+
+    #[test]
+    fn what_no_record_speaks_of_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path().join("updates"), Steps::default()).unwrap();
+        let name = ModelName::new("m").unwrap();
+        let hash = Sha256::of(b"x");
+        let mut record = Record { active: Some(Release { version: 7, sha256: hash }), ..Record::default() };
+        record.begin(Wanted { version: 8, url: "https://h/".into(), sha256: hash, size: 1 }, true);
+        for version in [6, 7, 8] {
+            fs::create_dir_all(store.release(&name, version).join("x")).unwrap();
+        }
+        fs::create_dir_all(store.unfinished(&name, 8)).unwrap();
+        fs::create_dir_all(store.release(&ModelName::new("gone").unwrap(), 1)).unwrap();
+        fs::write(store.part(&hash), "x").unwrap();
+        fs::write(store.part(&Sha256::of(b"y")), "y").unwrap();
+        store.sweep(&BTreeMap::from([(name.clone(), record)]));
+        let mut left: Vec<_> = entries(&store.models().join("m")).iter().map(|path| file_name(path)).collect();
+        left.sort();
+        assert_eq!((left, entries(&store.models()).len()), (vec!["7".to_owned(), "8".into()], 1));
+        assert_eq!(entries(&store.staging()), [store.part(&hash)]);
+        assert!(store.free().unwrap() > 0);
+    }
+}
