@@ -1,7 +1,8 @@
 //! Whether the clock can be trusted.
 //!
 //! A device without a battery wakes up in the past. So what its clock says counts only if that is later than this build, and
-//! what a server said over TLS, in its header `Date`, counts above it. Without either nothing is taken for expired.
+//! so does what a server said over TLS, in its header `Date`. The later one counts: who serves bundles and would like to have
+//! old ones taken cannot turn the time back. Without either nothing is taken for expired.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -32,18 +33,23 @@ impl Clock {
     /// Takes what a server said that could be believed, in seconds since 1970.
     pub(super) fn was_told(&self, seconds: u64) {
         if seconds >= PASSED {
-            *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some((seconds, Instant::now()));
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            if now(*told).is_none_or(|known| seconds > known) {
+                *told = Some((seconds, Instant::now()));
+            }
         }
     }
 
     /// The seconds since 1970, if they are known.
     pub(super) fn trusted(&self) -> Option<u64> {
-        let told = *self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        match told {
-            Some((seconds, when)) => Some(seconds + when.elapsed().as_secs()),
-            None => Some(wall()).filter(|seconds| *seconds >= PASSED),
-        }
+        let told = now(*self.told.lock().unwrap_or_else(PoisonError::into_inner));
+        told.max(Some(wall()).filter(|seconds| *seconds >= PASSED))
     }
+}
+
+/// What it is by now by what was told then.
+fn now(told: Option<(u64, Instant)>) -> Option<u64> {
+    told.map(|(seconds, when)| seconds.saturating_add(when.elapsed().as_secs()))
 }
 
 /// The seconds since 1970, as far as this device knows.
@@ -77,11 +83,15 @@ mod tests {
     }
 
     #[test]
-    fn a_server_counts_above_the_device_and_the_past_is_not_believed() {
+    fn a_server_can_turn_the_time_on_but_not_back() {
         let clock = Clock::default();
         clock.was_told(784_111_777);
         assert!(clock.trusted().is_none_or(|now| now >= PASSED));
         clock.was_told(PASSED + 1_000_000_000);
+        clock.was_told(PASSED + 1);
         assert!(clock.trusted().unwrap() >= PASSED + 1_000_000_000);
+        let clock = Clock::default();
+        clock.was_told(PASSED);
+        assert!(clock.trusted().unwrap() >= wall());
     }
 }
