@@ -58,7 +58,7 @@ impl Place {
     /// Reads a URL. HTTP without TLS is for this device alone, unless `plain_http` allows more.
     pub fn parse(url: &str, plain_http: bool) -> Result<Self, String> {
         // A URL may carry what lets its holder in.
-        let shown: String = url.split('?').next().unwrap_or_default().chars().take(200).collect();
+        let shown: String = without_secrets(url).chars().take(200).collect();
         let wrong = |expected: &str| Err(format!("`url`: expected {expected}, found `{shown}`"));
         if let Some(path) = url.strip_prefix("file://") {
             return if path.starts_with('/') { Ok(Self::File(path.into())) } else { wrong("file:///PATH") };
@@ -108,6 +108,17 @@ impl Place {
     }
 }
 
+/// A URL as it may be shown: without name and password, and without the query, which may be as good as a password.
+fn without_secrets(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    match authority.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://…@{host}{path}"),
+        None => url.into(),
+    }
+}
+
 /// Hashes as text.
 pub(super) mod hash {
     use hedef_protocols::bundle::Sha256;
@@ -149,6 +160,10 @@ mod tests {
         );
         let refused = Place::parse("http://a/b?secret=1", false).unwrap_err();
         assert!(refused.contains("`http://a/b`"), "{refused}");
+        for url in ["https://u:secret@a/b", "http://u@secret@a", "ftp://secret@a/b#secret", "https://a b/?secret"] {
+            let refused = Place::parse(url, true).unwrap_err();
+            assert!(!refused.contains("secret"), "{refused}");
+        }
     }
 
     #[test]
