@@ -74,18 +74,20 @@ impl Watch {
 
     /// What the runs tell by now.
     pub(super) fn verdict(&self) -> Verdict {
-        self.verdict_of(ENOUGH)
+        self.verdict_at(false)
     }
 
-    /// The same, where so many bad runs count.
-    fn verdict_of(&self, enough: u64) -> Verdict {
+    /// The same; at the end there is no more to come.
+    fn verdict_at(&self, end: bool) -> Verdict {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let (good, failed, not_finite, slow) =
             (read(&self.good), read(&self.failed), read(&self.not_finite), read(&self.slow));
         let bad = failed + not_finite + slow;
         #[expect(clippy::cast_precision_loss, reason = "it is about parts of small numbers")]
         let too_many = bad as f64 > self.terms.bad * (good + bad) as f64;
-        if bad >= enough && too_many {
+        // One bad run, such as a slow first one, decides nothing, unless not one was good.
+        let none_good = end && good == 0 && failed + not_finite > 0;
+        if too_many && (bad >= ENOUGH || none_good) {
             return Verdict::Bad(format!(
                 "of {} runs {failed} failed, {not_finite} gave NaN or infinity, {slow} took too long",
                 good + bad
@@ -107,8 +109,7 @@ impl Watch {
             tokio::select! {
                 () = told => (),
                 () = &mut late => {
-                    // There is no more to come.
-                    let last = self.verdict_of(1);
+                    let last = self.verdict_at(true);
                     return if last == Verdict::Open { Verdict::Good } else { last };
                 }
             }
@@ -282,6 +283,13 @@ mod tests {
         assert_eq!(watch.decision().await, Verdict::Good);
         watch.count(&watch.failed);
         assert!(matches!(watch.decision().await, Verdict::Bad(_)), "the only run failed");
+        // A slow first run, and few others.
+        let watch = Watch::new(TERMS);
+        watch.count(&watch.slow);
+        assert_eq!(watch.decision().await, Verdict::Good);
+        watch.count(&watch.good);
+        watch.count(&watch.failed);
+        assert_eq!(watch.decision().await, Verdict::Good);
     }
 
     #[tokio::test]
