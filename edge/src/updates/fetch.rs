@@ -13,7 +13,9 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper::header::{CONTENT_RANGE, DATE, ETAG, HOST, HeaderMap, IF_RANGE, LAST_MODIFIED, LOCATION, RANGE, USER_AGENT};
+use hyper::header::{
+    CONTENT_RANGE, DATE, ETAG, HOST, HeaderMap, HeaderValue, IF_RANGE, LAST_MODIFIED, LOCATION, RANGE, USER_AGENT,
+};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::task::block_in_place;
@@ -32,6 +34,9 @@ const ANSWER: Duration = Duration::from_secs(30);
 /// How long it may be silent within an answer.
 const SILENCE: Duration = Duration::from_secs(60);
 
+/// So many bytes have to come while it is waited for that long: others wait for this download.
+const LEAST: u64 = 1000;
+
 /// How often it may send us elsewhere.
 const MOST_REDIRECTS: usize = 5;
 
@@ -47,6 +52,8 @@ pub(super) enum NotHere {
     Lost { host: String, reason: String },
     #[error("{host} was silent for {} s", .limit.as_secs())]
     Silent { host: String, limit: Duration },
+    #[error("{host} sent fewer than {LEAST} bytes in {} s", SILENCE.as_secs())]
+    Slow { host: String },
     #[error("{host} answered {status}")]
     Status { host: String, status: u16 },
     #[error("{host} redirects more than {MOST_REDIRECTS} times")]
@@ -158,7 +165,9 @@ impl Fetch<'_> {
         request = request.header(USER_AGENT, concat!("hedef-edge/", env!("CARGO_PKG_VERSION")));
         if here > 0 {
             request = request.header(RANGE, format!("bytes={here}-"));
-            if let Some(tag) = fs::read_to_string(&self.tag).ok().filter(|tag| !tag.is_empty()) {
+            // After a power cut there may be anything in it.
+            let tag = fs::read(&self.tag).ok().and_then(|tag| HeaderValue::from_bytes(&tag).ok());
+            if let Some(tag) = tag.filter(|tag| !tag.is_empty()) {
                 request = request.header(IF_RANGE, tag);
             }
         }
@@ -189,28 +198,36 @@ impl Fetch<'_> {
                     return Err(NotHere::Lost { host: host.into(), reason });
                 }
             }
+            // What is here is already as long as what the server has.
+            StatusCode::RANGE_NOT_SATISFIABLE => return Err(wrong_size(format!("{} or fewer", part.length()))),
             status => {
-                if status == StatusCode::RANGE_NOT_SATISFIABLE {
-                    // What is here is longer than what the server has.
-                    part.start_over().map_err(NotHere::Disk)?;
-                }
                 return Err(NotHere::Status { host: host.into(), status: status.as_u16() });
             }
         }
         // Without it another file could not be told from this one; then the hash tells at the end.
         let _ = fs::write(&self.tag, tag(answer.headers()).unwrap_or_default());
         let mut rate = Rate::new(self.pace);
-        let mut body = answer.into_body();
+        let (mut body, mut speed) = (answer.into_body(), Speed::default());
         loop {
+            let began = Instant::now();
             let frame = timeout(SILENCE, body.frame()).await;
             let frame = frame.map_err(|_| NotHere::Silent { host: host.into(), limit: SILENCE })?;
+            let waited = began.elapsed();
             let Some(frame) = frame else { break };
             let frame = frame.map_err(|error| NotHere::Lost { host: host.into(), reason: chain(&error) })?;
             if let Ok(bytes) = frame.into_data() {
                 self.take(part, &bytes, &mut rate).await?;
+                if speed.is_too_slow(waited, bytes.len() as u64) {
+                    return Err(NotHere::Slow { host: host.into() });
+                }
             }
         }
-        if part.length() < size { Err(wrong_size(part.length().to_string())) } else { Ok(()) }
+        if part.length() < size {
+            // A server may hand out less at a time than was asked for, and without a length an end is no sign of anything.
+            let reason = format!("it ended after {} bytes of {size}", part.length());
+            return Err(NotHere::Lost { host: host.into(), reason });
+        }
+        Ok(())
     }
 
     /// Takes bytes, and waits as long as the pace asks for.
@@ -244,6 +261,27 @@ impl Rate {
             sleep_until(self.due).await;
         }
         open(self.pace).await;
+    }
+}
+
+/// How fast a server is, without the time that we had it wait.
+#[derive(Default)]
+struct Speed {
+    waited: Duration,
+    bytes: u64,
+}
+
+impl Speed {
+    /// Counts bytes that were waited for.
+    fn is_too_slow(&mut self, waited: Duration, bytes: u64) -> bool {
+        self.waited += waited;
+        self.bytes = self.bytes.saturating_add(bytes);
+        let looked = self.waited >= SILENCE;
+        let slow = looked && self.bytes < LEAST;
+        if looked {
+            *self = Self::default();
+        }
+        slow
     }
 }
 
@@ -313,6 +351,17 @@ mod tests {
         for wrong in ["", "bytes", "bytes */10", "bytes a-9/10", "items 3-9/10"] {
             assert_eq!(range(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_server_that_drips_is_too_slow_and_one_that_rests_is_not() {
+        let second = Duration::from_secs(1);
+        let mut speed = Speed::default();
+        assert_eq!((0..600).filter(|_| speed.is_too_slow(second, 1)).count(), 10);
+        let mut speed = Speed::default();
+        assert_eq!((0..600).filter(|_| speed.is_too_slow(second, 20)).count(), 0);
+        // What came before does not make up for it.
+        assert!(!speed.is_too_slow(second, 1 << 40) && !speed.is_too_slow(SILENCE, 1) && speed.is_too_slow(SILENCE, 1));
     }
 
     #[test]
