@@ -23,6 +23,7 @@ mod mosquitto;
 mod offline;
 mod updates;
 mod updates_by_hand;
+mod updates_damaged;
 mod updates_killed;
 mod wait;
 mod websocket;

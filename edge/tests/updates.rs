@@ -82,7 +82,7 @@ impl Place {
     }
 
     /// One that has version 1 of the model, which gives its input back.
-    fn with_version_1(settings: &str) -> (Self, Device) {
+    pub(crate) fn with_version_1(settings: &str) -> (Self, Device) {
         let place = Self::new(settings);
         let device = place.start();
         place.desire(1, &Recipe::new(1, Does::Identity).make(&place.key));
@@ -115,7 +115,7 @@ pub(crate) fn ask(device: &Device, x: f32) -> Option<(u64, f32)> {
     (status == 200).then_some((version?, y.unwrap_or(f32::NAN)))
 }
 
-const QUICK: &str = "trial_runs = 1";
+pub(crate) const QUICK: &str = "trial_runs = 1";
 
 #[test]
 fn a_version_comes_is_tried_and_the_one_before_is_kept() {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hedef_core::ModelName;
 use hedef_protocols::bundle::model_name;
@@ -52,8 +52,8 @@ pub(super) struct Trouble {
     pub(super) error: String,
     /// Whether it is told as a failure.
     pub(super) failed: bool,
-    /// When it is tried again; none means when something changes.
-    pub(super) again: Option<Instant>,
+    /// When it is tried again.
+    pub(super) again: Instant,
     /// How often it was tried in a row.
     pub(super) tries: u32,
 }
@@ -61,6 +61,12 @@ pub(super) struct Trouble {
 impl Entry {
     pub(super) fn wish(&self) -> Option<&Wanted> {
         self.desired.as_ref().or(self.usual.as_ref())
+    }
+
+    /// How long nothing is tried with it.
+    pub(super) fn waits(&self) -> Option<Duration> {
+        let rest = self.trouble.as_ref()?.again.saturating_duration_since(Instant::now());
+        (!rest.is_zero()).then_some(rest)
     }
 
     fn state(&self) -> Map<String, Value> {

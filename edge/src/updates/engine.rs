@@ -80,8 +80,9 @@ impl Engine {
     /// Works until `stop`. What is under way then goes on after the next start.
     pub async fn run(self, models: Models, stop: CancellationToken) {
         tokio::select! {
-            () = self.work(models) => (),
+            biased;
             () = stop.cancelled() => (),
+            () = self.work(models) => (),
         }
     }
 
@@ -90,6 +91,7 @@ impl Engine {
         // One that was dropped has loaded nothing, and the process ends.
         let _ = loaded.await;
         let maker = Maker { engine: self, repository, runtime };
+        maker.recover().await;
         let mut inbox = Inbox::default();
         loop {
             let (job, wait) = maker.engine.next();
@@ -115,7 +117,11 @@ impl Engine {
         if let Some((name, entry)) = on_trial
             && entry.order != Some(Order::RollBack)
         {
-            return (Some(Job::Advance(name.clone())), wait);
+            // Nothing else is begun meanwhile.
+            return match entry.waits() {
+                None => (Some(Job::Advance(name.clone())), wait),
+                Some(rest) => (None, rest),
+            };
         }
         for (name, entry) in entries.iter_mut() {
             if entry.order == Some(Order::RollBack) {
@@ -124,19 +130,12 @@ impl Engine {
             }
         }
         for (name, entry) in entries.iter_mut() {
+            if let Some(rest) = entry.waits() {
+                wait = wait.min(rest);
+                continue;
+            }
             if entry.order.is_some() {
                 return (Some(Job::Advance(name.clone())), wait);
-            }
-            if let Some(trouble) = &entry.trouble {
-                let now = Instant::now();
-                match trouble.again {
-                    Some(again) if again > now => {
-                        wait = wait.min(again - now);
-                        continue;
-                    }
-                    Some(_) => (),
-                    None => continue,
-                }
             }
             let admitted = entry.wish().map(|wish| entry.record.admits(wish, entry.fresh));
             entry.fresh &= admitted != Some(Err(Needless::Here));
@@ -245,10 +244,16 @@ impl Engine {
             let tries = entry.trouble.as_ref().map_or(0, |trouble| trouble.tries);
             let longest = Duration::from_secs(1 << tries.min(12)).min(LONGEST);
             // Not all devices are to come at once.
-            let again = Some(Instant::now() + longest.mul_f64(1.0 - fastrand::f64() / 2.0));
+            let again = Instant::now() + longest.mul_f64(1.0 - fastrand::f64() / 2.0);
             entry.trouble = Some(Trouble { error, failed, again, tries: tries + 1 });
         });
         self.board.report();
+    }
+
+    /// The wish for the bundle that is on its way, where it has changed: it may be somewhere else by now.
+    pub(super) fn moved(&self, name: &ModelName, wanted: &Wanted) -> Option<Wanted> {
+        let same = |wish: &&Wanted| wish.sha256 == wanted.sha256 && *wish != wanted;
+        self.board.with(name, |entry| entry.wish().filter(|_| !entry.ordered).filter(same).cloned())
     }
 
     /// Whether something else is wanted than what is on its way.

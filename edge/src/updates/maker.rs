@@ -4,8 +4,8 @@ use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hedef_core::repository::{Overrides, Package, Prepared};
-use hedef_core::{Error, ModelId, ModelName};
+use hedef_core::repository::{Package, Prepared};
+use hedef_core::{ModelId, ModelName};
 use hedef_protocols::bundle::{MANIFEST, Manifest};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -17,7 +17,7 @@ use super::part::Part;
 use super::record::{Needless, Phase, Record};
 use super::steps::Step;
 use super::store::remove;
-use super::trial::{Trials, Verdict};
+use super::trial::Trials;
 use super::unpack::Fit;
 use super::wanted::{Place, Wanted};
 use crate::selftest;
@@ -101,8 +101,11 @@ impl Maker {
             // It was asked to go on with this.
             entry.order.take_if(|order| *order == Order::Again);
         });
+        if let Some(wish) = engine.moved(name, wanted) {
+            return engine.keep(name, Step::Begun, |record| record.moved(wish)).await;
+        }
         let changed = async {
-            while !engine.minds_changed(name, wanted) {
+            while !engine.minds_changed(name, wanted) && engine.moved(name, wanted).is_none() {
                 engine.board.work.notified().await;
             }
         };
@@ -112,6 +115,9 @@ impl Maker {
             brought = self.bring(name, wanted) => brought,
         };
         if let Err(Stopped::Interrupted) = brought {
+            if engine.moved(name, wanted).is_some() && !engine.minds_changed(name, wanted) {
+                return Ok(());
+            }
             let mine = engine.board.with(name, |entry| entry.order != Some(Order::RollBack));
             if mine && engine.board.entries().values().all(|entry| entry.order != Some(Order::RollBack)) {
                 engine.keep(name, Step::Begun, Record::abandoned).await?;
@@ -245,7 +251,8 @@ impl Maker {
             Err(stopped) => {
                 drop(trial);
                 if alone {
-                    self.load_again(name).await;
+                    let record = engine.board.with(name, |entry| entry.record.clone());
+                    self.serve_again(name, record).await;
                 }
                 return Err(stopped);
             }
@@ -264,32 +271,6 @@ impl Maker {
         Ok(())
     }
 
-    /// Loads a package beside what is served; where memory does not allow that, instead of it. Says which.
-    async fn load_beside(&self, package: Package) -> (Result<Prepared, Error>, bool) {
-        let repository = Arc::clone(&self.repository);
-        let name = package.name.clone();
-        let loaded = spawn_blocking(move || match repository.prepare(package.clone()) {
-            Err(Error::OverBudget { reason, .. }) if repository.model(package.name.as_str(), None).is_ok() => {
-                tracing::warn!(model = %package.name, "the served version makes room for the new one: {reason}");
-                let _ = repository.make_way(&package.name);
-                (repository.prepare(package), true)
-            }
-            prepared => (prepared, false),
-        });
-        loaded.await.unwrap_or_else(|error| {
-            (Err(Error::Load { model: name.to_string(), reason: format!("loading it failed: {error}") }), false)
-        })
-    }
-
-    /// Loads what was served before.
-    async fn load_again(&self, name: &ModelName) {
-        let (repository, own) = (Arc::clone(&self.repository), name.clone());
-        let loaded = spawn_blocking(move || repository.load(own.as_str(), Overrides::default())).await;
-        if !matches!(loaded, Ok(Ok(()))) {
-            tracing::error!(model = %name, "the version that was served before cannot be loaded again");
-        }
-    }
-
     /// Asks a model the golden requests of its package.
     async fn ask(&self, prepared: &Prepared, package: &Package) -> Result<(), String> {
         let text = fs::read(package.folder.join(MANIFEST)).map_err(|error| format!("its manifest: {error}"))?;
@@ -301,51 +282,6 @@ impl Maker {
         right.map_err(|difference| format!("a golden request was answered wrong: {difference}"))
     }
 
-    /// Looks after a version that is on trial, until it is decided.
-    async fn watch(&self, name: &ModelName) -> Result<(), Stopped> {
-        let engine = &self.engine;
-        let active = engine.board.with(name, |entry| entry.record.active.clone());
-        let Some(active) = active else {
-            self.roll_back(name, "its files are gone".into(), false).await;
-            return Ok(());
-        };
-        // One that is there in another version is not: the roots hold that.
-        let served = self.repository.model(name.as_str(), Some(&active.version.to_string()));
-        if let Err(error) = served {
-            self.roll_back(name, error.to_string(), true).await;
-            return Ok(());
-        }
-        let id = ModelId { name: name.clone(), version: active.version };
-        let watch = engine.trials.of(&id).unwrap_or_else(|| engine.trials.watch(id.clone(), engine.settings.terms()));
-        watch.begin();
-        let decision = watch.decision();
-        tokio::pin!(decision);
-        let verdict = loop {
-            let ordered = engine.board.with(name, |entry| entry.order.take_if(|order| *order == Order::RollBack));
-            if ordered.is_some() {
-                self.roll_back(name, "somebody asked for it".into(), false).await;
-                return Ok(());
-            }
-            tokio::select! {
-                verdict = &mut decision => break verdict,
-                () = engine.board.work.notified() => (),
-            }
-        };
-        if let Verdict::Bad(reason) = verdict {
-            self.roll_back(name, reason, true).await;
-            return Ok(());
-        }
-        engine.store.steps.made(Step::TrialPassed);
-        let record = engine.write(name, Step::Confirmed, Record::confirmed).await?;
-        engine.trials.end(&id);
-        engine.metrics.updated("active");
-        self.sweep(name, &record).await;
-        engine.store.steps.made(Step::OldRemoved);
-        engine.show(name, record);
-        tracing::info!(model = %name, version = active.version, "the new version of the model has proved itself");
-        Ok(())
-    }
-
     /// Ends an update that changed nothing.
     async fn fail(&self, name: &ModelName, error: String) -> Result<(), Stopped> {
         tracing::error!(model = %name, "the update of the model failed: {error}");
@@ -354,51 +290,6 @@ impl Maker {
         self.sweep(name, &record).await;
         self.engine.show(name, record);
         Ok(())
-    }
-
-    /// Goes back to the version of before: in the journal, and then in what is served. It is done even where the journal
-    /// cannot be written.
-    pub(super) async fn roll_back(&self, name: &ModelName, reason: String, blame: bool) {
-        let engine = &self.engine;
-        tracing::error!(model = %name, "the model goes back to the version of before: {reason}");
-        let mut record = engine.board.with(name, |entry| entry.record.clone());
-        let left = record.active.as_ref().map(|active| ModelId { name: name.clone(), version: active.version });
-        record.roll_back(reason.clone(), blame);
-        let written = engine.write(name, Step::RollbackNoted, |record| record.roll_back(reason, blame)).await;
-        if let Err(Stopped::Later { error, .. }) = written {
-            tracing::error!(model = %name, "that cannot be written down: {error}");
-        }
-        if let Some(left) = left {
-            engine.trials.end(&left);
-        }
-        let package = record.active.as_ref().and_then(|active| engine.store.package(name, active.version));
-        match package {
-            Some(package) => match self.load_beside(package).await {
-                (Ok(prepared), _) => {
-                    let repository = Arc::clone(&self.repository);
-                    let _ = spawn_blocking(move || repository.publish(prepared)).await;
-                }
-                (Err(error), _) => tracing::error!(model = %name, "the version of before cannot be loaded: {error}"),
-            },
-            None => {
-                let (repository, own) = (Arc::clone(&self.repository), name.clone());
-                if let Ok(Err(error)) = spawn_blocking(move || repository.unchoose(&own)).await {
-                    tracing::error!(model = %name, "there is nothing to go back to: {error}");
-                }
-            }
-        }
-        engine.store.steps.made(Step::RolledBack);
-        engine.metrics.updated("rolledback");
-        self.sweep(name, &record).await;
-        engine.show(name, record);
-    }
-
-    /// Removes what is not needed any more.
-    async fn sweep(&self, name: &ModelName, record: &Record) {
-        let store = self.engine.store.clone();
-        let mut records = self.engine.board.records();
-        records.insert(name.clone(), record.clone());
-        let _ = spawn_blocking(move || store.sweep(&records)).await;
     }
 }
 
@@ -422,6 +313,8 @@ impl Drop for EndsTrial<'_> {
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> std::io::Result<T> + Send + 'static) -> std::io::Result<T> {
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> std::io::Result<T> {
     spawn_blocking(work).await.unwrap_or_else(|error| Err(std::io::Error::other(error)))
 }

@@ -1,6 +1,7 @@
 //! Updates of models that cannot leave the device without one that works.
 //!
-//! [`record`] is the state machine, [`store`] keeps it on disk, [`engine`] and [`maker`] go from one of its states to the next,
+//! [`record`] is the state machine, [`store`] keeps it on disk, [`engine`], [`maker`] and [`serving`] go from one of its
+//! states to the next,
 //! and [`board`] is where those who want something meet them. The journal is the only word on which version is served: it is
 //! changed before anything else is, so that whatever ends the process, the next start knows what to do.
 
@@ -16,6 +17,7 @@ mod part;
 pub mod record;
 #[cfg(test)]
 mod record_tests;
+mod serving;
 mod settings;
 pub mod steps;
 mod store;

@@ -123,7 +123,7 @@ fn restore(name: &ModelName, record: &mut Record, crashed: bool, store: &Store) 
     }
     let is_there = |release: &Release| store.package(name, release.version).is_some();
     while record.active.as_ref().is_some_and(|active| !is_there(active)) {
-        record.roll_back("its files are gone".into(), false);
+        record.lost("its files are gone".into());
         outcome = Some(record.state());
     }
     if let Phase::Testing { wanted, .. } = &record.phase
@@ -136,10 +136,13 @@ fn restore(name: &ModelName, record: &mut Record, crashed: bool, store: &Store) 
     {
         tracing::error!(model = %name, "the journal of its updates cannot be written: {error}");
         // Where starts cannot be counted, what might end each of them is not tried.
-        if let Phase::Trial { .. } = record.phase {
-            record.roll_back(format!("the journal cannot be written: {error}"), false);
-            outcome = Some(record.state());
+        let error = format!("the journal cannot be written: {error}");
+        match record.phase {
+            Phase::Trial { .. } => record.roll_back(error, false),
+            Phase::Verifying { .. } | Phase::Testing { .. } => record.failed(error, false),
+            Phase::Rest | Phase::Downloading { .. } => (),
         }
+        outcome = Some(record.state());
     }
     if outcome.is_some() {
         tracing::error!(model = %name, state = record.state(), "the update of the model was given up: {}", record.error.as_deref().unwrap_or_default());

@@ -149,6 +149,13 @@ impl Record {
         self.phase = Phase::Downloading { wanted };
     }
 
+    /// The bundle that comes is to come from somewhere else.
+    pub fn moved(&mut self, wish: Wanted) {
+        if let Phase::Downloading { wanted } = &mut self.phase {
+            *wanted = wish;
+        }
+    }
+
     /// The whole bundle is here.
     pub fn downloaded(&mut self) {
         if let Phase::Downloading { wanted } = &self.phase {
@@ -230,10 +237,25 @@ impl Record {
     pub fn roll_back(&mut self, error: String, blame: bool) {
         let hash = self.active.take().map(|active| active.sha256);
         self.active = self.previous.take();
+        // A step back that was signed and did not work opens the way to nothing else.
+        self.highest = self.highest.max(self.active.as_ref().map_or(0, |active| active.version));
         self.end(Outcome::RolledBack, Some(error));
         self.declined = hash;
         if blame {
             self.refuse(hash);
+        }
+    }
+
+    /// The active version is there no more: goes back to the one before. It may come again, if it is wanted.
+    pub fn lost(&mut self, error: String) {
+        if matches!(self.phase, Phase::Trial { .. }) {
+            return self.roll_back(error, false);
+        }
+        self.active = self.previous.take();
+        self.settled = None;
+        // What is on its way goes on.
+        if self.phase == Phase::Rest {
+            self.end(Outcome::RolledBack, Some(error));
         }
     }
 

@@ -1,0 +1,62 @@
+//! What was active and confirmed does not work any more, or what is wanted is not where it was said to be.
+
+use std::fs;
+
+use serde_json::json;
+
+use crate::bundles::{Does, Recipe};
+use crate::updates::{Place, QUICK, ask};
+use crate::wait::until;
+
+/// Its files are there, and no model any more.
+fn damage(place: &Place, version: u64) {
+    let folder = format!("data/updates/models/m/{version}/{version}/model.onnx");
+    fs::write(place.home.path().join(folder), "no model").unwrap();
+}
+
+#[test]
+fn a_damaged_version_gives_way_to_the_one_before_and_can_come_again() {
+    let (place, device) = Place::with_version_1(QUICK);
+    let bundle = Recipe::new(2, Does::Neg).make(&place.key);
+    place.desire(2, &bundle);
+    place.until_active(&device, 2);
+    place.hub.desire("models", json!({}), true);
+    device.stop();
+    damage(&place, 2);
+    let device = place.start();
+    assert_eq!(until("the version of before is served", || ask(&device, 2.0)), (1, 2.0));
+    let reported = place.until_state("rolledback");
+    assert_eq!(reported["active"], 1, "{reported}");
+    place.desire(2, &bundle);
+    place.until_active(&device, 2);
+    device.stop();
+    damage(&place, 1);
+    damage(&place, 2);
+    // It is still wanted, and nothing else is left.
+    let device = place.start();
+    assert_eq!(until("it came again", || ask(&device, 2.0)), (2, -2.0));
+}
+
+#[test]
+fn a_bundle_is_looked_for_where_it_is_said_to_be_by_now() {
+    let (place, device) = Place::with_version_1(QUICK);
+    let bundle = Recipe::new(2, Does::Neg).make(&place.key);
+    let good = place.depot.put("m-2.bundle", &bundle);
+    place.desire_from(2, &bundle, &good.replace("m-2", "nowhere"));
+    until("it is not there", || {
+        place.reported()["error"].as_str().is_some_and(|error| error.contains("404")).then_some(())
+    });
+    place.desire_from(2, &bundle, &good);
+    place.until_active(&device, 2);
+    // After a restart, too.
+    let bundle = Recipe::new(3, Does::Identity).make(&place.key);
+    let good = place.depot.put("m-3.bundle", &bundle);
+    place.desire_from(3, &bundle, &good.replace("m-3", "nowhere"));
+    until("it is not there", || {
+        place.reported()["error"].as_str().is_some_and(|error| error.contains("404")).then_some(())
+    });
+    device.stop();
+    place.desire_from(3, &bundle, &good);
+    let device = place.start();
+    place.until_active(&device, 3);
+}
