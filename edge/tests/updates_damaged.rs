@@ -60,3 +60,17 @@ fn a_bundle_is_looked_for_where_it_is_said_to_be_by_now() {
     let device = place.start();
     place.until_active(&device, 3);
 }
+
+#[test]
+fn a_bundle_that_the_disk_lost_comes_again() {
+    let (place, device) = Place::with_version_1(QUICK);
+    device.stop();
+    let mut device = place.start_ending_at(Some("downloaded"));
+    place.desire(2, &Recipe::new(2, Does::Neg).make(&place.key));
+    until("the process ends", || device.has_ended().then_some(()));
+    drop(device);
+    let staging = place.home.path().join("data/updates/staging");
+    fs::read_dir(&staging).unwrap().for_each(|file| fs::remove_file(file.unwrap().path()).unwrap());
+    let device = place.start();
+    place.until_active(&device, 2);
+}

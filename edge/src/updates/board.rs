@@ -258,7 +258,10 @@ impl Updates {
         if !entries.contains_key(&name) && !known(name.as_str()) {
             return Err(NotDone::Unknown(format!("no model is named `{name}`")));
         }
-        let loading = |entry: &Entry| matches!(entry.record.phase, Phase::Verifying { .. } | Phase::Testing { .. });
+        // What waits for a better disk does not keep from going back.
+        let loading = |entry: &Entry| {
+            entry.trouble.is_none() && matches!(entry.record.phase, Phase::Verifying { .. } | Phase::Testing { .. })
+        };
         if entries.values().any(|entry| loading(entry) || entry.order.is_some()) {
             return Err(NotDone::Busy("another update is under way: try again later".into()));
         }

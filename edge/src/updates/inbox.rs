@@ -46,7 +46,7 @@ impl Inbox {
         let mut paths: Vec<_> =
             entries.filter(|path| path.extension().is_some_and(|ending| ending == "bundle")).collect();
         paths.sort();
-        self.seen.retain(|path, _| paths.contains(path));
+        self.seen.retain(|path, _| paths.binary_search(path).is_ok());
         let mut found = Vec::new();
         for path in paths {
             let Ok(facts) = fs::symlink_metadata(&path) else { continue };

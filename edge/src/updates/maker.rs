@@ -18,7 +18,7 @@ use super::record::{Needless, Phase, Record};
 use super::steps::Step;
 use super::store::remove;
 use super::trial::Trials;
-use super::unpack::Fit;
+use super::unpack::{Fit, NotUnpacked};
 use super::wanted::{Place, Wanted};
 use crate::selftest;
 
@@ -205,10 +205,16 @@ impl Maker {
             unpacked
         });
         let unpacked = unpacked.await.map_err(|error| Stopped::Wrong(format!("verifying it failed: {error}")))?;
-        let manifest = unpacked.map_err(|error| {
-            let text = error.to_string();
-            if error.is_of_disk() { Stopped::Later { error: text, failed: true } } else { Stopped::Wrong(text) }
-        })?;
+        let manifest = match unpacked {
+            Ok(manifest) => manifest,
+            Err(error) if error.is_of_part() => {
+                // The disk has lost it.
+                engine.keep(name, Step::Begun, |record| record.begin(wanted.clone(), false)).await?;
+                return Err(self.wrong_bytes(name, wanted, error.to_string()));
+            }
+            Err(NotUnpacked::Disk(error)) => return Err(Stopped::disk(&error)),
+            Err(error) => return Err(Stopped::Wrong(error.to_string())),
+        };
         let downgrade = manifest.allow_downgrade;
         engine.keep(name, Step::Verified, |record| record.verified(downgrade)).await?;
         remove(&engine.store.part(&wanted.sha256));

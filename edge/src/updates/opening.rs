@@ -53,7 +53,7 @@ impl Opening<'_> {
     pub fn open(self) -> io::Result<Opened> {
         let settings = self.settings;
         let store = Store::open(self.data.join("updates"), Steps::ending_at(self.end_at))?;
-        let mut records = store.records()?;
+        let mut records = store.records();
         for (name, record) in &mut records {
             if let Some(outcome) = restore(name, record, self.crashed, &store) {
                 self.metrics.updated(outcome);
@@ -101,7 +101,7 @@ impl Opening<'_> {
 #[must_use]
 pub fn served(data: &Path) -> Vec<Package> {
     let store = Store::at(data.join("updates"));
-    let records = store.records().unwrap_or_default();
+    let records = store.records();
     records.iter().filter_map(|(name, record)| store.package(name, record.active.as_ref()?.version)).collect()
 }
 
@@ -148,4 +148,29 @@ fn restore(name: &ModelName, record: &mut Record, crashed: bool, store: &Store) 
         tracing::error!(model = %name, state = record.state(), "the update of the model was given up: {}", record.error.as_deref().unwrap_or_default());
     }
     outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use hedef_protocols::bundle::Sha256;
+
+    use super::super::wanted::Wanted;
+    use super::*;
+
+    #[test]
+    fn where_starts_cannot_be_counted_nothing_is_tried() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path().join("updates"), Steps::default()).unwrap();
+        let name = ModelName::new("m").unwrap();
+        let wanted = Wanted { version: 2, url: "https://h/".into(), sha256: Sha256::of(b"x"), size: 1 };
+        let mut record = Record::default();
+        record.begin(wanted, true);
+        record.downloaded();
+        std::fs::remove_dir(folder.path().join("updates/journal")).unwrap();
+        let mut again = record.clone();
+        assert_eq!(restore(&name, &mut again, false, &store), None);
+        assert_eq!(again, record, "a clean stop counts for nothing");
+        assert_eq!(restore(&name, &mut again, true, &store), Some("failed"));
+        assert_eq!(again.phase, Phase::Rest);
+    }
 }

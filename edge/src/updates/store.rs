@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! journal/iris.json        what is known of the model's updates: the one word on which version is served
+//! journal/iris.old         what was known before the last change, should the disk lose the other
 //! staging/<sha256>.part    a bundle that comes, and what its server calls it in <sha256>.tag
 //! models/iris/7/           an unpacked bundle: a model package
 //! ```
@@ -17,12 +18,19 @@ use std::path::{Path, PathBuf};
 use hedef_core::ModelName;
 use hedef_core::repository::Package;
 use hedef_protocols::bundle::{MANIFEST, Sha256};
+use serde_json::Value;
 
 use super::record::{Record, Release};
 use super::steps::{Step, Steps};
 
 /// What a journal may have for its end while it is written.
 const UNFINISHED: &str = "tmp";
+
+/// The end of the one before.
+const OLD: &str = "old";
+
+/// The end of one that cannot be read.
+const DAMAGED: &str = "damaged";
 
 /// The folder of updates.
 #[derive(Clone, Debug)]
@@ -93,27 +101,28 @@ impl Store {
         Some(Package { name: name.clone(), folder, settings, versions: [(version, file)].into() })
     }
 
-    /// Reads all journals. One that cannot be read is put aside: then what is served is what the settings' folders hold.
-    pub(super) fn records(&self) -> io::Result<BTreeMap<ModelName, Record>> {
+    /// Reads all journals. For one that cannot be read the one before counts, and without that one what is served is what the
+    /// settings' folders hold.
+    pub(super) fn records(&self) -> BTreeMap<ModelName, Record> {
         let mut records = BTreeMap::new();
-        for entry in fs::read_dir(self.journals())? {
-            let path = entry?.path();
+        for path in entries(&self.journals()) {
             if path.extension().is_none_or(|ending| ending != "json") {
                 continue;
             }
             let Some(name) = path.file_stem().and_then(|name| ModelName::new(&name.to_string_lossy()).ok()) else {
                 continue;
             };
-            let read = fs::read(&path).and_then(|text| serde_json::from_slice(&text).map_err(io::Error::other));
-            match read {
-                Ok(record) => drop(records.insert(name, record)),
-                Err(error) => {
-                    tracing::error!(model = %name, "the journal of its updates cannot be read and is put aside: {error}");
-                    fs::rename(&path, path.with_extension("damaged"))?;
-                }
+            let record = read(&path).or_else(|error| {
+                tracing::error!(model = %name, "the journal of its updates cannot be read and is put aside: {error}");
+                let before = read(&path.with_extension(OLD));
+                let _ = fs::rename(&path, path.with_extension(DAMAGED));
+                before
+            });
+            if let Ok(record) = record {
+                records.insert(name, record);
             }
         }
-        Ok(records)
+        records
     }
 
     /// Keeps what is known of a model's updates; returns when it survives a power cut.
@@ -126,6 +135,10 @@ impl Store {
         writing.write_all(&text)?;
         writing.sync_all()?;
         self.steps.made(Step::JournalHalfWritten);
+        // Not every file system can, and it is not needed as long as all goes well.
+        let old = file.with_extension(OLD);
+        let _ = fs::remove_file(&old);
+        let _ = fs::hard_link(&file, &old);
         fs::rename(&unfinished, &file)?;
         sync_folder(&self.journals())
     }
@@ -144,6 +157,11 @@ impl Store {
         for folder in entries(&self.models()) {
             let name = file_name(&folder);
             let record = records.iter().find(|(known, _)| known.as_str() == name).map(|(_, record)| record);
+            let is_gone = |ending| is_gone(&self.journals().join(format!("{name}.{ending}")));
+            if record.is_none() && !["json", DAMAGED].into_iter().all(is_gone) {
+                // It may be all that is left of the model.
+                continue;
+            }
             for path in entries(&folder) {
                 if !record.is_some_and(|record| is_kept(record, &file_name(&path))) {
                     remove(&path);
@@ -161,6 +179,18 @@ impl Store {
     }
 }
 
+/// Reads a journal. Of one by a later version of this program counts what is understood: which versions are here.
+fn read(path: &Path) -> io::Result<Record> {
+    let text = fs::read(path)?;
+    serde_json::from_slice(&text).or_else(|error| {
+        let mut known: serde_json::Map<_, _> = serde_json::from_slice(&text)?;
+        for (key, value) in [("phase", "rest".into()), ("outcome", Value::Null), ("error", Value::Null)] {
+            known.insert(key.into(), value);
+        }
+        serde_json::from_value(known.into()).map_err(|_| io::Error::other(error))
+    })
+}
+
 /// Whether the folder of that name is that of a version which a record speaks of.
 fn is_kept(record: &Record, folder: &str) -> bool {
     let releases = record.active.iter().chain(&record.previous).map(|release: &Release| release.version);
@@ -169,6 +199,11 @@ fn is_kept(record: &Record, folder: &str) -> bool {
 
 fn entries(folder: &Path) -> Vec<PathBuf> {
     fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
+
+/// Whether it is known that there is no such file.
+fn is_gone(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 fn file_name(path: &Path) -> String {
@@ -198,18 +233,46 @@ mod tests {
     use super::*;
 
     #[test]
-    fn journals_are_kept_and_a_damaged_one_is_put_aside() {
+    fn journals_are_kept_and_for_a_damaged_one_the_one_before_counts() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path().join("updates"), Steps::default()).unwrap();
-        let (a, b) = (ModelName::new("a").unwrap(), ModelName::new("b").unwrap());
-        let record = Record { highest: 3, ..Record::default() };
-        store.keep(&a, &record).unwrap();
-        store.keep(&b, &record).unwrap();
-        fs::write(store.journals().join("b.json"), "{\"active\"").unwrap();
+        let [a, b, c] = ["a", "b", "c"].map(|name| ModelName::new(name).unwrap());
+        let at = |highest| Record { highest, ..Record::default() };
+        for name in [&a, &b, &c] {
+            store.keep(name, &at(3)).unwrap();
+        }
+        store.keep(&b, &at(4)).unwrap();
+        store.keep(&b, &at(5)).unwrap();
+        for name in ["b", "c"] {
+            fs::write(store.journals().join(format!("{name}.json")), "{\"active\"").unwrap();
+        }
         fs::write(store.journals().join("a.tmp"), "half").unwrap();
-        assert_eq!(store.records().unwrap(), BTreeMap::from([(a, record)]));
-        assert_eq!(store.records().unwrap().len(), 1);
-        assert!(store.journals().join("b.damaged").is_file());
+        // Its models are not removed for that.
+        fs::create_dir_all(store.release(&c, 1)).unwrap();
+        let records = store.records();
+        assert_eq!(records, BTreeMap::from([(a, at(3)), (b.clone(), at(4))]));
+        store.sweep(&records);
+        assert!(store.journals().join("b.damaged").is_file() && store.release(&c, 1).is_dir());
+        // A folder where a journal is expected is one that cannot be read, too.
+        fs::create_dir(store.journals().join("d.json")).unwrap();
+        store.keep(&b, &at(6)).unwrap();
+        assert_eq!(store.records().get(&b), Some(&at(6)));
+        assert_eq!(Store::at(folder.path().join("nowhere")).records(), BTreeMap::new());
+    }
+
+    #[test]
+    fn of_a_later_journal_counts_what_is_understood() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path().join("updates"), Steps::default()).unwrap();
+        let name = ModelName::new("m").unwrap();
+        let release = |version| Some(Release { version, sha256: Sha256::of(b"x") });
+        let record = Record { active: release(7), previous: release(6), highest: 8, ..Record::default() };
+        let mut text = serde_json::to_value(&record).unwrap();
+        text["phase"] = serde_json::json!({ "canary": { "part": 0.1 } });
+        text["outcome"] = "postponed".into();
+        text["region"] = "north".into();
+        fs::write(store.journals().join("m.json"), text.to_string()).unwrap();
+        assert_eq!(store.records(), BTreeMap::from([(name, record)]));
     }
 
     #[test]

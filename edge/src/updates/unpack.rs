@@ -19,14 +19,16 @@ pub(super) enum NotUnpacked {
     Bundle(#[from] BundleError),
     #[error("{0}")]
     Unfit(String),
+    #[error("the bundle cannot be read: {0}")]
+    Part(io::Error),
     #[error("the disk cannot be written: {0}")]
     Disk(#[from] io::Error),
 }
 
 impl NotUnpacked {
-    /// Whether this is the disk's fault and not the bundle's.
-    pub(super) const fn is_of_disk(&self) -> bool {
-        matches!(self, Self::Disk(_) | Self::Bundle(BundleError::Read { .. }))
+    /// Whether the bundle that came is there no more, or cannot be read.
+    pub(super) const fn is_of_part(&self) -> bool {
+        matches!(self, Self::Part(_) | Self::Bundle(BundleError::Read { .. }))
     }
 }
 
@@ -48,7 +50,7 @@ impl Fit<'_> {
     /// Nothing of it is written before its signature was verified and its manifest fits; nothing is in its place before
     /// all of it was verified and survives a power cut.
     pub(super) fn unpack(&self, part: &Path, store: &Store) -> Result<Manifest, NotUnpacked> {
-        let mut bundle = Bundle::open(BufReader::new(File::open(part)?), self.keys)?;
+        let mut bundle = Bundle::open(BufReader::new(File::open(part).map_err(NotUnpacked::Part)?), self.keys)?;
         self.check(bundle.manifest()).map_err(NotUnpacked::Unfit)?;
         let (place, folder) =
             (store.release(self.name, self.wanted.version), store.unfinished(self.name, self.wanted.version));
