@@ -20,7 +20,8 @@ pub async fn run(settings: &Settings) -> Result<(bool, String), StartError> {
     let metrics = hedef_core::metrics::Metrics::new(&Registry::new())?;
     let (loader, _) = loader(settings)?;
     let repository = Repository::new(settings.models.clone(), Box::new(loader), metrics);
-    let repository = Arc::new(repository.with_chosen(updates::served(&settings.data)));
+    repository.choose(updates::served(&settings.data));
+    let repository = Arc::new(repository);
     let loading = Arc::clone(&repository);
     let loaded = tokio::task::spawn_blocking(move || loading.load_all()).await.is_ok();
     let (right, mut models) = selftest::run(&repository).await;

@@ -26,7 +26,7 @@ use crate::iotedge::{self, Control, Surroundings, Wishes};
 use crate::metrics::{LinkMetrics, Metrics};
 use crate::queue::{LaneId, LaneSettings, Queue, WhenFull};
 use crate::relay::{Relay, Stop};
-use crate::updates::{Engine, Models, Opened, Opening, Updates, Watching};
+use crate::updates::{Engine, Models, Opened, Opening, Trials, Updates, Watching};
 use crate::worker::{Bench, Worker};
 
 /// How often the processors that this process may use are counted again.
@@ -153,31 +153,34 @@ impl Device {
         let capacity = u64::from(settings.queue.capacity_mib) << 20;
         let failed = |source| StartError::Data { folder: settings.data.display().to_string(), source };
         let changed = Arc::new(Notify::new());
-        let opening = Opening {
-            settings: &settings.updates,
-            data: &settings.data,
-            roots: &settings.models,
-            crashed: working.crashed(),
-            end_at: settings.end_at.clone(),
-            metrics: metrics.clone(),
-            reports: Arc::clone(&changed),
-        };
-        let Opened { updates, engine, trials, chosen } = opening.open().map_err(failed)?;
         let (queue, queue_thread) = Queue::open(folder, &lanes, capacity, &metrics).map_err(failed)?;
         let core_metrics = hedef_core::metrics::Metrics::new(&registry)?;
         let (loader, slots) = loader(&settings)?;
         let budget =
             settings.memory_budget_mib.map(|mib| Budget { bytes: u64::from(mib) << 20, over: OverBudget::Refuse });
         let runtime = loader.runtime.minor_version();
-        let loader = Box::new(Watching { inner: loader, trials });
+        let trials = Trials::default();
+        let loader = Box::new(Watching { inner: loader, trials: trials.clone() });
         let repository = Repository::new(settings.models.clone(), loader, core_metrics);
-        let repository = Arc::new(repository.with_budget(budget).with_chosen(chosen));
+        let repository = Arc::new(repository.with_budget(budget));
         let watchers = (
             RunWatcher::start(Arc::clone(&repository), STUCK_AFTER, STUCK_INTERVAL)?,
             QuotaWatcher::start(Arc::clone(&repository), slots, "/".into(), QUOTA_INTERVAL)?,
         );
         let config = Config::new(server_settings(&settings))?;
         let server = Server::bind(config, Arc::clone(&repository), registry).await?;
+        let opening = Opening {
+            settings: &settings.updates,
+            data: &settings.data,
+            roots: &settings.models,
+            crashed: working.crashed(),
+            end_at: settings.end_at.clone(),
+            trials,
+            metrics: metrics.clone(),
+            reports: Arc::clone(&changed),
+        };
+        let Opened { updates, engine, chosen } = opening.open();
+        repository.choose(chosen);
         let updates = (updates, engine);
         Ok(Self {
             settings,

@@ -5,6 +5,9 @@ use std::fs;
 use serde_json::json;
 
 use crate::bundles::{Does, Recipe};
+use crate::device::Home;
+use crate::http::post;
+use crate::hub::Hub;
 use crate::updates::{Place, QUICK, ask};
 use crate::wait::until;
 
@@ -73,4 +76,34 @@ fn a_bundle_that_the_disk_lost_comes_again() {
     fs::read_dir(&staging).unwrap().for_each(|file| fs::remove_file(file.unwrap().path()).unwrap());
     let device = place.start();
     place.until_active(&device, 2);
+}
+
+#[test]
+fn starts_that_fail_before_a_model_is_loaded_are_not_its_fault() {
+    let (place, device) = Place::with_version_1(QUICK);
+    place.write("trial_runs = 1000000");
+    device.stop();
+    let device = place.start();
+    place.desire(2, &Recipe::new(2, Does::Neg).make(&place.key));
+    place.until_state("trial");
+    // It is killed.
+    drop(device);
+    for _ in 0..3 {
+        let mut command = place.home.command();
+        command.envs(Hub::variables(place.home.path())).env("HEDEF_ONNXRUNTIME", "/nowhere");
+        assert!(!command.output().unwrap().status.success());
+    }
+    let device = place.start();
+    assert_eq!(until("it is served", || ask(&device, 2.0)), (2, -2.0));
+    assert_eq!(place.until_state("trial")["active"], 2);
+}
+
+#[test]
+fn a_folder_of_updates_that_cannot_be_used_keeps_nothing_from_being_served() {
+    let home = Home::new("");
+    fs::create_dir_all(home.path().join("data")).unwrap();
+    fs::write(home.path().join("data/updates"), "").unwrap();
+    let device = home.start();
+    let row = "{\"data\": [[5.1, 3.5, 1.4, 0.2]]}";
+    until("the model is there", || (post(device.http(), "/score", row).0 == 200).then_some(()));
 }

@@ -31,11 +31,9 @@ impl Prepared {
 
 impl Repository {
     /// Puts packages above what the roots hold. None of them is loaded yet.
-    #[must_use]
-    pub fn with_chosen(self, packages: impl IntoIterator<Item = Package>) -> Self {
+    pub fn choose(&self, packages: impl IntoIterator<Item = Package>) {
         hold(&self.chosen).extend(packages.into_iter().map(|package| (package.name.clone(), package)));
         self.refresh();
-        self
     }
 
     /// What is there: in the roots, and chosen. Blocks.

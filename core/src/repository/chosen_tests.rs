@@ -24,7 +24,8 @@ fn what_is_chosen_stands_above_the_roots_and_is_served_when_it_is_published() {
     write(root.path(), "roots/m/9/model.onnx", "9");
     write(root.path(), "3/model.onnx", "3");
     write(root.path(), "4/model.onnx", "4");
-    let repository = repository(root.path()).with_chosen([package(root.path(), 3)]);
+    let repository = repository(root.path());
+    repository.choose([package(root.path(), 3)]);
     repository.load_all();
     assert_eq!((answer(&repository, "m"), line(&repository, "m").version), (3, Some(3)));
     let prepared = repository.prepare(package(root.path(), 4)).unwrap();

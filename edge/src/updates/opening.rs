@@ -1,7 +1,6 @@
 //! The start: what the journals say is brought in order before any model is loaded.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,6 +29,8 @@ pub struct Opening<'o> {
     pub crashed: bool,
     /// The step to end at, in tests.
     pub end_at: Option<String>,
+    /// Where the models on trial are watched.
+    pub trials: Trials,
     /// What is counted.
     pub metrics: Metrics,
     /// Told when there is something to tell.
@@ -42,17 +43,17 @@ pub struct Opened {
     pub updates: Updates,
     /// What makes it so.
     pub engine: Engine,
-    /// The models that are on trial.
-    pub trials: Trials,
     /// The packages that are to be served above those of the settings' folders.
     pub chosen: Vec<Package>,
 }
 
 impl Opening<'_> {
-    /// Reads the journals, counts starts of what is on trial and rolls back what ended the process too often. Blocks.
-    pub fn open(self) -> io::Result<Opened> {
+    /// Reads the journals, counts starts of what is on trial and rolls back what ended the process too often. To be called
+    /// when nothing but models is left to be begun: a start that fails before tells nothing of them. Blocks.
+    #[must_use]
+    pub fn open(self) -> Opened {
         let settings = self.settings;
-        let store = Store::open(self.data.join("updates"), Steps::ending_at(self.end_at))?;
+        let store = Store::open(self.data.join("updates"), Steps::ending_at(self.end_at));
         let mut records = store.records();
         for (name, record) in &mut records {
             if let Some(outcome) = restore(name, record, self.crashed, &store) {
@@ -60,7 +61,7 @@ impl Opening<'_> {
             }
         }
         store.sweep(&records);
-        let (trials, mut chosen) = (Trials::default(), Vec::new());
+        let (trials, mut chosen) = (self.trials, Vec::new());
         for (name, record) in &records {
             let Some(active) = &record.active else { continue };
             chosen.extend(store.package(name, active.version));
@@ -85,7 +86,7 @@ impl Opening<'_> {
         let engine = Engine {
             board: Arc::clone(&board),
             store,
-            trials: trials.clone(),
+            trials,
             clock: Arc::default(),
             keys: Arc::new(keys),
             no_keys,
@@ -93,7 +94,7 @@ impl Opening<'_> {
             settings: settings.clone(),
             metrics: self.metrics,
         };
-        Ok(Opened { updates: Updates { board }, engine, trials, chosen })
+        Opened { updates: Updates { board }, engine, chosen }
     }
 }
 
@@ -160,7 +161,7 @@ mod tests {
     #[test]
     fn where_starts_cannot_be_counted_nothing_is_tried() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path().join("updates"), Steps::default()).unwrap();
+        let store = Store::open(folder.path().join("updates"), Steps::default());
         let name = ModelName::new("m").unwrap();
         let wanted = Wanted { version: 2, url: "https://h/".into(), sha256: Sha256::of(b"x"), size: 1 };
         let mut record = Record::default();

@@ -40,17 +40,21 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// Makes the folders that are not there.
-    pub(super) fn open(root: PathBuf, steps: Steps) -> io::Result<Self> {
+    /// Makes the folders that are not there. Where that cannot be done nothing is updated, but what is there is served.
+    pub(super) fn open(root: PathBuf, steps: Steps) -> Self {
         let store = Self { root, steps };
-        for folder in [store.journals(), store.staging(), store.models()] {
+        if let Err(error) = store.make_folders() {
+            tracing::error!("the folder of updates cannot be used: {error}");
+        }
+        store
+    }
+
+    fn make_folders(&self) -> io::Result<()> {
+        for folder in [self.journals(), self.staging(), self.models()] {
             fs::create_dir_all(&folder)?;
         }
-        sync_folder(&store.root)?;
-        if let Some(parent) = store.root.parent() {
-            sync_folder(parent)?;
-        }
-        Ok(store)
+        sync_folder(&self.root)?;
+        self.root.parent().map_or(Ok(()), sync_folder)
     }
 
     /// One that is only looked into.
@@ -235,7 +239,7 @@ mod tests {
     #[test]
     fn journals_are_kept_and_for_a_damaged_one_the_one_before_counts() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path().join("updates"), Steps::default()).unwrap();
+        let store = Store::open(folder.path().join("updates"), Steps::default());
         let [a, b, c] = ["a", "b", "c"].map(|name| ModelName::new(name).unwrap());
         let at = |highest| Record { highest, ..Record::default() };
         for name in [&a, &b, &c] {
@@ -263,7 +267,7 @@ mod tests {
     #[test]
     fn of_a_later_journal_counts_what_is_understood() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path().join("updates"), Steps::default()).unwrap();
+        let store = Store::open(folder.path().join("updates"), Steps::default());
         let name = ModelName::new("m").unwrap();
         let release = |version| Some(Release { version, sha256: Sha256::of(b"x") });
         let record = Record { active: release(7), previous: release(6), highest: 8, ..Record::default() };
@@ -278,7 +282,7 @@ mod tests {
     #[test]
     fn what_no_record_speaks_of_is_removed() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path().join("updates"), Steps::default()).unwrap();
+        let store = Store::open(folder.path().join("updates"), Steps::default());
         let name = ModelName::new("m").unwrap();
         let hash = Sha256::of(b"x");
         let mut record = Record { active: Some(Release { version: 7, sha256: hash }), ..Record::default() };
