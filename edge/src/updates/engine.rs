@@ -276,3 +276,58 @@ pub(super) struct Maker {
     pub(super) repository: Arc<Repository>,
     pub(super) runtime: u32,
 }
+
+#[cfg(test)]
+mod tests {
+    use hedef_protocols::bundle::Sha256;
+
+    use super::super::{Opened, Opening, Trials};
+    use super::*;
+
+    fn engine(data: &std::path::Path) -> Engine {
+        let opening = Opening {
+            settings: &settings::Updates::default(),
+            data,
+            roots: &[],
+            crashed: false,
+            end_at: None,
+            trials: Trials::default(),
+            metrics: Metrics::new(&prometheus::Registry::new()).unwrap(),
+            reports: Arc::default(),
+        };
+        let Opened { engine, .. } = opening.open();
+        engine
+    }
+
+    #[test]
+    fn what_cannot_go_on_rests_in_every_phase_but_going_back_does_not_wait() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = engine(folder.path());
+        let name = ModelName::new("m").unwrap();
+        let wanted = |version: u64| Wanted {
+            version,
+            url: "https://h/".into(),
+            sha256: Sha256::of(&version.to_le_bytes()),
+            size: 1,
+        };
+        let changes: [fn(&mut Record); 4] =
+            [|_| (), Record::downloaded, |record| record.verified(false), Record::passed];
+        let mut record = Record::default();
+        record.begin(wanted(1), true);
+        for change in changes {
+            change(&mut record);
+            engine.board.with(&name, |entry| entry.record = record.clone());
+            assert!(matches!(engine.next().0, Some(Job::Advance(_))), "{record:?}");
+            engine.wait(&name, "the disk is full".into(), true);
+            let (job, rest) = engine.next();
+            assert!(job.is_none() && rest <= Duration::from_secs(2), "{record:?}");
+            // What else was asked for meanwhile does not hurry it.
+            engine.board.with(&name, |entry| entry.order = Some(Order::Take(wanted(2))));
+            assert!(engine.next().0.is_none(), "{record:?}");
+            engine.board.with(&name, |entry| (entry.order, entry.trouble) = (None, None));
+        }
+        engine.wait(&name, "the disk is full".into(), true);
+        engine.board.with(&name, |entry| entry.order = Some(Order::RollBack));
+        assert!(matches!(engine.next().0, Some(Job::RollBack(_))));
+    }
+}

@@ -74,6 +74,14 @@ impl<R: Read> Bundle<R> {
         &self.bytes
     }
 
+    /// The bytes of the whole bundle: what its manifest calls for.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        let member = |size: u64| BLOCK as u64 + size.saturating_add(padding(size) as u64);
+        let own = member(self.bytes.len() as u64) + member(Signature::TEXT_BYTES as u64 + 1) + 2 * BLOCK as u64;
+        self.manifest.files.iter().fold(own, |sum, file| sum.saturating_add(member(file.size)))
+    }
+
     /// The key that it was signed with.
     #[must_use]
     pub const fn key(&self) -> &PublicKey {
