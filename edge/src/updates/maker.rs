@@ -163,8 +163,13 @@ impl Maker {
             steps: &engine.store.steps,
             progress: &progress,
         };
+        let before = part.length();
         let brought = fetch.bring(place, &mut part).await;
         if let Err(error) = brought {
+            if part.length() > before {
+                // It gets on, so there is no reason to wait for ever longer.
+                engine.board.with(name, |entry| entry.trouble = None);
+            }
             return Err(match error {
                 NotHere::Size { .. } => self.wrong_bytes(name, wanted, error.to_string()),
                 NotHere::Full | NotHere::Disk(_) => Stopped::Later { error: error.to_string(), failed: true },
