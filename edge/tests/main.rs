@@ -24,6 +24,7 @@ mod offline;
 mod updates;
 mod updates_by_hand;
 mod updates_damaged;
+mod updates_fetched;
 mod updates_killed;
 mod wait;
 mod websocket;

@@ -5,7 +5,6 @@ use std::fs;
 use serde_json::json;
 
 use crate::bundles::{Does, Recipe};
-use crate::depot::Faults;
 use crate::device::Home;
 use crate::http::post;
 use crate::hub::Hub;
@@ -63,18 +62,6 @@ fn a_bundle_is_looked_for_where_it_is_said_to_be_by_now() {
     place.desire_from(3, &bundle, &good);
     let device = place.start();
     place.until_active(&device, 3);
-}
-
-#[test]
-fn answers_that_end_early_without_a_word_are_gone_on_with() {
-    let (place, device) = Place::with_version_1(QUICK);
-    let bundle = Recipe::new(2, Does::Neg).make(&place.key);
-    let cut_after = Some(bundle.len() / 5 + 1);
-    place.depot.fail(Faults { no_length: true, cut_after, ..Faults::default() });
-    place.desire(2, &bundle);
-    place.until_active(&device, 2);
-    let goes: Vec<_> = place.depot.log().into_iter().filter(|line| line.starts_with("/m-2")).collect();
-    assert_eq!(goes.len(), 5, "{goes:?}");
 }
 
 #[test]

@@ -175,7 +175,8 @@ impl Engine {
                 let admitted = entry.record.admits(&wanted, new);
                 if admitted.is_ok() && entry.order.is_none() && entry.record.wanted() != Some(&wanted) {
                     entry.order = Some(Order::Take(wanted));
-                    entry.trouble = None;
+                    // What waits for a better disk does not do so anew at each look.
+                    entry.trouble.take_if(|_| new);
                     self.board.work.notify_one();
                 }
                 admitted

@@ -25,6 +25,9 @@ use crate::selftest;
 /// What stays free beside a bundle and what it unpacks to.
 const SPARE: u64 = 1 << 20;
 
+/// How long the unloading of a version that failed is waited for.
+const UNLOADING: Duration = Duration::from_secs(30);
+
 /// How often a bundle may come with other bytes than were said.
 const MOST_WRONG: u32 = 3;
 
@@ -242,8 +245,8 @@ impl Maker {
                 match self.ask(&prepared, &package).await {
                     Ok(()) => Ok(prepared),
                     Err(error) => {
-                        // It waits for its threads.
-                        let _ = spawn_blocking(move || drop(prepared)).await;
+                        // It waits for its threads, of which one may have no end.
+                        let _ = timeout(UNLOADING, spawn_blocking(move || drop(prepared))).await;
                         Err(Stopped::Wrong(error))
                     }
                 }
