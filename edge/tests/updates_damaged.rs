@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use serde_json::json;
+use serde_json::Value;
 
 use crate::bundles::{Does, Recipe};
 use crate::device::Home;
@@ -23,7 +23,7 @@ fn a_damaged_version_gives_way_to_the_one_before_and_can_come_again() {
     let bundle = Recipe::new(2, Does::Neg).make(&place.key);
     place.desire(2, &bundle);
     place.until_active(&device, 2);
-    place.hub.desire("models", json!({}), true);
+    place.hub.desire("models", Value::Null, true);
     device.stop();
     damage(&place, 2);
     let device = place.start();

@@ -108,3 +108,25 @@ fn answers_that_end_early_without_a_word_are_gone_on_with() {
     let goes: Vec<_> = place.depot.log().into_iter().filter(|line| line.starts_with("/m-2")).collect();
     assert_eq!(goes.len(), 5, "{goes:?}");
 }
+
+#[test]
+fn what_is_not_wanted_any_more_does_not_come() {
+    let (place, device) = Place::with_version_1(QUICK);
+    let bundle = Recipe::new(2, Does::Neg).make(&place.key);
+    let good = place.depot.put("m-2.bundle", &bundle);
+    place.desire_from(2, &bundle, &good.replace("m-2", "nowhere"));
+    place.until_state("downloading");
+    place.hub.desire("models", Value::Null, true);
+    place.until_state("active");
+    // Nor after a restart; but it can be wanted again.
+    place.desire_from(2, &bundle, &good.replace("m-2", "nowhere"));
+    place.until_state("downloading");
+    device.stop();
+    place.hub.desire("models", Value::Null, true);
+    let device = place.start();
+    place.until_state("active");
+    device.stop();
+    place.desire(2, &bundle);
+    let device = place.start();
+    place.until_active(&device, 2);
+}

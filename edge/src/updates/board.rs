@@ -120,6 +120,11 @@ impl Board {
         self.entries().iter().map(|(name, entry)| (name.clone(), entry.record.clone())).collect()
     }
 
+    /// Whether it is known what the twin wants, if anything.
+    pub(super) fn follows(&self) -> bool {
+        self.followed.load(Ordering::Relaxed)
+    }
+
     pub(super) fn pace(&self) -> Pace {
         *hold(&self.pace)
     }

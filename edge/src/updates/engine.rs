@@ -257,6 +257,12 @@ impl Engine {
         self.board.with(name, |entry| entry.wish().filter(|_| !entry.ordered).filter(same).cloned())
     }
 
+    /// Whether what is on its way was a wish that the twin has no more, nor has another.
+    pub(super) fn dropped(&self, name: &ModelName, wanted: &Wanted) -> bool {
+        let was_wish = |entry: &Entry| !entry.ordered && entry.record.settled == Some(wanted.sha256);
+        self.board.follows() && self.board.with(name, |entry| was_wish(entry) && entry.wish().is_none())
+    }
+
     /// Whether something else is wanted than what is on its way.
     pub(super) fn minds_changed(&self, name: &ModelName, wanted: &Wanted) -> bool {
         let entries = self.board.entries();

@@ -108,7 +108,8 @@ impl Maker {
             return engine.keep(name, Step::Begun, |record| record.moved(wish)).await;
         }
         let changed = async {
-            while !engine.minds_changed(name, wanted) && engine.moved(name, wanted).is_none() {
+            let same = || engine.moved(name, wanted).is_none() && !engine.dropped(name, wanted);
+            while same() && !engine.minds_changed(name, wanted) {
                 engine.board.work.notified().await;
             }
         };
@@ -118,7 +119,10 @@ impl Maker {
             brought = self.bring(name, wanted) => brought,
         };
         if let Err(Stopped::Interrupted) = brought {
-            if engine.moved(name, wanted).is_some() && !engine.minds_changed(name, wanted) {
+            if !engine.minds_changed(name, wanted) {
+                if engine.dropped(name, wanted) {
+                    engine.keep(name, Step::Begun, Record::dropped).await?;
+                }
                 return Ok(());
             }
             let mine = engine.board.with(name, |entry| entry.order != Some(Order::RollBack));

@@ -233,6 +233,12 @@ impl Record {
         }
     }
 
+    /// Nobody wants what is on its way any more, nor anything else. It may be wanted again.
+    pub fn dropped(&mut self) {
+        self.abandoned();
+        self.settled = None;
+    }
+
     /// Goes back to the version of before. To be kept before that is done.
     pub fn roll_back(&mut self, error: String, blame: bool) {
         let hash = self.active.take().map(|active| active.sha256);

@@ -25,7 +25,8 @@ impl Maker {
         // One that is there in another version is not: the roots hold that.
         let served = self.repository.model(name.as_str(), Some(&active.version.to_string()));
         if let Err(error) = served {
-            self.roll_back(name, error.to_string(), true).await;
+            // It could be loaded before, so the disk or the memory is to blame.
+            self.roll_back(name, error.to_string(), false).await;
             return Ok(());
         }
         let id = ModelId { name: name.clone(), version: active.version };
