@@ -102,11 +102,13 @@ pub struct Queue {
     pub acknowledge: Acknowledge,
     /// How many messages are scored at a time.
     pub parallel: usize,
+    /// Milliseconds that a message may wait before its scoring begins; older ones are skipped. Without it, none is.
+    pub max_age_ms: Option<u64>,
 }
 
 impl Default for Queue {
     fn default() -> Self {
-        Self { capacity_mib: 64, acknowledge: Acknowledge::default(), parallel: 4 }
+        Self { capacity_mib: 64, acknowledge: Acknowledge::default(), parallel: 4, max_age_ms: None }
     }
 }
 
@@ -259,6 +261,9 @@ pub(crate) const SOURCE_DATE: Option<&str> = option_env!("SOURCE_DATE_EPOCH");
 /// The most messages that may be scored at a time.
 const MOST_PARALLEL: usize = 64;
 
+/// The oldest that a message may become before it is skipped: a day.
+const MOST_AGE_MS: u64 = 86_400_000;
+
 /// The file that settings are read from where none is named.
 const USUAL_FILE: &str = "hedef-edge.toml";
 
@@ -329,6 +334,9 @@ impl Settings {
         }
         if !(1..=MOST_PARALLEL).contains(&self.queue.parallel) {
             return wrong("queue.parallel", "1 to 64", &self.queue.parallel.to_string());
+        }
+        if let Some(age) = self.queue.max_age_ms.filter(|age| !(1..=MOST_AGE_MS).contains(age)) {
+            return wrong("queue.max_age_ms", "1 to 86400000", &age.to_string());
         }
         for output in &self.outputs {
             if !is_name(&output.name) {
@@ -435,6 +443,7 @@ mod tests {
             ("modles = []", "modles"),
             ("[queue]\ncapacity_mib = 0", "queue.capacity_mib"),
             ("[queue]\nparallel = 65", "queue.parallel"),
+            ("[queue]\nmax_age_ms = 0", "queue.max_age_ms"),
             ("[module]\nmax_packet_bytes = 1", "module.max_packet_bytes"),
             ("[[outputs]]\nname = 'a b'", "`a b`"),
             ("[[outputs]]\nname = 'a'\n[[outputs]]\nname = 'a'", "differ"),

@@ -103,16 +103,18 @@ struct Lanes {
 
 impl Lanes {
     /// Adds the lanes of the connection `name` to `all`.
-    fn add(name: &str, outputs: &[Output], all: &mut Vec<LaneSettings>) -> Self {
+    fn add(name: &str, settings: &Settings, all: &mut Vec<LaneSettings>) -> Self {
         let first = all.len();
         // What came is never given up: who sends it keeps it until there is room. It leaves room for its answers.
         let when_full = WhenFull::DropNew;
-        all.push(LaneSettings { name: format!("{name}-input"), priority: 0, when_full, share: INPUT_SHARE });
-        all.extend(outputs.iter().map(|output| LaneSettings {
+        let max_age = settings.queue.max_age_ms.map(Duration::from_millis);
+        all.push(LaneSettings { name: format!("{name}-input"), priority: 0, when_full, share: INPUT_SHARE, max_age });
+        all.extend(settings.outputs.iter().map(|output| LaneSettings {
             name: format!("{name}-output-{}", output.name),
             priority: output.priority,
             when_full: output.when_full,
             share: 1,
+            max_age: None,
         }));
         Self { input: LaneId(first), outputs: (first + 1..all.len()).map(LaneId).collect() }
     }
@@ -144,11 +146,9 @@ impl Device {
         let registry = Registry::new();
         let metrics = Metrics::new(&registry)?;
         let mut lanes = Vec::new();
-        let broker = settings.broker.is_some().then(|| Lanes::add("broker", &settings.outputs, &mut lanes));
-        let module = settings
-            .identity
-            .clone()
-            .map(|identity| (Arc::new(identity), Lanes::add("module", &settings.outputs, &mut lanes)));
+        let broker = settings.broker.is_some().then(|| Lanes::add("broker", &settings, &mut lanes));
+        let module =
+            settings.identity.clone().map(|identity| (Arc::new(identity), Lanes::add("module", &settings, &mut lanes)));
         let folder = settings.data.join("queue");
         let capacity = u64::from(settings.queue.capacity_mib) << 20;
         let failed = |source| StartError::Data { folder: settings.data.display().to_string(), source };

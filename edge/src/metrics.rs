@@ -21,6 +21,7 @@ pub struct Metrics {
     queue_damaged: IntCounterVec,
     queue_written: IntCounter,
     held_back: IntCounter,
+    skipped: IntCounter,
     connected: IntGaugeVec,
     connections: IntCounterVec,
     received: IntCounterVec,
@@ -51,6 +52,10 @@ impl Metrics {
                 registry,
                 IntCounter::new("hedef_edge_held_back_total", "Answers that the filter did not let through.")?,
             )?,
+            skipped: add(
+                registry,
+                IntCounter::new("hedef_edge_skipped_total", "Messages not scored since they were too old.")?,
+            )?,
             connected: gauges("hedef_edge_connected", "1 while a connection is up.", &LINK)?,
             connections: counters(
                 "hedef_edge_connections_total",
@@ -78,6 +83,17 @@ impl Metrics {
     /// Counts an answer that the filter did not let through.
     pub fn held_back(&self) {
         self.held_back.inc();
+    }
+
+    /// Counts a message that was not scored since it was too old.
+    pub fn skipped(&self) {
+        self.skipped.inc();
+    }
+
+    /// How many were.
+    #[cfg(test)]
+    pub(crate) fn all_skipped(&self) -> u64 {
+        self.skipped.get()
     }
 
     /// The metrics of a lane.

@@ -1,7 +1,7 @@
 //! A message's body in, an answer's body out, through the protocol code of the server.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hedef_core::repository::{Repository, State};
 use hedef_core::{Error, Kind, Model, ModelId, Request, Signature};
@@ -39,6 +39,8 @@ pub struct Question<'q> {
     pub body: &'q [u8],
     /// Which answers are wanted, and how many came before.
     pub filter: Option<(&'q Filter, u64)>,
+    /// When it is too late for a run to begin.
+    pub due: Option<Instant>,
 }
 
 /// Why there is no answer.
@@ -58,6 +60,8 @@ pub enum ScoreError {
     Deadly,
     #[error("the device stops")]
     Stopping,
+    #[error("the message is too old")]
+    Late,
 }
 
 impl ScoreError {
@@ -69,6 +73,7 @@ impl ScoreError {
             Self::Protocol(error) => error.kind(),
             Self::ContentType(_) | Self::Deadly => Kind::InvalidArgument,
             Self::Stopping => Kind::Unavailable,
+            Self::Late => Kind::DeadlineExceeded,
         }
     }
 
@@ -91,7 +96,7 @@ enum Form {
 }
 
 /// Has a question answered. A model that is being loaded is waited for, however long that takes, and one that is busy for
-/// a while; until `stop`, which ends the waiting with [`ScoreError::Stopping`].
+/// a while; until `stop`, which ends the waiting with [`ScoreError::Stopping`], and no longer than the question is worth it.
 pub async fn score(
     repository: &Arc<Repository>,
     question: Question<'_>,
@@ -99,7 +104,12 @@ pub async fn score(
 ) -> Result<Answer, ScoreError> {
     let mut tries = 0;
     loop {
+        let is_late = || question.due.is_some_and(|due| due <= Instant::now());
+        if is_late() {
+            return Err(ScoreError::Late);
+        }
         match try_score(repository, question).await {
+            Err(error) if error.kind() == Kind::DeadlineExceeded && is_late() => return Err(ScoreError::Late),
             Err(ScoreError::Core(Error::NotReady { ref model, .. })) if is_coming(repository, model) => (),
             Err(ScoreError::Core(ref error)) if is_passing(error) && tries < TRIES => tries += 1,
             done => return done,
@@ -126,7 +136,7 @@ async fn try_score(repository: &Arc<Repository>, question: Question<'_>) -> Resu
 /// Has a question answered by this model, now or not at all.
 pub async fn ask(model: &Model, question: Question<'_>) -> Result<Answer, ScoreError> {
     let (request, form) = decode(question.content_type, question.body, model.signature())?;
-    let response = model.infer(request).await?;
+    let response = model.infer(request.with_deadline(question.due)).await?;
     if let Some((filter, number)) = question.filter
         && !filter.passes(&response, model.signature(), number)
     {
@@ -262,12 +272,15 @@ mod tests {
         let roots = vec![folder.path().into()];
         let repository = Arc::new(Repository::new(roots, Box::new(NothingLoads), metrics));
         repository.refresh();
-        let question = Question { model: None, content_type: None, body: b"{}", filter: None };
+        let question = Question { model: None, content_type: None, body: b"{}", filter: None, due: None };
         let stop = CancellationToken::new();
         let began = tokio::time::Instant::now();
         let hour = Duration::from_secs(3600);
         let waiting = tokio::time::timeout(hour, score(&repository, question, &stop)).await;
         assert!(waiting.is_err() && began.elapsed() == hour);
+        let due = Some(Instant::now());
+        let late = score(&repository, Question { due, ..question }, &stop).await;
+        assert!(matches!(late, Err(ScoreError::Late)));
         stop.cancel();
         assert!(matches!(score(&repository, question, &stop).await, Err(ScoreError::Stopping)));
         repository.load_all();

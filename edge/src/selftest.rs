@@ -81,7 +81,7 @@ fn read(name: &str, text: &[u8]) -> Result<Golden, String> {
 }
 
 fn question<'q>(golden: &'q Golden, model: Option<&'q str>) -> Question<'q> {
-    Question { model, content_type: Some("application/json"), body: golden.request(), filter: None }
+    Question { model, content_type: Some("application/json"), body: golden.request(), filter: None, due: None }
 }
 
 fn judge(name: &str, golden: &Golden, answer: Result<Answer, ScoreError>) -> Result<(), String> {

@@ -4,6 +4,7 @@
 //! power cut too once it was committed, which happens at most once a second (and once more for each file that is full, of
 //! 2 MiB at most). What was taken and not finished comes again after a restart.
 
+mod arrivals;
 mod disk;
 mod frame;
 mod lane;
@@ -22,11 +23,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant as Moment};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use self::arrivals::Arrivals;
 use self::disk::Folder;
 use self::store::Store;
 pub use self::store::{LaneSettings, PushError, WhenFull};
@@ -54,6 +56,8 @@ pub struct Taken {
     pub number: u64,
     /// What was pushed.
     pub body: Vec<u8>,
+    /// When it is too old to be scored; none where its lane knows no age.
+    pub due: Option<Moment>,
 }
 
 /// How a lane is doing.
@@ -116,6 +120,7 @@ impl Queue {
             committed: committed_sender,
             failing: false,
             metrics: lanes.iter().map(|lane| metrics.lane(&lane.name)).collect(),
+            arrivals: lanes.iter().map(|lane| lane.max_age.map(Arrivals::new)).collect(),
         };
         worker.observe();
         let thread =
@@ -228,6 +233,8 @@ struct Worker {
     failing: bool,
     /// For each lane.
     metrics: Vec<LaneMetrics>,
+    /// For each lane whose messages may become too old.
+    arrivals: Vec<Option<Arrivals>>,
 }
 
 impl Worker {
@@ -267,6 +274,9 @@ impl Worker {
                     self.store.count_refused(lane.0);
                 }
                 let done = pushed.is_ok();
+                if let (Ok(number), Some(arrivals)) = (&pushed, self.arrivals(lane)) {
+                    arrivals.note(*number, Moment::now());
+                }
                 if let Some(metrics) = self.metrics.get(lane.0).filter(|_| done) {
                     metrics.wrote(body.len());
                 }
@@ -286,7 +296,9 @@ impl Worker {
                         tracing::error!("the queue cannot be read: {error}");
                         None
                     });
-                    read.map(|(number, body)| Taken { lane: *lane, number, body })
+                    let (number, body) = read?;
+                    let due = self.arrivals(*lane).map(|arrivals| arrivals.due(number, Moment::now()));
+                    Some(Taken { lane: *lane, number, body, due })
                 });
                 let _ = reply.send(taken);
             }
@@ -312,6 +324,10 @@ impl Worker {
                 let _ = reply.send(self.store.lanes().map(state).collect());
             }
         }
+    }
+
+    fn arrivals(&mut self, lane: LaneId) -> Option<&mut Arrivals> {
+        self.arrivals.get_mut(lane.0)?.as_mut()
     }
 
     fn commit(&mut self) {

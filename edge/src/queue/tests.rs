@@ -5,8 +5,13 @@ use std::fs;
 use super::*;
 
 fn lanes() -> Vec<LaneSettings> {
-    let lane =
-        |name: &str, priority| LaneSettings { name: name.into(), priority, when_full: WhenFull::DropNew, share: 1 };
+    let lane = |name: &str, priority| LaneSettings {
+        name: name.into(),
+        priority,
+        when_full: WhenFull::DropNew,
+        share: 1,
+        max_age: None,
+    };
     vec![lane("alerts", 0), lane("results", 1)]
 }
 
