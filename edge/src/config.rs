@@ -29,6 +29,8 @@ pub struct Settings {
     pub log: String,
     /// MiB of memory that models may take; one more is not loaded.
     pub memory_budget_mib: Option<u32>,
+    /// Seconds without progress of a loop after which the process ends.
+    pub watchdog_s: u64,
     /// HTTP on the device.
     pub http: Http,
     /// The queue on disk.
@@ -44,6 +46,9 @@ pub struct Settings {
     /// The step of an update to end at, from the environment of a debug build alone.
     #[serde(skip)]
     pub end_at: Option<String>,
+    /// The loop to block, from the environment of a debug build alone.
+    #[serde(skip)]
+    pub stalled: Option<String>,
     /// How to be a module of Azure IoT Edge, which it is where the environment says so.
     pub module: Module,
     /// Which module it is, from the environment alone.
@@ -60,6 +65,7 @@ impl Default for Settings {
             data: "data".into(),
             log: "info".into(),
             memory_budget_mib: None,
+            watchdog_s: 300,
             http: Http::default(),
             queue: Queue::default(),
             outputs: vec![Output::default()],
@@ -68,6 +74,7 @@ impl Default for Settings {
             module: Module::default(),
             updates: crate::updates::Settings::default(),
             end_at: None,
+            stalled: None,
             identity: None,
         }
     }
@@ -319,6 +326,7 @@ impl Settings {
         }
         if cfg!(debug_assertions) {
             self.end_at = variable("HEDEF_EDGE_END_AT");
+            self.stalled = variable("HEDEF_EDGE_STALLED");
         }
         self.identity = Identity::from_variables(&variable)?;
         self.module.ca_file = variable("EdgeModuleCACertificateFile").map(PathBuf::from).or(self.module.ca_file.take());
@@ -329,6 +337,10 @@ impl Settings {
         let wrong = |key: &str, expected, found: &str| {
             Err(InvalidSettings::Value { key: key.into(), expected, found: found.chars().take(200).collect() })
         };
+        // A commit alone may take long where the disk is slow; little only makes sense in tests.
+        if !(5..=86_400).contains(&self.watchdog_s) {
+            return wrong("watchdog_s", "5 to 86400", &self.watchdog_s.to_string());
+        }
         if self.queue.capacity_mib == 0 {
             return wrong("queue.capacity_mib", "more than zero", "0");
         }
@@ -443,6 +455,7 @@ mod tests {
             ("modles = []", "modles"),
             ("[queue]\ncapacity_mib = 0", "queue.capacity_mib"),
             ("[queue]\nparallel = 65", "queue.parallel"),
+            ("watchdog_s = 1", "watchdog_s"),
             ("[queue]\nmax_age_ms = 0", "queue.max_age_ms"),
             ("[module]\nmax_packet_bytes = 1", "module.max_packet_bytes"),
             ("[[outputs]]\nname = 'a b'", "`a b`"),

@@ -27,6 +27,7 @@ use crate::metrics::{LinkMetrics, Metrics};
 use crate::queue::{LaneId, LaneSettings, Queue, WhenFull};
 use crate::relay::{Relay, Stop};
 use crate::updates::{Engine, Models, Opened, Opening, Updates, Watching};
+use crate::watchdog::{Beat, Watchdog};
 use crate::worker::{Bench, Worker};
 
 /// How often the processors that this process may use are counted again.
@@ -92,6 +93,7 @@ pub struct Device {
     runtime: u32,
     server: Server,
     watchers: (RunWatcher, QuotaWatcher),
+    watchdog: Watchdog,
 }
 
 /// The lanes of one connection.
@@ -163,7 +165,9 @@ impl Device {
             reports: Arc::clone(&changed),
         };
         let Opened { updates, engine, trials, chosen } = opening.open().map_err(failed)?;
-        let (queue, queue_thread) = Queue::open(folder, &lanes, capacity, &metrics).map_err(failed)?;
+        let watchdog = Watchdog::start(Duration::from_secs(settings.watchdog_s), settings.stalled.clone())?;
+        let opened = Queue::open(folder, &lanes, capacity, &metrics, watchdog.beat("queue"));
+        let (queue, queue_thread) = opened.map_err(failed)?;
         let core_metrics = hedef_core::metrics::Metrics::new(&registry)?;
         let (loader, slots) = loader(&settings)?;
         let budget =
@@ -193,6 +197,7 @@ impl Device {
             runtime,
             server,
             watchers,
+            watchdog,
         })
     }
 
@@ -204,7 +209,18 @@ impl Device {
     /// Loads the models and works until `stop`. Returns whether everything that was begun was finished.
     pub async fn run(self, stop: impl Future<Output = ()>) -> bool {
         let Self {
-            settings, repository, queue, queue_thread, broker, module, metrics, working, server, watchers, ..
+            settings,
+            repository,
+            queue,
+            queue_thread,
+            broker,
+            module,
+            metrics,
+            working,
+            server,
+            watchers,
+            watchdog,
+            ..
         } = self;
         let (changed, (updates, engine)) = (self.changed, self.updates);
         let stopping = Stop { intake: CancellationToken::new(), all: CancellationToken::new() };
@@ -234,6 +250,7 @@ impl Device {
             count: AtomicU64::new(0),
             care: working.care(name),
             metrics: metrics.clone(),
+            beat: watchdog.beat(&format!("{name}-scoring")),
         };
         if let (Some(lanes), Some(broker)) = (broker, settings.broker.clone()) {
             let routes = Routes::new(&broker, &settings);
@@ -241,7 +258,13 @@ impl Device {
                 Worker { bench: worker(&lanes, "broker"), source: Arc::new(routes.clone()) }
                     .run(stopping.intake.clone()),
             );
-            let ends = Ends::new(&settings, &lanes, broker.max_packet_bytes, metrics.link("broker"));
+            let ends = Ends::new(
+                &settings,
+                &lanes,
+                broker.max_packet_bytes,
+                metrics.link("broker"),
+                watchdog.beat("broker-connection"),
+            );
             let (queue, stop) = (queue.clone(), stopping.clone());
             connections.spawn(async move { broker::run(&broker, routes, ends.relay(&queue, &stop)).await });
         }
@@ -264,17 +287,25 @@ impl Device {
                     .run(stopping.intake.clone()),
             );
             workers.spawn(Control::new(surroundings, tell).run(news, stopping.intake.clone()));
-            let ends = Ends::new(&settings, &lanes, own.max_packet_bytes, metrics.link("module"));
+            let ends = Ends::new(
+                &settings,
+                &lanes,
+                own.max_packet_bytes,
+                metrics.link("module"),
+                watchdog.beat("module-connection"),
+            );
             let (queue, stop) = (queue.clone(), stopping.clone());
             connections.spawn(async move { iotedge::run(&own, module, ends.relay(&queue, &stop), tellings).await });
         }
+        let network = watchdog.beat("network");
         let well = tokio::select! {
             () = stop => true,
-            reason = fault(&repository, &mut workers, &mut connections) => {
+            reason = fault(&repository, &network, &mut workers, &mut connections) => {
                 tracing::error!("{reason}: the process has to be replaced");
                 false
             }
         };
+        drop(network);
         tracing::info!("stopping: nothing is taken in any more, what was begun is finished");
         let begun = Moment::now();
         repository.stop_loading();
@@ -302,10 +333,15 @@ impl Device {
 }
 
 /// Ready with the reason when the device is beyond help: nobody but who starts it anew can help then.
-async fn fault(repository: &Repository, workers: &mut JoinSet<()>, connections: &mut JoinSet<()>) -> &'static str {
+async fn fault(
+    repository: &Repository,
+    beat: &Beat,
+    workers: &mut JoinSet<()>,
+    connections: &mut JoinSet<()>,
+) -> &'static str {
     let stuck = async {
         while repository.is_live() {
-            sleep(WATCH_INTERVAL).await;
+            beat.during(sleep(WATCH_INTERVAL)).await;
         }
     };
     tokio::select! {
@@ -322,12 +358,13 @@ struct Ends {
     acknowledge: Acknowledge,
     largest: usize,
     metrics: LinkMetrics,
+    beat: Beat,
 }
 
 impl Ends {
-    fn new(settings: &Settings, lanes: &Lanes, largest: usize, metrics: LinkMetrics) -> Self {
+    fn new(settings: &Settings, lanes: &Lanes, largest: usize, metrics: LinkMetrics, beat: Beat) -> Self {
         let acknowledge = settings.queue.acknowledge;
-        Self { input: lanes.input, outputs: lanes.in_order(&settings.outputs), acknowledge, largest, metrics }
+        Self { input: lanes.input, outputs: lanes.in_order(&settings.outputs), acknowledge, largest, metrics, beat }
     }
 
     const fn relay<'r>(&'r self, queue: &'r Queue, stop: &'r Stop) -> Relay<'r> {
@@ -340,6 +377,7 @@ impl Ends {
             largest: self.largest,
             metrics: &self.metrics,
             stop,
+            beat: &self.beat,
         }
     }
 }

@@ -21,5 +21,6 @@ pub mod relay;
 pub mod scoring;
 pub mod selftest;
 pub mod updates;
+pub mod watchdog;
 pub mod websocket;
 pub mod worker;

@@ -9,6 +9,7 @@ use hedef_protocols::{DecodeLimits, azure, csv, npy, v2};
 use tokio_util::sync::CancellationToken;
 
 use crate::filter::Filter;
+use crate::watchdog::Beat;
 
 /// The most values that the JSON of one message may hold.
 const MOST_ELEMENTS: usize = 1 << 20;
@@ -101,14 +102,16 @@ pub async fn score(
     repository: &Arc<Repository>,
     question: Question<'_>,
     stop: &CancellationToken,
+    beat: &Beat,
 ) -> Result<Answer, ScoreError> {
     let mut tries = 0;
     loop {
+        beat.turn();
         let is_late = || question.due.is_some_and(|due| due <= Instant::now());
         if is_late() {
             return Err(ScoreError::Late);
         }
-        match try_score(repository, question).await {
+        match try_score(repository, question, beat).await {
             Err(error) if error.kind() == Kind::DeadlineExceeded && is_late() => return Err(ScoreError::Late),
             Err(ScoreError::Core(Error::NotReady { ref model, .. })) if is_coming(repository, model) => (),
             Err(ScoreError::Core(ref error)) if is_passing(error) && tries < TRIES => tries += 1,
@@ -129,8 +132,10 @@ fn is_coming(repository: &Repository, model: &str) -> bool {
     entries.any(|entry| entry.state == State::Loading || (entry.version.is_none() && !repository.has_started()))
 }
 
-async fn try_score(repository: &Arc<Repository>, question: Question<'_>) -> Result<Answer, ScoreError> {
-    ask(&*find(repository, question.model).await?, question).await
+async fn try_score(repository: &Arc<Repository>, question: Question<'_>, beat: &Beat) -> Result<Answer, ScoreError> {
+    // It may have to be loaded once more.
+    let model = beat.during(find(repository, question.model)).await?;
+    ask(&model, question).await
 }
 
 /// Has a question answered by this model, now or not at all.
@@ -274,17 +279,18 @@ mod tests {
         repository.refresh();
         let question = Question { model: None, content_type: None, body: b"{}", filter: None, due: None };
         let stop = CancellationToken::new();
+        let beat = Beat::unwatched();
         let began = tokio::time::Instant::now();
         let hour = Duration::from_secs(3600);
-        let waiting = tokio::time::timeout(hour, score(&repository, question, &stop)).await;
+        let waiting = tokio::time::timeout(hour, score(&repository, question, &stop, &beat)).await;
         assert!(waiting.is_err() && began.elapsed() == hour);
         let due = Some(Instant::now());
-        let late = score(&repository, Question { due, ..question }, &stop).await;
+        let late = score(&repository, Question { due, ..question }, &stop, &beat).await;
         assert!(matches!(late, Err(ScoreError::Late)));
         stop.cancel();
-        assert!(matches!(score(&repository, question, &stop).await, Err(ScoreError::Stopping)));
+        assert!(matches!(score(&repository, question, &stop, &beat).await, Err(ScoreError::Stopping)));
         repository.load_all();
-        let failed = score(&repository, question, &CancellationToken::new()).await.unwrap_err();
+        let failed = score(&repository, question, &CancellationToken::new(), &beat).await.unwrap_err();
         assert!(failed.to_string().contains("it is broken") && began.elapsed() == hour, "{failed}");
     }
 }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::scoring::{Answer, Question, ScoreError, ask, score};
+use crate::watchdog::Beat;
 
 /// The most golden files of one model that are asked.
 const MOST: usize = 32;
@@ -72,7 +73,7 @@ pub(crate) async fn try_model(model: &Model, folder: &Path, files: &[String]) ->
 async fn try_one(repository: &Arc<Repository>, model: &str, (name, text): &Found) -> Result<(), String> {
     let golden = read(name, text)?;
     // Who stops the device drops this.
-    let answer = score(repository, question(&golden, Some(model)), &CancellationToken::new()).await;
+    let answer = score(repository, question(&golden, Some(model)), &CancellationToken::new(), &Beat::unwatched()).await;
     judge(name, &golden, answer)
 }
 

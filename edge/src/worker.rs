@@ -17,6 +17,7 @@ use crate::message::Message;
 use crate::metrics::Metrics;
 use crate::queue::{LaneId, PushError, Queue, Taken};
 use crate::scoring::{Answer, Question, ScoreError, score};
+use crate::watchdog::Beat;
 
 /// What becomes of a message.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -75,6 +76,8 @@ pub struct Bench {
     pub care: Option<Care>,
     /// What is counted.
     pub metrics: Metrics,
+    /// What it gets done.
+    pub beat: Beat,
 }
 
 /// What came of a message.
@@ -101,7 +104,8 @@ impl<S: Source> Worker<S> {
             tokio::select! {
                 biased;
                 Some((number, outcome)) = under_way.next() => {
-                    self.finish(number, outcome).await;
+                    // While the disk fails it is tried again.
+                    self.bench.beat.during(self.finish(number, outcome)).await;
                     if care.as_mut().is_some_and(|care| !block_in_place(|| care.ended_well())) {
                         care = None;
                     }
@@ -111,7 +115,7 @@ impl<S: Source> Worker<S> {
                     let Some(taken) = taken else { break };
                     let number = taken.number;
                     if taken.due.is_some_and(|due| due <= Instant::now()) {
-                        self.finish(number, Outcome::Skipped).await;
+                        self.bench.beat.during(self.finish(number, Outcome::Skipped)).await;
                         taking.set(self.bench.queue.take(&input));
                         continue;
                     }
@@ -119,6 +123,8 @@ impl<S: Source> Worker<S> {
                     under_way.push_back(self.answer(taken, deadly, &stop));
                     taking.set(self.bench.queue.take(&input));
                 }
+                // Otherwise it has to get on.
+                () = self.bench.beat.pause(), if under_way.is_empty() => (),
             }
         }
         while let Some((number, outcome)) = under_way.next().await {
@@ -146,7 +152,11 @@ impl<S: Source> Worker<S> {
             filter: plan.filter.as_deref().map(|filter| (filter, self.bench.count.fetch_add(1, Ordering::Relaxed))),
             due: taken.due,
         };
-        let answer = if deadly { Err(ScoreError::Deadly) } else { score(&self.bench.repository, question, stop).await };
+        let answer = if deadly {
+            Err(ScoreError::Deadly)
+        } else {
+            score(&self.bench.repository, question, stop, &self.bench.beat).await
+        };
         match answer {
             Err(ScoreError::Stopping) => return Outcome::Later,
             Err(ScoreError::Late) => return Outcome::Skipped,

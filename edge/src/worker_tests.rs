@@ -40,7 +40,8 @@ fn open(folder: &Path, max_age: Option<Duration>) -> (Queue, JoinHandle<()>, Met
     };
     let metrics = Metrics::new(&Registry::new()).unwrap();
     let (queue, thread) =
-        Queue::open(folder.into(), &[lane("in", max_age), lane("out", None)], 1 << 20, &metrics).unwrap();
+        Queue::open(folder.into(), &[lane("in", max_age), lane("out", None)], 1 << 20, &metrics, Beat::unwatched())
+            .unwrap();
     (queue, thread, metrics)
 }
 
@@ -61,6 +62,7 @@ async fn work(queue: &Queue, metrics: &Metrics) -> Vec<String> {
         count: AtomicU64::new(0),
         care: None,
         metrics: metrics.clone(),
+        beat: Beat::unwatched(),
     };
     let stop = CancellationToken::new();
     let working = tokio::spawn(Worker { bench, source: Arc::new(Echo) }.run(stop.clone()));

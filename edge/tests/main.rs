@@ -25,4 +25,5 @@ mod updates;
 mod updates_by_hand;
 mod updates_killed;
 mod wait;
+mod watchdog;
 mod websocket;

@@ -33,6 +33,7 @@ use self::disk::Folder;
 use self::store::Store;
 pub use self::store::{LaneSettings, PushError, WhenFull};
 use crate::metrics::{LaneMetrics, Metrics};
+use crate::watchdog::Beat;
 
 /// The shortest time between two commits.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
@@ -104,6 +105,7 @@ impl Queue {
         lanes: &[LaneSettings],
         capacity: u64,
         metrics: &Metrics,
+        beat: Beat,
     ) -> io::Result<(Self, JoinHandle<()>)> {
         tell_of_others(&folder, lanes);
         let disks = lanes.iter().map(|lane| Ok((lane.clone(), Folder::open(folder.join(&lane.name))?)));
@@ -119,6 +121,7 @@ impl Queue {
             finished: finished_sender,
             committed: committed_sender,
             failing: false,
+            beat,
             metrics: lanes.iter().map(|lane| metrics.lane(&lane.name)).collect(),
             arrivals: lanes.iter().map(|lane| lane.max_age.map(Arrivals::new)).collect(),
         };
@@ -231,6 +234,7 @@ struct Worker {
     committed: watch::Sender<Vec<u64>>,
     /// Whether the last thing that was done with the disk failed, so that this is told once.
     failing: bool,
+    beat: Beat,
     /// For each lane.
     metrics: Vec<LaneMetrics>,
     /// For each lane whose messages may become too old.
@@ -241,6 +245,7 @@ impl Worker {
     async fn run(mut self, mut calls: mpsc::Receiver<Call>) {
         let mut last_commit: Option<Instant> = None;
         loop {
+            self.beat.turn();
             let due = last_commit.map_or_else(Instant::now, |last| last + COMMIT_INTERVAL);
             tokio::select! {
                 biased;
@@ -254,7 +259,8 @@ impl Worker {
                         self.observe();
                     }
                     None => break,
-                }
+                },
+                () = self.beat.pause() => (),
             }
         }
         self.commit();

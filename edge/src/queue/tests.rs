@@ -17,7 +17,7 @@ fn lanes() -> Vec<LaneSettings> {
 
 fn open(folder: &tempfile::TempDir, capacity: u64) -> (Queue, JoinHandle<()>) {
     let metrics = Metrics::new(&prometheus::Registry::new()).unwrap();
-    Queue::open(folder.path().into(), &lanes(), capacity, &metrics).unwrap()
+    Queue::open(folder.path().into(), &lanes(), capacity, &metrics, Beat::unwatched()).unwrap()
 }
 
 const BOTH: [LaneId; 2] = [LaneId(0), LaneId(1)];
