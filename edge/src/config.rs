@@ -12,6 +12,7 @@ use crate::iotedge::identity::{Identity, InvalidIdentity};
 use crate::link::Address;
 use crate::mqtt::topic;
 use crate::queue::WhenFull;
+use crate::thermal::Thermal;
 
 /// The settings of the device, as the file has them.
 #[derive(Clone, Debug, Deserialize)]
@@ -35,6 +36,8 @@ pub struct Settings {
     pub http: Http,
     /// The queue on disk.
     pub queue: Queue,
+    /// When it is too hot; without it, never.
+    pub thermal: Option<Thermal>,
     /// The outputs that answers go to.
     pub outputs: Vec<Output>,
     /// Which answers to messages are sent; without it, all.
@@ -68,6 +71,7 @@ impl Default for Settings {
             watchdog_s: 300,
             http: Http::default(),
             queue: Queue::default(),
+            thermal: None,
             outputs: vec![Output::default()],
             filter: None,
             broker: None,
@@ -350,6 +354,9 @@ impl Settings {
         if let Some(age) = self.queue.max_age_ms.filter(|age| !(1..=MOST_AGE_MS).contains(age)) {
             return wrong("queue.max_age_ms", "1 to 86400000", &age.to_string());
         }
+        if let Some(thermal) = self.thermal.as_ref().filter(|thermal| !(20.0..=150.0).contains(&thermal.limit_c)) {
+            return wrong("thermal.limit_c", "20 to 150", &thermal.limit_c.to_string());
+        }
         for output in &self.outputs {
             if !is_name(&output.name) {
                 return wrong("outputs.name", "1 to 64 of A-Z a-z 0-9 _ -", &output.name);
@@ -456,6 +463,7 @@ mod tests {
             ("[queue]\ncapacity_mib = 0", "queue.capacity_mib"),
             ("[queue]\nparallel = 65", "queue.parallel"),
             ("watchdog_s = 1", "watchdog_s"),
+            ("[thermal]\nlimit_c = 80000", "thermal.limit_c"),
             ("[queue]\nmax_age_ms = 0", "queue.max_age_ms"),
             ("[module]\nmax_packet_bytes = 1", "module.max_packet_bytes"),
             ("[[outputs]]\nname = 'a b'", "`a b`"),

@@ -26,6 +26,7 @@ use crate::iotedge::{self, Control, Surroundings, Wishes};
 use crate::metrics::{LinkMetrics, Metrics};
 use crate::queue::{LaneId, LaneSettings, Queue, WhenFull};
 use crate::relay::{Relay, Stop};
+use crate::thermal::Parallel;
 use crate::updates::{Engine, Models, Opened, Opening, Updates, Watching};
 use crate::watchdog::{Beat, Watchdog};
 use crate::worker::{Bench, Worker};
@@ -241,12 +242,17 @@ impl Device {
         let (mut workers, mut connections) = (JoinSet::new(), JoinSet::new());
         let models = Models { repository: Arc::clone(&repository), runtime: self.runtime, loaded };
         workers.spawn(engine.run(models, stopping.intake.clone()));
+        let parallel = Parallel::new(settings.queue.parallel);
+        metrics.heat(None, parallel.get());
+        if let Some(thermal) = settings.thermal.clone() {
+            workers.spawn(thermal.follow(parallel.clone(), metrics.clone(), stopping.intake.clone()));
+        }
         let worker = |lanes: &Lanes, name| Bench {
             repository: Arc::clone(&repository),
             queue: queue.clone(),
             input: lanes.input,
             outputs: lanes.outputs.clone(),
-            parallel: settings.queue.parallel,
+            parallel: parallel.clone(),
             count: AtomicU64::new(0),
             care: working.care(name),
             metrics: metrics.clone(),

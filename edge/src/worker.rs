@@ -17,6 +17,7 @@ use crate::message::Message;
 use crate::metrics::Metrics;
 use crate::queue::{LaneId, PushError, Queue, Taken};
 use crate::scoring::{Answer, Question, ScoreError, score};
+use crate::thermal::Parallel;
 use crate::watchdog::Beat;
 
 /// What becomes of a message.
@@ -69,7 +70,7 @@ pub struct Bench {
     /// The lanes of its answers.
     pub outputs: Vec<LaneId>,
     /// How many messages are scored at a time.
-    pub parallel: usize,
+    pub parallel: Parallel,
     /// The answers that a filter has seen.
     pub count: AtomicU64,
     /// What is scored with care after a crash.
@@ -111,7 +112,7 @@ impl<S: Source> Worker<S> {
                     }
                 }
                 () = stop.cancelled() => break,
-                taken = &mut taking, if under_way.len() < if care.is_some() { 1 } else { self.bench.parallel } => {
+                taken = &mut taking, if under_way.len() < if care.is_some() { 1 } else { self.bench.parallel.get() } => {
                     let Some(taken) = taken else { break };
                     let number = taken.number;
                     if taken.due.is_some_and(|due| due <= Instant::now()) {

@@ -58,7 +58,7 @@ async fn work(queue: &Queue, metrics: &Metrics) -> Vec<String> {
         queue: queue.clone(),
         input: LaneId(0),
         outputs: vec![LaneId(1)],
-        parallel: 4,
+        parallel: Parallel::new(4),
         count: AtomicU64::new(0),
         care: None,
         metrics: metrics.clone(),

@@ -21,6 +21,7 @@ mod hub;
 mod module;
 mod mosquitto;
 mod offline;
+mod thermal;
 mod updates;
 mod updates_by_hand;
 mod updates_killed;
