@@ -40,7 +40,7 @@ pub struct Question<'q> {
     pub body: &'q [u8],
     /// Which answers are wanted, and how many came before.
     pub filter: Option<(&'q Filter, u64)>,
-    /// When it is too late for a run to begin.
+    /// When it is too late to ask a model.
     pub due: Option<Instant>,
 }
 
@@ -107,12 +107,10 @@ pub async fn score(
     let mut tries = 0;
     loop {
         beat.turn();
-        let is_late = || question.due.is_some_and(|due| due <= Instant::now());
-        if is_late() {
+        if question.due.is_some_and(|due| due <= Instant::now()) {
             return Err(ScoreError::Late);
         }
         match try_score(repository, question, beat).await {
-            Err(error) if error.kind() == Kind::DeadlineExceeded && is_late() => return Err(ScoreError::Late),
             Err(ScoreError::Core(Error::NotReady { ref model, .. })) if is_coming(repository, model) => (),
             Err(ScoreError::Core(ref error)) if is_passing(error) && tries < TRIES => tries += 1,
             done => return done,
@@ -141,7 +139,7 @@ async fn try_score(repository: &Arc<Repository>, question: Question<'_>, beat: &
 /// Has a question answered by this model, now or not at all.
 pub async fn ask(model: &Model, question: Question<'_>) -> Result<Answer, ScoreError> {
     let (request, form) = decode(question.content_type, question.body, model.signature())?;
-    let response = model.infer(request.with_deadline(question.due)).await?;
+    let response = model.infer(request).await?;
     if let Some((filter, number)) = question.filter
         && !filter.passes(&response, model.signature(), number)
     {
