@@ -6,6 +6,7 @@ mod rate;
 mod refusal;
 #[cfg(test)]
 mod tests;
+#[cfg_attr(not(feature = "tokens"), path = "access/no_tokens.rs")]
 mod tokens;
 
 use std::sync::Arc;
