@@ -4,6 +4,9 @@
 //! traces, chance. What is followed is turned into spans when the request is over (`spans.rs`) and sent to a collector in
 //! OpenTelemetry's protocol by a task of its own (`export.rs`). Nothing waits for that task: what it has no room for is
 //! dropped and counted.
+//!
+//! In a program that is built without the feature `traces` both ends of that queue are of types that have no value
+//! ([`Built`]), so that the compiler leaves out all that would need one.
 
 mod collector;
 mod context;
@@ -35,6 +38,30 @@ pub(crate) struct Traces {
     sample: f64,
     queue: mpsc::Sender<Vec<Span>>,
     dropped: IntCounter,
+    _built: Built,
+}
+
+/// Shows that traces are built in.
+#[cfg(feature = "traces")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Built;
+
+/// Traces are not built in, so there is nothing to show it.
+#[cfg(not(feature = "traces"))]
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Built {}
+
+impl Built {
+    #[cfg(feature = "traces")]
+    #[expect(clippy::unnecessary_wraps, reason = "it is not built in everywhere")]
+    const fn here() -> Result<Self, String> {
+        Ok(Self)
+    }
+
+    #[cfg(not(feature = "traces"))]
+    fn here() -> Result<Self, String> {
+        Err("this program was built without traces".into())
+    }
 }
 
 /// A request that is followed.
@@ -51,10 +78,11 @@ pub(crate) struct Traced {
 impl Traces {
     /// Follows requests as the settings say; beside it, what sends their spans. Fails where nothing could ever be sent.
     pub(crate) fn new(config: &Config, metrics: &Metrics) -> Result<(Self, Exporter), String> {
+        let built = Built::here()?;
         let (queue, waiting) = mpsc::channel(WAITING);
         let dropped = metrics.dropped_spans.clone();
-        let exporter = Exporter::new(config, waiting, dropped.clone())?;
-        Ok((Self { sample: config.sample, queue, dropped }, exporter))
+        let exporter = Exporter::new(config, waiting, dropped.clone(), built)?;
+        Ok((Self { sample: config.sample, queue, dropped, _built: built }, exporter))
     }
 
     /// Whether a request with that head is followed.

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::Built;
 use super::collector::{Collector, Refused};
 use super::otlp::{Export, Exported, Resource, ResourceSpans, Scope, ScopeSpans, Span, attribute};
 use crate::config::Traces as Config;
@@ -35,11 +36,17 @@ pub(crate) struct Exporter {
     complained: Option<Instant>,
     /// Spans that were dropped since.
     lost: u64,
+    _built: Built,
 }
 
 impl Exporter {
     /// Fails where no connection could ever be made.
-    pub(super) fn new(config: &Config, queue: mpsc::Receiver<Vec<Span>>, dropped: IntCounter) -> Result<Self, String> {
+    pub(super) fn new(
+        config: &Config,
+        queue: mpsc::Receiver<Vec<Span>>,
+        dropped: IntCounter,
+        built: Built,
+    ) -> Result<Self, String> {
         let instance = fastrand::u128(..);
         let attributes = vec![
             attribute("service.name", config.service_name.as_str()),
@@ -47,7 +54,7 @@ impl Exporter {
             attribute("service.instance.id", format!("{instance:032x}")),
         ];
         let (collector, resource) = (Collector::new(config.collector.clone())?, Resource { attributes });
-        Ok(Self { collector, resource, queue, dropped, complained: None, lost: 0 })
+        Ok(Self { collector, resource, queue, dropped, complained: None, lost: 0, _built: built })
     }
 
     /// The spans that wait.
@@ -172,7 +179,7 @@ mod tests {
         let config = Checked::new(Settings { traces: Some(settings), ..Settings::default() }).unwrap();
         let (queue, waiting) = mpsc::channel(8);
         let dropped = IntCounter::new("dropped", "dropped").unwrap();
-        let exporter = Exporter::new(config.traces.as_ref().unwrap(), waiting, dropped.clone()).unwrap();
+        let exporter = Exporter::new(config.traces.as_ref().unwrap(), waiting, dropped.clone(), Built).unwrap();
         (queue, exporter, dropped)
     }
 
