@@ -90,7 +90,7 @@ pub async fn run(broker: &Broker, mut routes: Routes, relay: Relay<'_>) {
     loop {
         let begun = Instant::now();
         let opened = tokio::select! {
-            opened = connect(broker) => opened,
+            opened = relay.beat.during(connect(broker)) => opened,
             () = relay.stop.all.cancelled() => return,
         };
         let ended = match opened {
@@ -118,7 +118,7 @@ pub async fn run(broker: &Broker, mut routes: Routes, relay: Relay<'_>) {
         if backoff.is_contended() {
             tracing::error!("the broker closes each connection at once: does another client have the same id?");
         }
-        tokio::select! { () = sleep(wait) => (), () = relay.stop.all.cancelled() => return }
+        tokio::select! { () = relay.beat.during(sleep(wait)) => (), () = relay.stop.all.cancelled() => return }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::iotedge::identity::{Identity, InvalidIdentity};
 use crate::link::Address;
 use crate::mqtt::topic;
 use crate::queue::WhenFull;
+use crate::thermal::Thermal;
 
 /// The settings of the device, as the file has them.
 #[derive(Clone, Debug, Deserialize)]
@@ -29,10 +30,14 @@ pub struct Settings {
     pub log: String,
     /// MiB of memory that models may take; one more is not loaded.
     pub memory_budget_mib: Option<u32>,
+    /// Seconds without progress of a loop after which the process ends.
+    pub watchdog_s: u64,
     /// HTTP on the device.
     pub http: Http,
     /// The queue on disk.
     pub queue: Queue,
+    /// When it is too hot; without it, never.
+    pub thermal: Option<Thermal>,
     /// The outputs that answers go to.
     pub outputs: Vec<Output>,
     /// Which answers to messages are sent; without it, all.
@@ -44,6 +49,9 @@ pub struct Settings {
     /// The step of an update to end at, from the environment of a debug build alone.
     #[serde(skip)]
     pub end_at: Option<String>,
+    /// The loop to block, from the environment of a debug build alone.
+    #[serde(skip)]
+    pub stalled: Option<String>,
     /// How to be a module of Azure IoT Edge, which it is where the environment says so.
     pub module: Module,
     /// Which module it is, from the environment alone.
@@ -60,14 +68,17 @@ impl Default for Settings {
             data: "data".into(),
             log: "info".into(),
             memory_budget_mib: None,
+            watchdog_s: 300,
             http: Http::default(),
             queue: Queue::default(),
+            thermal: None,
             outputs: vec![Output::default()],
             filter: None,
             broker: None,
             module: Module::default(),
             updates: crate::updates::Settings::default(),
             end_at: None,
+            stalled: None,
             identity: None,
         }
     }
@@ -102,11 +113,13 @@ pub struct Queue {
     pub acknowledge: Acknowledge,
     /// How many messages are scored at a time.
     pub parallel: usize,
+    /// Milliseconds that a message may wait before its scoring begins; older ones are skipped. Without it, none is.
+    pub max_age_ms: Option<u64>,
 }
 
 impl Default for Queue {
     fn default() -> Self {
-        Self { capacity_mib: 64, acknowledge: Acknowledge::default(), parallel: 4 }
+        Self { capacity_mib: 64, acknowledge: Acknowledge::default(), parallel: 4, max_age_ms: None }
     }
 }
 
@@ -259,6 +272,9 @@ pub(crate) const SOURCE_DATE: Option<&str> = option_env!("SOURCE_DATE_EPOCH");
 /// The most messages that may be scored at a time.
 const MOST_PARALLEL: usize = 64;
 
+/// The oldest that a message may become before it is skipped: a day.
+const MOST_AGE_MS: u64 = 86_400_000;
+
 /// The file that settings are read from where none is named.
 const USUAL_FILE: &str = "hedef-edge.toml";
 
@@ -314,6 +330,7 @@ impl Settings {
         }
         if cfg!(debug_assertions) {
             self.end_at = variable("HEDEF_EDGE_END_AT");
+            self.stalled = variable("HEDEF_EDGE_STALLED");
         }
         self.identity = Identity::from_variables(&variable)?;
         self.module.ca_file = variable("EdgeModuleCACertificateFile").map(PathBuf::from).or(self.module.ca_file.take());
@@ -324,11 +341,21 @@ impl Settings {
         let wrong = |key: &str, expected, found: &str| {
             Err(InvalidSettings::Value { key: key.into(), expected, found: found.chars().take(200).collect() })
         };
+        // A commit alone may take long where the disk is slow; little only makes sense in tests.
+        if !(5..=86_400).contains(&self.watchdog_s) {
+            return wrong("watchdog_s", "5 to 86400", &self.watchdog_s.to_string());
+        }
         if self.queue.capacity_mib == 0 {
             return wrong("queue.capacity_mib", "more than zero", "0");
         }
         if !(1..=MOST_PARALLEL).contains(&self.queue.parallel) {
             return wrong("queue.parallel", "1 to 64", &self.queue.parallel.to_string());
+        }
+        if let Some(age) = self.queue.max_age_ms.filter(|age| !(1..=MOST_AGE_MS).contains(age)) {
+            return wrong("queue.max_age_ms", "1 to 86400000", &age.to_string());
+        }
+        if let Some(thermal) = self.thermal.as_ref().filter(|thermal| !(20.0..=150.0).contains(&thermal.limit_c)) {
+            return wrong("thermal.limit_c", "20 to 150", &thermal.limit_c.to_string());
         }
         for output in &self.outputs {
             if !is_name(&output.name) {
@@ -435,6 +462,9 @@ mod tests {
             ("modles = []", "modles"),
             ("[queue]\ncapacity_mib = 0", "queue.capacity_mib"),
             ("[queue]\nparallel = 65", "queue.parallel"),
+            ("watchdog_s = 1", "watchdog_s"),
+            ("[thermal]\nlimit_c = 80000", "thermal.limit_c"),
+            ("[queue]\nmax_age_ms = 0", "queue.max_age_ms"),
             ("[module]\nmax_packet_bytes = 1", "module.max_packet_bytes"),
             ("[[outputs]]\nname = 'a b'", "`a b`"),
             ("[[outputs]]\nname = 'a'\n[[outputs]]\nname = 'a'", "differ"),

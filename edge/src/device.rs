@@ -26,7 +26,9 @@ use crate::iotedge::{self, Control, Surroundings, Wishes};
 use crate::metrics::{LinkMetrics, Metrics};
 use crate::queue::{LaneId, LaneSettings, Queue, WhenFull};
 use crate::relay::{Relay, Stop};
+use crate::thermal::Parallel;
 use crate::updates::{Engine, Models, Opened, Opening, Trials, Updates, Watching};
+use crate::watchdog::{Beat, Watchdog};
 use crate::worker::{Bench, Worker};
 
 /// How often the processors that this process may use are counted again.
@@ -92,6 +94,7 @@ pub struct Device {
     runtime: u32,
     server: Server,
     watchers: (RunWatcher, QuotaWatcher),
+    watchdog: Watchdog,
 }
 
 /// The lanes of one connection.
@@ -103,16 +106,18 @@ struct Lanes {
 
 impl Lanes {
     /// Adds the lanes of the connection `name` to `all`.
-    fn add(name: &str, outputs: &[Output], all: &mut Vec<LaneSettings>) -> Self {
+    fn add(name: &str, settings: &Settings, all: &mut Vec<LaneSettings>) -> Self {
         let first = all.len();
         // What came is never given up: who sends it keeps it until there is room. It leaves room for its answers.
         let when_full = WhenFull::DropNew;
-        all.push(LaneSettings { name: format!("{name}-input"), priority: 0, when_full, share: INPUT_SHARE });
-        all.extend(outputs.iter().map(|output| LaneSettings {
+        let max_age = settings.queue.max_age_ms.map(Duration::from_millis);
+        all.push(LaneSettings { name: format!("{name}-input"), priority: 0, when_full, share: INPUT_SHARE, max_age });
+        all.extend(settings.outputs.iter().map(|output| LaneSettings {
             name: format!("{name}-output-{}", output.name),
             priority: output.priority,
             when_full: output.when_full,
             share: 1,
+            max_age: None,
         }));
         Self { input: LaneId(first), outputs: (first + 1..all.len()).map(LaneId).collect() }
     }
@@ -144,16 +149,16 @@ impl Device {
         let registry = Registry::new();
         let metrics = Metrics::new(&registry)?;
         let mut lanes = Vec::new();
-        let broker = settings.broker.is_some().then(|| Lanes::add("broker", &settings.outputs, &mut lanes));
-        let module = settings
-            .identity
-            .clone()
-            .map(|identity| (Arc::new(identity), Lanes::add("module", &settings.outputs, &mut lanes)));
+        let broker = settings.broker.is_some().then(|| Lanes::add("broker", &settings, &mut lanes));
+        let module =
+            settings.identity.clone().map(|identity| (Arc::new(identity), Lanes::add("module", &settings, &mut lanes)));
         let folder = settings.data.join("queue");
         let capacity = u64::from(settings.queue.capacity_mib) << 20;
         let failed = |source| StartError::Data { folder: settings.data.display().to_string(), source };
         let changed = Arc::new(Notify::new());
-        let (queue, queue_thread) = Queue::open(folder, &lanes, capacity, &metrics).map_err(failed)?;
+        let watchdog = Watchdog::start(Duration::from_secs(settings.watchdog_s), settings.stalled.clone())?;
+        let opened = Queue::open(folder, &lanes, capacity, &metrics, watchdog.beat("queue"));
+        let (queue, queue_thread) = opened.map_err(failed)?;
         let core_metrics = hedef_core::metrics::Metrics::new(&registry)?;
         let (loader, slots) = loader(&settings)?;
         let budget =
@@ -196,6 +201,7 @@ impl Device {
             runtime,
             server,
             watchers,
+            watchdog,
         })
     }
 
@@ -207,7 +213,18 @@ impl Device {
     /// Loads the models and works until `stop`. Returns whether everything that was begun was finished.
     pub async fn run(self, stop: impl Future<Output = ()>) -> bool {
         let Self {
-            settings, repository, queue, queue_thread, broker, module, metrics, working, server, watchers, ..
+            settings,
+            repository,
+            queue,
+            queue_thread,
+            broker,
+            module,
+            metrics,
+            working,
+            server,
+            watchers,
+            watchdog,
+            ..
         } = self;
         let (changed, (updates, engine)) = (self.changed, self.updates);
         let stopping = Stop { intake: CancellationToken::new(), all: CancellationToken::new() };
@@ -228,15 +245,21 @@ impl Device {
         let (mut workers, mut connections) = (JoinSet::new(), JoinSet::new());
         let models = Models { repository: Arc::clone(&repository), runtime: self.runtime, loaded };
         workers.spawn(engine.run(models, stopping.intake.clone()));
+        let parallel = Parallel::new(settings.queue.parallel);
+        metrics.heat(None, parallel.get());
+        if let Some(thermal) = settings.thermal.clone() {
+            workers.spawn(thermal.follow(parallel.clone(), metrics.clone(), stopping.intake.clone()));
+        }
         let worker = |lanes: &Lanes, name| Bench {
             repository: Arc::clone(&repository),
             queue: queue.clone(),
             input: lanes.input,
             outputs: lanes.outputs.clone(),
-            parallel: settings.queue.parallel,
+            parallel: parallel.clone(),
             count: AtomicU64::new(0),
             care: working.care(name),
             metrics: metrics.clone(),
+            beat: watchdog.beat(&format!("{name}-scoring")),
         };
         if let (Some(lanes), Some(broker)) = (broker, settings.broker.clone()) {
             let routes = Routes::new(&broker, &settings);
@@ -244,7 +267,13 @@ impl Device {
                 Worker { bench: worker(&lanes, "broker"), source: Arc::new(routes.clone()) }
                     .run(stopping.intake.clone()),
             );
-            let ends = Ends::new(&settings, &lanes, broker.max_packet_bytes, metrics.link("broker"));
+            let ends = Ends::new(
+                &settings,
+                &lanes,
+                broker.max_packet_bytes,
+                metrics.link("broker"),
+                watchdog.beat("broker-connection"),
+            );
             let (queue, stop) = (queue.clone(), stopping.clone());
             connections.spawn(async move { broker::run(&broker, routes, ends.relay(&queue, &stop)).await });
         }
@@ -267,17 +296,25 @@ impl Device {
                     .run(stopping.intake.clone()),
             );
             workers.spawn(Control::new(surroundings, tell).run(news, stopping.intake.clone()));
-            let ends = Ends::new(&settings, &lanes, own.max_packet_bytes, metrics.link("module"));
+            let ends = Ends::new(
+                &settings,
+                &lanes,
+                own.max_packet_bytes,
+                metrics.link("module"),
+                watchdog.beat("module-connection"),
+            );
             let (queue, stop) = (queue.clone(), stopping.clone());
             connections.spawn(async move { iotedge::run(&own, module, ends.relay(&queue, &stop), tellings).await });
         }
+        let network = watchdog.beat("network");
         let well = tokio::select! {
             () = stop => true,
-            reason = fault(&repository, &mut workers, &mut connections) => {
+            reason = fault(&repository, &network, &mut workers, &mut connections) => {
                 tracing::error!("{reason}: the process has to be replaced");
                 false
             }
         };
+        drop(network);
         tracing::info!("stopping: nothing is taken in any more, what was begun is finished");
         let begun = Moment::now();
         repository.stop_loading();
@@ -305,10 +342,15 @@ impl Device {
 }
 
 /// Ready with the reason when the device is beyond help: nobody but who starts it anew can help then.
-async fn fault(repository: &Repository, workers: &mut JoinSet<()>, connections: &mut JoinSet<()>) -> &'static str {
+async fn fault(
+    repository: &Repository,
+    beat: &Beat,
+    workers: &mut JoinSet<()>,
+    connections: &mut JoinSet<()>,
+) -> &'static str {
     let stuck = async {
         while repository.is_live() {
-            sleep(WATCH_INTERVAL).await;
+            beat.during(sleep(WATCH_INTERVAL)).await;
         }
     };
     tokio::select! {
@@ -325,12 +367,13 @@ struct Ends {
     acknowledge: Acknowledge,
     largest: usize,
     metrics: LinkMetrics,
+    beat: Beat,
 }
 
 impl Ends {
-    fn new(settings: &Settings, lanes: &Lanes, largest: usize, metrics: LinkMetrics) -> Self {
+    fn new(settings: &Settings, lanes: &Lanes, largest: usize, metrics: LinkMetrics, beat: Beat) -> Self {
         let acknowledge = settings.queue.acknowledge;
-        Self { input: lanes.input, outputs: lanes.in_order(&settings.outputs), acknowledge, largest, metrics }
+        Self { input: lanes.input, outputs: lanes.in_order(&settings.outputs), acknowledge, largest, metrics, beat }
     }
 
     const fn relay<'r>(&'r self, queue: &'r Queue, stop: &'r Stop) -> Relay<'r> {
@@ -343,6 +386,7 @@ impl Ends {
             largest: self.largest,
             metrics: &self.metrics,
             stop,
+            beat: &self.beat,
         }
     }
 }

@@ -20,6 +20,8 @@ pub mod queue;
 pub mod relay;
 pub mod scoring;
 pub mod selftest;
+pub mod thermal;
 pub mod updates;
+pub mod watchdog;
 pub mod websocket;
 pub mod worker;

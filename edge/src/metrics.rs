@@ -5,7 +5,9 @@ use std::time::Duration;
 use hedef_core::Kind;
 use hedef_core::metrics::SECONDS;
 use prometheus::core::Collector;
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
 
 const LANE: [&str; 1] = ["lane"];
 const LINK: [&str; 1] = ["link"];
@@ -21,6 +23,9 @@ pub struct Metrics {
     queue_damaged: IntCounterVec,
     queue_written: IntCounter,
     held_back: IntCounter,
+    skipped: IntCounter,
+    temperature: GaugeVec,
+    parallel: IntGauge,
     connected: IntGaugeVec,
     connections: IntCounterVec,
     received: IntCounterVec,
@@ -51,6 +56,19 @@ impl Metrics {
                 registry,
                 IntCounter::new("hedef_edge_held_back_total", "Answers that the filter did not let through.")?,
             )?,
+            skipped: add(
+                registry,
+                IntCounter::new("hedef_edge_skipped_total", "Messages not scored since they were too old.")?,
+            )?,
+            // Without a label, and so that it can be absent.
+            temperature: add(
+                registry,
+                GaugeVec::new(Opts::new("hedef_edge_temperature_celsius", "The hottest zone of the device."), &[])?,
+            )?,
+            parallel: add(
+                registry,
+                IntGauge::new("hedef_edge_parallel", "Messages of a connection that may be scored at a time.")?,
+            )?,
             connected: gauges("hedef_edge_connected", "1 while a connection is up.", &LINK)?,
             connections: counters(
                 "hedef_edge_connections_total",
@@ -78,6 +96,26 @@ impl Metrics {
     /// Counts an answer that the filter did not let through.
     pub fn held_back(&self) {
         self.held_back.inc();
+    }
+
+    /// Counts a message that was not scored since it was too old.
+    pub fn skipped(&self) {
+        self.skipped.inc();
+    }
+
+    /// How many were.
+    #[cfg(test)]
+    pub(crate) fn all_skipped(&self) -> u64 {
+        self.skipped.get()
+    }
+
+    /// Tells the temperature, where it is known, and how many messages may be scored at a time.
+    pub fn heat(&self, celsius: Option<f64>, parallel: usize) {
+        match celsius {
+            Some(celsius) => self.temperature.with_label_values(&[] as &[&str]).set(celsius),
+            None => self.temperature.reset(),
+        }
+        self.parallel.set(parallel.try_into().unwrap_or(i64::MAX));
     }
 
     /// The metrics of a lane.

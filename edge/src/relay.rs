@@ -18,6 +18,7 @@ use crate::metrics::LinkMetrics;
 use crate::mqtt::connection::{Connection, Lost};
 use crate::mqtt::session::{Event, Ticket};
 use crate::queue::{LaneId, PushError, Queue, Taken};
+use crate::watchdog::Beat;
 
 /// How long what was begun may take when the connection is to end.
 const LAST_WORDS: Duration = Duration::from_secs(3);
@@ -88,6 +89,8 @@ pub struct Relay<'r> {
     pub metrics: &'r LinkMetrics,
     /// When to end.
     pub stop: &'r Stop,
+    /// Its turns.
+    pub beat: &'r Beat,
 }
 
 /// What was pushed: its number, or the reason why it never can be.
@@ -124,6 +127,7 @@ impl Relay<'_> {
         // Set when the connection is to end: how, and how long what was begun may take.
         let mut ending: Option<(fn() -> End, Instant)> = None;
         loop {
+            self.beat.turn();
             if pushing.is_none()
                 && let Some((body, ticket)) = waiting.pop_front()
             {
@@ -217,6 +221,7 @@ impl Relay<'_> {
                     }
                     ending = Some((|| End::Stopped, Instant::now() + LAST_WORDS));
                 }
+                () = self.beat.pause() => (),
                 () = at(self.due), if ending.is_none() => {
                     ending = Some((|| End::Due, Instant::now() + LAST_WORDS));
                 }

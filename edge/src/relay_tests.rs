@@ -43,9 +43,15 @@ async fn send(server: &mut DuplexStream, packet: &Packet) {
 async fn what_is_in_the_queue_when_the_stop_comes_is_sent_before_the_end() {
     let folder = tempfile::tempdir().unwrap();
     let all = Metrics::new(&prometheus::Registry::new()).unwrap();
-    let lane = |name: &str| LaneSettings { name: name.into(), priority: 0, when_full: WhenFull::DropNew, share: 1 };
+    let lane = |name: &str| LaneSettings {
+        name: name.into(),
+        priority: 0,
+        when_full: WhenFull::DropNew,
+        share: 1,
+        max_age: None,
+    };
     let lanes = [lane("in"), lane("out")];
-    let (queue, _thread) = Queue::open(folder.path().into(), &lanes, 1 << 20, &all).unwrap();
+    let (queue, _thread) = Queue::open(folder.path().into(), &lanes, 1 << 20, &all, Beat::unwatched()).unwrap();
     for _ in 0..40 {
         let stop = Stop { intake: CancellationToken::new(), all: CancellationToken::new() };
         let (near, mut server) = duplex(1 << 16);
@@ -62,6 +68,7 @@ async fn what_is_in_the_queue_when_the_stop_comes_is_sent_before_the_end() {
             largest: 1 << 16,
             metrics: &metrics,
             stop: &stop,
+            beat: &Beat::unwatched(),
         };
         let (_none, mut tellings) = mpsc::channel(1);
         let mut port = Plain;

@@ -1,7 +1,7 @@
 //! A message's body in, an answer's body out, through the protocol code of the server.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hedef_core::repository::{Repository, State};
 use hedef_core::{Error, Kind, Model, ModelId, Request, Signature};
@@ -9,6 +9,7 @@ use hedef_protocols::{DecodeLimits, azure, csv, npy, v2};
 use tokio_util::sync::CancellationToken;
 
 use crate::filter::Filter;
+use crate::watchdog::Beat;
 
 /// The most values that the JSON of one message may hold.
 const MOST_ELEMENTS: usize = 1 << 20;
@@ -39,6 +40,8 @@ pub struct Question<'q> {
     pub body: &'q [u8],
     /// Which answers are wanted, and how many came before.
     pub filter: Option<(&'q Filter, u64)>,
+    /// When it is too late to ask a model.
+    pub due: Option<Instant>,
 }
 
 /// Why there is no answer.
@@ -58,6 +61,8 @@ pub enum ScoreError {
     Deadly,
     #[error("the device stops")]
     Stopping,
+    #[error("the message is too old")]
+    Late,
 }
 
 impl ScoreError {
@@ -69,6 +74,7 @@ impl ScoreError {
             Self::Protocol(error) => error.kind(),
             Self::ContentType(_) | Self::Deadly => Kind::InvalidArgument,
             Self::Stopping => Kind::Unavailable,
+            Self::Late => Kind::DeadlineExceeded,
         }
     }
 
@@ -91,15 +97,20 @@ enum Form {
 }
 
 /// Has a question answered. A model that is being loaded is waited for, however long that takes, and one that is busy for
-/// a while; until `stop`, which ends the waiting with [`ScoreError::Stopping`].
+/// a while; until `stop`, which ends the waiting with [`ScoreError::Stopping`], and no longer than the question is worth it.
 pub async fn score(
     repository: &Arc<Repository>,
     question: Question<'_>,
     stop: &CancellationToken,
+    beat: &Beat,
 ) -> Result<Answer, ScoreError> {
     let mut tries = 0;
     loop {
-        match try_score(repository, question).await {
+        beat.turn();
+        if question.due.is_some_and(|due| due <= Instant::now()) {
+            return Err(ScoreError::Late);
+        }
+        match try_score(repository, question, beat).await {
             Err(ScoreError::Core(Error::NotReady { ref model, .. })) if is_coming(repository, model) => (),
             Err(ScoreError::Core(ref error)) if is_passing(error) && tries < TRIES => tries += 1,
             done => return done,
@@ -119,8 +130,10 @@ fn is_coming(repository: &Repository, model: &str) -> bool {
     entries.any(|entry| entry.state == State::Loading || (entry.version.is_none() && !repository.has_started()))
 }
 
-async fn try_score(repository: &Arc<Repository>, question: Question<'_>) -> Result<Answer, ScoreError> {
-    ask(&*find(repository, question.model).await?, question).await
+async fn try_score(repository: &Arc<Repository>, question: Question<'_>, beat: &Beat) -> Result<Answer, ScoreError> {
+    // It may have to be loaded once more.
+    let model = beat.during(find(repository, question.model)).await?;
+    ask(&model, question).await
 }
 
 /// Has a question answered by this model, now or not at all.
@@ -262,16 +275,20 @@ mod tests {
         let roots = vec![folder.path().into()];
         let repository = Arc::new(Repository::new(roots, Box::new(NothingLoads), metrics));
         repository.refresh();
-        let question = Question { model: None, content_type: None, body: b"{}", filter: None };
+        let question = Question { model: None, content_type: None, body: b"{}", filter: None, due: None };
         let stop = CancellationToken::new();
+        let beat = Beat::unwatched();
         let began = tokio::time::Instant::now();
         let hour = Duration::from_secs(3600);
-        let waiting = tokio::time::timeout(hour, score(&repository, question, &stop)).await;
+        let waiting = tokio::time::timeout(hour, score(&repository, question, &stop, &beat)).await;
         assert!(waiting.is_err() && began.elapsed() == hour);
+        let due = Some(Instant::now());
+        let late = score(&repository, Question { due, ..question }, &stop, &beat).await;
+        assert!(matches!(late, Err(ScoreError::Late)));
         stop.cancel();
-        assert!(matches!(score(&repository, question, &stop).await, Err(ScoreError::Stopping)));
+        assert!(matches!(score(&repository, question, &stop, &beat).await, Err(ScoreError::Stopping)));
         repository.load_all();
-        let failed = score(&repository, question, &CancellationToken::new()).await.unwrap_err();
+        let failed = score(&repository, question, &CancellationToken::new(), &beat).await.unwrap_err();
         assert!(failed.to_string().contains("it is broken") && began.elapsed() == hour, "{failed}");
     }
 }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::scoring::{Answer, Question, ScoreError, ask, score};
+use crate::watchdog::Beat;
 
 /// The most golden files of one model that are asked.
 const MOST: usize = 32;
@@ -72,7 +73,7 @@ pub(crate) async fn try_model(model: &Model, folder: &Path, files: &[String]) ->
 async fn try_one(repository: &Arc<Repository>, model: &str, (name, text): &Found) -> Result<(), String> {
     let golden = read(name, text)?;
     // Who stops the device drops this.
-    let answer = score(repository, question(&golden, Some(model)), &CancellationToken::new()).await;
+    let answer = score(repository, question(&golden, Some(model)), &CancellationToken::new(), &Beat::unwatched()).await;
     judge(name, &golden, answer)
 }
 
@@ -81,7 +82,7 @@ fn read(name: &str, text: &[u8]) -> Result<Golden, String> {
 }
 
 fn question<'q>(golden: &'q Golden, model: Option<&'q str>) -> Question<'q> {
-    Question { model, content_type: Some("application/json"), body: golden.request(), filter: None }
+    Question { model, content_type: Some("application/json"), body: golden.request(), filter: None, due: None }
 }
 
 fn judge(name: &str, golden: &Golden, answer: Result<Answer, ScoreError>) -> Result<(), String> {

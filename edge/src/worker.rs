@@ -17,6 +17,8 @@ use crate::message::Message;
 use crate::metrics::Metrics;
 use crate::queue::{LaneId, PushError, Queue, Taken};
 use crate::scoring::{Answer, Question, ScoreError, score};
+use crate::thermal::Parallel;
+use crate::watchdog::Beat;
 
 /// What becomes of a message.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -68,13 +70,15 @@ pub struct Bench {
     /// The lanes of its answers.
     pub outputs: Vec<LaneId>,
     /// How many messages are scored at a time.
-    pub parallel: usize,
+    pub parallel: Parallel,
     /// The answers that a filter has seen.
     pub count: AtomicU64,
     /// What is scored with care after a crash.
     pub care: Option<Care>,
     /// What is counted.
     pub metrics: Metrics,
+    /// What it gets done.
+    pub beat: Beat,
 }
 
 /// What came of a message.
@@ -85,6 +89,8 @@ enum Outcome {
     Nothing,
     /// It is scored when the device starts again.
     Later,
+    /// It is too old to be scored.
+    Skipped,
 }
 
 impl<S: Source> Worker<S> {
@@ -99,19 +105,27 @@ impl<S: Source> Worker<S> {
             tokio::select! {
                 biased;
                 Some((number, outcome)) = under_way.next() => {
-                    self.finish(number, outcome).await;
+                    // While the disk fails it is tried again.
+                    self.bench.beat.during(self.finish(number, outcome)).await;
                     if care.as_mut().is_some_and(|care| !block_in_place(|| care.ended_well())) {
                         care = None;
                     }
                 }
                 () = stop.cancelled() => break,
-                taken = &mut taking, if under_way.len() < if care.is_some() { 1 } else { self.bench.parallel } => {
+                taken = &mut taking, if under_way.len() < if care.is_some() { 1 } else { self.bench.parallel.get() } => {
                     let Some(taken) = taken else { break };
                     let number = taken.number;
+                    if taken.due.is_some_and(|due| due <= Instant::now()) {
+                        self.bench.beat.during(self.finish(number, Outcome::Skipped)).await;
+                        taking.set(self.bench.queue.take(&input));
+                        continue;
+                    }
                     let deadly = care.as_mut().is_some_and(|care| !block_in_place(|| care.admits(number)));
                     under_way.push_back(self.answer(taken, deadly, &stop));
                     taking.set(self.bench.queue.take(&input));
                 }
+                // Otherwise it has to get on.
+                () = self.bench.beat.pause(), if under_way.is_empty() => (),
             }
         }
         while let Some((number, outcome)) = under_way.next().await {
@@ -120,11 +134,11 @@ impl<S: Source> Worker<S> {
     }
 
     async fn answer(&self, taken: Taken, deadly: bool, stop: &CancellationToken) -> (u64, Outcome) {
-        (taken.number, self.reply(&taken.body, deadly, stop).await)
+        (taken.number, self.reply(&taken, deadly, stop).await)
     }
 
-    async fn reply(&self, body: &[u8], deadly: bool, stop: &CancellationToken) -> Outcome {
-        let Some((message, plan)) = Message::decode(body).and_then(|message| {
+    async fn reply(&self, taken: &Taken, deadly: bool, stop: &CancellationToken) -> Outcome {
+        let Some((message, plan)) = Message::decode(&taken.body).and_then(|message| {
             let plan = self.source.plan(&message)?;
             Some((message, plan))
         }) else {
@@ -137,10 +151,17 @@ impl<S: Source> Worker<S> {
             content_type: plan.content_type.as_deref(),
             body: &message.body,
             filter: plan.filter.as_deref().map(|filter| (filter, self.bench.count.fetch_add(1, Ordering::Relaxed))),
+            due: taken.due,
         };
-        let answer = if deadly { Err(ScoreError::Deadly) } else { score(&self.bench.repository, question, stop).await };
-        if matches!(answer, Err(ScoreError::Stopping)) {
-            return Outcome::Later;
+        let answer = if deadly {
+            Err(ScoreError::Deadly)
+        } else {
+            score(&self.bench.repository, question, stop, &self.bench.beat).await
+        };
+        match answer {
+            Err(ScoreError::Stopping) => return Outcome::Later,
+            Err(ScoreError::Late) => return Outcome::Skipped,
+            _ => (),
         }
         self.bench.metrics.scored(answer.as_ref().err().map(ScoreError::kind), began.elapsed());
         if let Err(error) = &answer {
@@ -163,16 +184,20 @@ impl<S: Source> Worker<S> {
 
     /// Puts the answer into the queue before the message goes: a crash in between has it scored again.
     async fn finish(&self, number: u64, outcome: Outcome) {
-        if matches!(outcome, Outcome::Later) {
-            return;
-        }
-        if let Outcome::Send(lane, body) = outcome {
-            match self.bench.queue.push(lane, body).await {
+        match outcome {
+            Outcome::Later => return,
+            Outcome::Skipped => self.bench.metrics.skipped(),
+            Outcome::Nothing => (),
+            Outcome::Send(lane, body) => match self.bench.queue.push(lane, body).await {
                 // Counted, and as the settings want it.
                 Ok(_) | Err(PushError::Full) => (),
                 Err(error) => tracing::error!("an answer is given up: {error}"),
-            }
+            },
         }
         self.bench.queue.finish(self.bench.input, number).await;
     }
 }
+
+#[cfg(test)]
+#[path = "worker_tests.rs"]
+mod tests;

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::device::{Device, Home};
+use crate::http::get;
 use crate::hub::Hub;
 use crate::wait::until;
 
@@ -161,4 +162,21 @@ fn inputs_survive_lost_connections_and_killed_processes() {
     });
     let again: usize = found.values().map(|times| times - 1).sum();
     assert!(again <= cuts * 20, "{again} came again in {cuts} cuts");
+}
+
+#[test]
+fn each_message_is_answered_or_skipped_for_its_age() {
+    let (_home, hub, device) = start("[queue]\nmax_age_ms = 1\n");
+    for number in 0..300 {
+        hub.input(&format!("m{number}"), ROW);
+    }
+    let skipped = || {
+        let text = get(device.metrics(), "/metrics").1;
+        let value = text.lines().find_map(|line| line.strip_prefix("hedef_edge_skipped_total "));
+        value.unwrap().parse::<usize>().unwrap()
+    };
+    until("each has its end", || (skipped() + hub.sent().len() >= 300).then_some(()));
+    assert_eq!((skipped() + hub.sent().len(), hub.waiting()), (300, 0));
+    let (status, log) = device.stop();
+    assert!(status.success(), "{status}: {log}");
 }

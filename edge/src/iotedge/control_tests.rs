@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::metrics::Metrics;
+use crate::watchdog::Beat;
 
 struct NoModels;
 
@@ -30,7 +31,9 @@ impl Hub {
         let folder = tempfile::tempdir().unwrap();
         let registry = prometheus::Registry::new();
         let metrics = hedef_core::metrics::Metrics::new(&registry).unwrap();
-        let (queue, _) = Queue::open(folder.path().into(), &[], 1 << 20, &Metrics::new(&registry).unwrap()).unwrap();
+        let (queue, _) =
+            Queue::open(folder.path().into(), &[], 1 << 20, &Metrics::new(&registry).unwrap(), Beat::unwatched())
+                .unwrap();
         let (wishes_sender, wishes) = watch::channel(Wishes::default());
         let surroundings = Surroundings {
             repository: Arc::new(Repository::new(Vec::new(), Box::new(NoModels), metrics)),

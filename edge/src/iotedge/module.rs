@@ -156,7 +156,7 @@ pub async fn run(settings: &Link, mut module: Module, mut relay: Relay<'_>, mut 
     let mut backoff = Backoff::default();
     loop {
         let opened = tokio::select! {
-            opened = connect(settings, &module.identity) => opened,
+            opened = relay.beat.during(connect(settings, &module.identity)) => opened,
             () = relay.stop.all.cancelled() => return,
         };
         let ended = match opened {
@@ -199,7 +199,7 @@ pub async fn run(settings: &Link, mut module: Module, mut relay: Relay<'_>, mut 
         if backoff.is_contended() {
             tracing::error!("the hub closes each connection at once: is the same module running twice?");
         }
-        tokio::select! { () = sleep(wait) => (), () = relay.stop.all.cancelled() => return }
+        tokio::select! { () = relay.beat.during(sleep(wait)) => (), () = relay.stop.all.cancelled() => return }
     }
 }
 

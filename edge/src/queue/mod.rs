@@ -4,6 +4,7 @@
 //! power cut too once it was committed, which happens at most once a second (and once more for each file that is full, of
 //! 2 MiB at most). What was taken and not finished comes again after a restart.
 
+mod arrivals;
 mod disk;
 mod frame;
 mod lane;
@@ -22,15 +23,17 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant as Moment};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use self::arrivals::Arrivals;
 use self::disk::Folder;
 use self::store::Store;
 pub use self::store::{LaneSettings, PushError, WhenFull};
 use crate::metrics::{LaneMetrics, Metrics};
+use crate::watchdog::Beat;
 
 /// The shortest time between two commits.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
@@ -54,6 +57,8 @@ pub struct Taken {
     pub number: u64,
     /// What was pushed.
     pub body: Vec<u8>,
+    /// When it is too old to be scored; none where its lane knows no age.
+    pub due: Option<Moment>,
 }
 
 /// How a lane is doing.
@@ -100,6 +105,7 @@ impl Queue {
         lanes: &[LaneSettings],
         capacity: u64,
         metrics: &Metrics,
+        beat: Beat,
     ) -> io::Result<(Self, JoinHandle<()>)> {
         tell_of_others(&folder, lanes);
         let disks = lanes.iter().map(|lane| Ok((lane.clone(), Folder::open(folder.join(&lane.name))?)));
@@ -115,7 +121,9 @@ impl Queue {
             finished: finished_sender,
             committed: committed_sender,
             failing: false,
+            beat,
             metrics: lanes.iter().map(|lane| metrics.lane(&lane.name)).collect(),
+            arrivals: lanes.iter().map(|lane| lane.max_age.map(Arrivals::new)).collect(),
         };
         worker.observe();
         let thread =
@@ -226,14 +234,18 @@ struct Worker {
     committed: watch::Sender<Vec<u64>>,
     /// Whether the last thing that was done with the disk failed, so that this is told once.
     failing: bool,
+    beat: Beat,
     /// For each lane.
     metrics: Vec<LaneMetrics>,
+    /// For each lane whose messages may become too old.
+    arrivals: Vec<Option<Arrivals>>,
 }
 
 impl Worker {
     async fn run(mut self, mut calls: mpsc::Receiver<Call>) {
         let mut last_commit: Option<Instant> = None;
         loop {
+            self.beat.turn();
             let due = last_commit.map_or_else(Instant::now, |last| last + COMMIT_INTERVAL);
             tokio::select! {
                 biased;
@@ -247,7 +259,8 @@ impl Worker {
                         self.observe();
                     }
                     None => break,
-                }
+                },
+                () = self.beat.pause() => (),
             }
         }
         self.commit();
@@ -267,6 +280,9 @@ impl Worker {
                     self.store.count_refused(lane.0);
                 }
                 let done = pushed.is_ok();
+                if let (Ok(number), Some(arrivals)) = (&pushed, self.arrivals(lane)) {
+                    arrivals.note(*number, Moment::now());
+                }
                 if let Some(metrics) = self.metrics.get(lane.0).filter(|_| done) {
                     metrics.wrote(body.len());
                 }
@@ -286,7 +302,9 @@ impl Worker {
                         tracing::error!("the queue cannot be read: {error}");
                         None
                     });
-                    read.map(|(number, body)| Taken { lane: *lane, number, body })
+                    let (number, body) = read?;
+                    let due = self.arrivals(*lane).map(|arrivals| arrivals.due(number, Moment::now()));
+                    Some(Taken { lane: *lane, number, body, due })
                 });
                 let _ = reply.send(taken);
             }
@@ -312,6 +330,10 @@ impl Worker {
                 let _ = reply.send(self.store.lanes().map(state).collect());
             }
         }
+    }
+
+    fn arrivals(&mut self, lane: LaneId) -> Option<&mut Arrivals> {
+        self.arrivals.get_mut(lane.0)?.as_mut()
     }
 
     fn commit(&mut self) {

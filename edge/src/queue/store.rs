@@ -1,6 +1,7 @@
 //! The lanes of the queue, held together within one limit of bytes.
 
 use std::io;
+use std::time::Duration;
 
 use super::disk::Disk;
 use super::frame::HEADER;
@@ -28,6 +29,8 @@ pub struct LaneSettings {
     pub when_full: WhenFull,
     /// The part of the queue that it may fill, as a divisor: 2 is a half.
     pub share: u64,
+    /// How long its messages may wait before they are told to be too old; none where they never are.
+    pub max_age: Option<Duration>,
 }
 
 /// Why a message was not added.

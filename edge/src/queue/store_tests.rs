@@ -4,7 +4,7 @@ use super::memory::Memory;
 use super::store::{LaneSettings, PushError, Store, WhenFull};
 
 fn settings(name: &str, priority: u8, when_full: WhenFull) -> (LaneSettings, Memory) {
-    (LaneSettings { name: name.into(), priority, when_full, share: 1 }, Memory::default())
+    (LaneSettings { name: name.into(), priority, when_full, share: 1, max_age: None }, Memory::default())
 }
 
 fn numbers(store: &mut Store<Memory>, lane: usize) -> Vec<u64> {

@@ -5,14 +5,19 @@ use std::fs;
 use super::*;
 
 fn lanes() -> Vec<LaneSettings> {
-    let lane =
-        |name: &str, priority| LaneSettings { name: name.into(), priority, when_full: WhenFull::DropNew, share: 1 };
+    let lane = |name: &str, priority| LaneSettings {
+        name: name.into(),
+        priority,
+        when_full: WhenFull::DropNew,
+        share: 1,
+        max_age: None,
+    };
     vec![lane("alerts", 0), lane("results", 1)]
 }
 
 fn open(folder: &tempfile::TempDir, capacity: u64) -> (Queue, JoinHandle<()>) {
     let metrics = Metrics::new(&prometheus::Registry::new()).unwrap();
-    Queue::open(folder.path().into(), &lanes(), capacity, &metrics).unwrap()
+    Queue::open(folder.path().into(), &lanes(), capacity, &metrics, Beat::unwatched()).unwrap()
 }
 
 const BOTH: [LaneId; 2] = [LaneId(0), LaneId(1)];
