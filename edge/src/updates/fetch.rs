@@ -204,8 +204,11 @@ impl Fetch<'_> {
                 return Err(NotHere::Status { host: host.into(), status: status.as_u16() });
             }
         }
-        // Without it another file could not be told from this one; then the hash tells at the end.
-        let _ = fs::write(&self.tag, tag(answer.headers()).unwrap_or_default());
+        // Without it another file could not be told from this one; then the hash tells at the end. Mostly it is there already.
+        let tag = tag(answer.headers()).unwrap_or_default();
+        if fs::read(&self.tag).ok().as_deref() != Some(tag.as_bytes()) {
+            let _ = fs::write(&self.tag, tag);
+        }
         let mut rate = Rate::new(self.pace);
         let (mut body, mut speed) = (answer.into_body(), Speed::default());
         loop {
