@@ -1,9 +1,8 @@
 //! Updates of models that cannot leave the device without one that works.
 //!
-//! [`record`] is the state machine, [`store`] keeps it on disk, [`engine`], [`maker`] and [`serving`] go from one of its
-//! states to the next,
-//! and [`board`] is where those who want something meet them. The journal is the only word on which version is served: it is
-//! changed before anything else is, so that whatever ends the process, the next start knows what to do.
+//! `record` is the state machine, `store` keeps it on disk, `engine`, `maker` and `serving` go from one of its
+//! states to the next, and `board` is where those who want something meet them. The journal is the only word on which version
+//! is served: it is changed before anything else is, so that whatever ends the process, the next start knows what to do.
 
 mod board;
 mod clock;
