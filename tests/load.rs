@@ -164,7 +164,8 @@ impl Load {
         self.done.load(Ordering::Relaxed)
     }
 
-    /// Whether there is a connection; being refused one is no fault, anything else is.
+    /// Whether there is a connection; being refused one is no fault, nor is one that the closing of the port undoes before
+    /// anything was sent. Anything else is.
     fn connected<T>(&self, connection: io::Result<T>) -> Option<T> {
         match connection {
             Ok(connection) => {
@@ -172,7 +173,7 @@ impl Load {
                 Some(connection)
             }
             Err(error) => {
-                if error.kind() != io::ErrorKind::ConnectionRefused {
+                if !matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset) {
                     self.wrong.lock().unwrap().push(format!("no connection: {error}"));
                 }
                 None
