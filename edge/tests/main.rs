@@ -1,4 +1,4 @@
-//! The device's binary, started, asked and ended, beside a real MQTT broker.
+//! The device's binary, started, asked and ended, beside a real MQTT broker and an emulator of Azure IoT Edge.
 
 #![expect(
     clippy::unwrap_used,
@@ -19,6 +19,7 @@ mod device;
 mod http;
 mod hub;
 mod module;
+mod module_on_broker;
 mod mosquitto;
 mod offline;
 mod thermal;

@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use hedef_edge::iotedge::identity::sign;
-use hedef_edge::iotedge::topics::{percent_encoded, read_bag};
+use hedef_edge::iotedge::topics::read_bag;
 use hedef_edge::mqtt::packet::{Packet, Publish, decode, encode};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
-use serde_json::{Map, Value, json};
 
-use super::{DEVICE, KEY, Sent, State};
+use super::state::{State, input_topic};
+use super::{DEVICE, KEY};
 use crate::websocket::{Duplex, accept};
 
 /// How long an input message may stay unacknowledged.
@@ -78,9 +78,8 @@ impl Client<'_> {
         }
         if let Some((id, body)) = input {
             self.under_way = Some(Instant::now());
-            let id = percent_encoded(&id);
-            let topic = format!("{DEVICE}/inputs/input1/%24.mid={id}&%24.ct=application%2Fjson&%24.cdid=edge1");
             // Always 1, and never called a duplicate.
+            let topic = input_topic(&id);
             self.send(&Packet::Publish(Publish { topic, id: Some(1), duplicate: false, retain: false, body }))?;
         }
         Ok(())
@@ -131,37 +130,9 @@ impl Client<'_> {
     }
 
     fn said(&mut self, publish: Publish) -> io::Result<()> {
-        let mut state = self.state.lock().unwrap();
-        let topic = publish.topic.as_str();
-        state.topics.push(topic.into());
-        let answer = if let Some(bag) = topic.strip_prefix(&format!("{DEVICE}/messages/events/")) {
-            assert!(!bag.contains('/'), "the hub would lose {topic}");
-            let properties = read_bag(bag);
-            state.sent.push(Sent { topic: topic.into(), properties, body: publish.body });
-            None
-        } else if let Some(request) = topic.strip_prefix("$iothub/twin/GET/?$rid=") {
-            let mut desired = state.desired.clone();
-            desired.insert("$version".into(), state.version.into());
-            let mut reported = state.reported.clone();
-            reported.insert("$version".into(), 1.into());
-            let twin = json!({ "desired": desired, "reported": reported });
-            Some((format!("$iothub/twin/res/200/?$rid={request}"), twin.to_string()))
-        } else if let Some(request) = topic.strip_prefix("$iothub/twin/PATCH/properties/reported/?$rid=") {
-            let Value::Object(patch) = serde_json::from_slice(&publish.body).unwrap() else { panic!() };
-            assert_fit(&Value::Object(patch.clone()));
-            merge(&mut state.reported, patch);
-            Some((format!("$iothub/twin/res/204/?$rid={request}"), String::new()))
-        } else if let Some(rest) = topic.strip_prefix("$iothub/methods/res/") {
-            let (status, _) = rest.split_once("/?$rid=").unwrap();
-            let body = serde_json::from_slice(&publish.body).unwrap();
-            state.answers.push((status.into(), body));
-            None
-        } else {
-            None
-        };
-        drop(state);
+        let answer = self.state.lock().unwrap().said(publish);
         let Some((topic, body)) = answer else { return Ok(()) };
-        self.send(&Packet::Publish(Publish { topic, id: None, duplicate: false, retain: false, body: body.into() }))
+        self.send(&Packet::Publish(Publish { topic, id: None, duplicate: false, retain: false, body }))
     }
 }
 
@@ -174,36 +145,4 @@ fn is_good(token: &str) -> bool {
     part("sr") == "testhub.azure-devices.net%2Fdevices%2Fedge1%2Fmodules%2Fmod1"
         && part("se").parse().is_ok_and(|expires: u64| expires > now)
         && signature == Some(sign(KEY, &format!("{}\n{}", part("sr"), part("se"))))
-}
-
-/// RFC 7396.
-fn merge(into: &mut Map<String, Value>, patch: Map<String, Value>) {
-    for (name, value) in patch {
-        match (into.get_mut(&name), value) {
-            (_, Value::Null) => drop(into.remove(&name)),
-            (Some(Value::Object(old)), Value::Object(new)) => merge(old, new),
-            (_, Value::Object(new)) => {
-                let mut whole = Map::new();
-                merge(&mut whole, new);
-                into.insert(name, Value::Object(whole));
-            }
-            (_, value) => drop(into.insert(name, value)),
-        }
-    }
-}
-
-/// What the hub allows in reported properties.
-fn assert_fit(value: &Value) {
-    match value {
-        Value::Object(members) => members.iter().for_each(|(name, value)| {
-            assert!(!name.contains(['.', '$', '#', ' ']), "{name}");
-            assert_fit(value);
-        }),
-        Value::Array(values) => values.iter().for_each(|value| {
-            assert!(!value.is_null());
-            assert_fit(value);
-        }),
-        Value::String(text) => assert!(text.len() <= 4096),
-        _ => (),
-    }
 }
