@@ -24,8 +24,9 @@ use crate::config::{Acknowledge, Output, Settings};
 use crate::iotedge::identity::Identity;
 use crate::iotedge::{self, Control, Surroundings, Wishes};
 use crate::metrics::{LinkMetrics, Metrics};
-use crate::queue::{LaneId, LaneSettings, Queue, WhenFull};
+use crate::queue::{LaneId, LaneSettings, Place, Queue, WhenFull};
 use crate::relay::{Relay, Stop};
+use crate::steps::Steps;
 use crate::thermal::Parallel;
 use crate::updates::{Engine, Models, Opened, Opening, Trials, Updates, Watching};
 use crate::watchdog::{Beat, Watchdog};
@@ -157,7 +158,9 @@ impl Device {
         let failed = |source| StartError::Data { folder: settings.data.display().to_string(), source };
         let changed = Arc::new(Notify::new());
         let watchdog = Watchdog::start(Duration::from_secs(settings.watchdog_s), settings.stalled.clone())?;
-        let opened = Queue::open(folder, &lanes, capacity, &metrics, watchdog.beat("queue"));
+        let steps = Steps::ending_at(settings.end_at.clone());
+        let place = Place { folder, lanes, capacity, steps: steps.clone() };
+        let opened = Queue::open(place, &metrics, watchdog.beat("queue"));
         let (queue, queue_thread) = opened.map_err(failed)?;
         let core_metrics = hedef_core::metrics::Metrics::new(&registry)?;
         let (loader, slots) = loader(&settings)?;
@@ -179,7 +182,7 @@ impl Device {
             data: &settings.data,
             roots: &settings.models,
             crashed: working.crashed(),
-            end_at: settings.end_at.clone(),
+            steps,
             trials,
             metrics: metrics.clone(),
             reports: Arc::clone(&changed),

@@ -22,6 +22,7 @@ mod module;
 mod module_on_broker;
 mod mosquitto;
 mod offline;
+mod queue_killed;
 mod thermal;
 mod updates;
 mod updates_by_hand;

@@ -33,6 +33,7 @@ use self::disk::Folder;
 use self::store::Store;
 pub use self::store::{LaneSettings, PushError, WhenFull};
 use crate::metrics::{LaneMetrics, Metrics};
+use crate::steps::{Step, Steps};
 use crate::watchdog::Beat;
 
 /// The shortest time between two commits.
@@ -47,6 +48,19 @@ const WAITING: usize = 64;
 /// One of the lanes that the queue was opened with, by its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LaneId(pub usize);
+
+/// Where a queue is, and what it holds.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// It has a folder for each lane.
+    pub folder: PathBuf,
+    /// The lanes.
+    pub lanes: Vec<LaneSettings>,
+    /// The bytes that all lanes together take at most.
+    pub capacity: u64,
+    /// What follows its steps.
+    pub steps: Steps,
+}
 
 /// A message that was taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,17 +112,11 @@ enum Call {
 }
 
 impl Queue {
-    /// Opens the queue in `folder`, which holds a folder for each lane, and starts its thread. All lanes together take
-    /// `capacity` bytes at most.
-    pub fn open(
-        folder: PathBuf,
-        lanes: &[LaneSettings],
-        capacity: u64,
-        metrics: &Metrics,
-        beat: Beat,
-    ) -> io::Result<(Self, JoinHandle<()>)> {
-        tell_of_others(&folder, lanes);
-        let disks = lanes.iter().map(|lane| Ok((lane.clone(), Folder::open(folder.join(&lane.name))?)));
+    /// Opens the queue and starts its thread.
+    pub fn open(place: Place, metrics: &Metrics, beat: Beat) -> io::Result<(Self, JoinHandle<()>)> {
+        let Place { folder, lanes, capacity, steps } = place;
+        tell_of_others(&folder, &lanes);
+        let disks = lanes.iter().map(|lane| Ok((lane.clone(), Folder::open(folder.join(&lane.name), steps.clone())?)));
         let store = Store::open(disks.collect::<io::Result<_>>()?, capacity)?;
         let (calls, receiver) = mpsc::channel(WAITING);
         let (pushed_sender, pushed) = watch::channel(());
@@ -122,6 +130,7 @@ impl Queue {
             committed: committed_sender,
             failing: false,
             beat,
+            steps,
             metrics: lanes.iter().map(|lane| metrics.lane(&lane.name)).collect(),
             arrivals: lanes.iter().map(|lane| lane.max_age.map(Arrivals::new)).collect(),
         };
@@ -235,6 +244,7 @@ struct Worker {
     /// Whether the last thing that was done with the disk failed, so that this is told once.
     failing: bool,
     beat: Beat,
+    steps: Steps,
     /// For each lane.
     metrics: Vec<LaneMetrics>,
     /// For each lane whose messages may become too old.
@@ -340,6 +350,7 @@ impl Worker {
         let committed = self.store.commit();
         self.note(committed.as_ref().map(drop).map_err(|error| format!("the queue cannot be made safe: {error}")));
         if let Ok(committed) = committed {
+            self.steps.made(Step::QueueAllSafe);
             self.committed.send_replace(committed);
         }
     }

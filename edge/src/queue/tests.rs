@@ -17,7 +17,8 @@ fn lanes() -> Vec<LaneSettings> {
 
 fn open(folder: &tempfile::TempDir, capacity: u64) -> (Queue, JoinHandle<()>) {
     let metrics = Metrics::new(&prometheus::Registry::new()).unwrap();
-    Queue::open(folder.path().into(), &lanes(), capacity, &metrics, Beat::unwatched()).unwrap()
+    let place = Place { folder: folder.path().into(), lanes: lanes(), capacity, steps: Steps::default() };
+    Queue::open(place, &metrics, Beat::unwatched()).unwrap()
 }
 
 const BOTH: [LaneId; 2] = [LaneId(0), LaneId(1)];

@@ -15,12 +15,12 @@ use super::engine::{Maker, Stopped};
 use super::fetch::{Fetch, NotHere, open};
 use super::part::Part;
 use super::record::{Needless, Phase, Record};
-use super::steps::Step;
 use super::store::remove;
 use super::trial::Trials;
 use super::unpack::{Fit, NotUnpacked};
 use super::wanted::{Place, Wanted};
 use crate::selftest;
+use crate::steps::Step;
 
 /// What stays free beside a bundle and what it unpacks to.
 const SPARE: u64 = 1 << 20;

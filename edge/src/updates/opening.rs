@@ -12,10 +12,10 @@ use super::board::{Board, Updates};
 use super::engine::Engine;
 use super::record::{Phase, Record, Release};
 use super::settings;
-use super::steps::Steps;
 use super::store::Store;
 use super::trial::Trials;
 use crate::metrics::Metrics;
+use crate::steps::Steps;
 
 /// What updates are opened with.
 pub struct Opening<'o> {
@@ -27,8 +27,8 @@ pub struct Opening<'o> {
     pub roots: &'o [PathBuf],
     /// Whether the process before did not end by itself.
     pub crashed: bool,
-    /// The step to end at, in tests.
-    pub end_at: Option<String>,
+    /// What follows its steps.
+    pub steps: Steps,
     /// Where the models on trial are watched.
     pub trials: Trials,
     /// What is counted.
@@ -53,7 +53,7 @@ impl Opening<'_> {
     #[must_use]
     pub fn open(self) -> Opened {
         let settings = self.settings;
-        let store = Store::open(self.data.join("updates"), Steps::ending_at(self.end_at));
+        let store = Store::open(self.data.join("updates"), self.steps);
         let mut records = store.records();
         for (name, record) in &mut records {
             if let Some(outcome) = restore(name, record, self.crashed, &store) {

@@ -21,7 +21,7 @@ use hedef_protocols::bundle::{MANIFEST, Sha256};
 use serde_json::Value;
 
 use super::record::{Record, Release};
-use super::steps::{Step, Steps};
+use crate::steps::{Step, Steps};
 
 /// What a journal may have for its end while it is written.
 const UNFINISHED: &str = "tmp";

@@ -1,5 +1,6 @@
 //! The hub with one client: it is heard, and told.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,8 +23,10 @@ pub(super) struct Client<'h> {
     stream: Box<dyn Duplex>,
     state: &'h Mutex<State>,
     input: Vec<u8>,
-    /// When the input message under way was sent.
-    under_way: Option<Instant>,
+    /// The input messages under way, and when the last of them was sent: one, and the same again where it was not acknowledged
+    /// in time.
+    under_way: VecDeque<String>,
+    last_sent: Instant,
     subscribed: bool,
 }
 
@@ -39,7 +42,8 @@ impl Client<'_> {
         stream.set_nodelay(true)?;
         let stream = StreamOwned::new(ServerConnection::new(config).map_err(io::Error::other)?, stream);
         let (stream, input) = accept(stream)?;
-        let mut client = Client { stream, state, input, under_way: None, subscribed: false };
+        let mut client =
+            Client { stream, state, input, under_way: VecDeque::new(), last_sent: Instant::now(), subscribed: false };
         while round.load(Ordering::SeqCst) == began {
             client.tell()?;
             let mut bytes = [0; 4096];
@@ -70,16 +74,17 @@ impl Client<'_> {
         }
         let mut state = self.state.lock().unwrap();
         let told: Vec<_> = state.telling.drain(..).collect();
-        let due = self.under_way.is_none_or(|since| since.elapsed() > PATIENCE);
+        let due = self.under_way.is_empty() || self.last_sent.elapsed() > PATIENCE;
         let input = state.inputs.front().filter(|_| due).cloned();
         drop(state);
         for (topic, body) in told {
             self.send(&Packet::Publish(Publish { topic, id: None, duplicate: false, retain: false, body }))?;
         }
         if let Some((id, body)) = input {
-            self.under_way = Some(Instant::now());
             // Always 1, and never called a duplicate.
             let topic = input_topic(&id);
+            self.under_way.push_back(id);
+            self.last_sent = Instant::now();
             self.send(&Packet::Publish(Publish { topic, id: Some(1), duplicate: false, retain: false, body }))?;
         }
         Ok(())
@@ -110,8 +115,11 @@ impl Client<'_> {
             }
             // Whatever its id, it is for the oldest.
             Packet::PubAck(_) => {
-                assert!(self.under_way.take().is_some(), "an acknowledgement of nothing");
-                self.state.lock().unwrap().inputs.pop_front();
+                let acknowledged = self.under_way.pop_front().expect("an acknowledgement of something");
+                let inputs = &mut self.state.lock().unwrap().inputs;
+                if inputs.front().is_some_and(|(id, _)| *id == acknowledged) {
+                    inputs.pop_front();
+                }
                 Ok(())
             }
             Packet::Publish(publish) => {
