@@ -3,8 +3,8 @@
 //! After an end that was none of its own will the device scores some messages one by one, and writes down which one is under
 //! way. One that was under way at so many ends in a row is not scored any more.
 
-use std::fs::{self, File, TryLockError};
-use std::io;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// A message under way at so many ends in a row is taken for their cause.
@@ -13,12 +13,26 @@ const STRIKES: u32 = 3;
 /// The messages that are scored one by one after a crash: more than were under way at it.
 const WITH_CARE: usize = 64;
 
-/// The sign that the device works; it is there at the start where the last end was a crash. While it works it is locked,
-/// so that no other process works in the same folder.
+/// Where Linux tells the id of this boot.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// How the process before ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LastEnd {
+    /// By its own will.
+    Clean,
+    /// It crashed, or was killed.
+    Crash,
+    /// With the whole machine, which has been started anew since.
+    PowerCut,
+}
+
+/// The sign that the device works, with the id of the boot in it; it is there at the start where the last end was not clean.
+/// While it works it is locked, so that no other process works in the same folder.
 #[derive(Debug)]
 pub struct Working {
     file: PathBuf,
-    crashed: bool,
+    last_end: LastEnd,
     /// Held until the end, however it comes.
     _lock: File,
 }
@@ -28,14 +42,27 @@ impl Working {
     pub fn begin(folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let file = folder.join("working");
-        let crashed = file.exists();
-        let lock = File::create(&file)?;
+        // Without ids to compare, the process is to blame.
+        let boot = fs::read_to_string(BOOT_ID).unwrap_or_default();
+        let last_end = match fs::read_to_string(&file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => LastEnd::Clean,
+            Ok(before) if !before.is_empty() && !boot.is_empty() && before != boot => LastEnd::PowerCut,
+            _ => LastEnd::Crash,
+        };
+        let mut lock = OpenOptions::new().write(true).create(true).truncate(false).open(&file)?;
         match lock.try_lock() {
             Err(TryLockError::WouldBlock) => {
                 Err(io::Error::new(io::ErrorKind::ResourceBusy, "another process works with it"))
             }
             Err(TryLockError::Error(error)) if error.kind() != io::ErrorKind::Unsupported => Err(error),
-            _ => Ok(Self { file, crashed, _lock: lock }),
+            _ => {
+                lock.set_len(0)?;
+                lock.write_all(boot.as_bytes())?;
+                // A power cut finds it there.
+                lock.sync_all()?;
+                File::open(folder)?.sync_all()?;
+                Ok(Self { file, last_end, _lock: lock })
+            }
         }
     }
 
@@ -43,7 +70,7 @@ impl Working {
     #[must_use]
     pub fn care(&self, lane: &str) -> Option<Care> {
         let file = self.file.with_file_name(format!("under-way-{lane}"));
-        if !self.crashed {
+        if self.last_end == LastEnd::Clean {
             let _ = fs::remove_file(file);
             return None;
         }
@@ -52,10 +79,10 @@ impl Working {
         Some(Care { file, known, left: WITH_CARE })
     }
 
-    /// Whether the last end was none of its own will.
+    /// How the process before ended.
     #[must_use]
-    pub const fn crashed(&self) -> bool {
-        self.crashed
+    pub const fn last_end(&self) -> LastEnd {
+        self.last_end
     }
 
     /// Ends cleanly.
@@ -119,6 +146,27 @@ mod tests {
         working.end();
         let working = Working::begin(folder.path()).unwrap();
         assert!(working.care("in").is_none());
+    }
+
+    #[test]
+    fn an_end_with_the_whole_machine_is_told_from_a_crash() {
+        let folder = tempfile::tempdir().unwrap();
+        let begin = || Working::begin(folder.path()).unwrap();
+        let working = begin();
+        assert_eq!(working.last_end(), LastEnd::Clean);
+        drop(working);
+        assert_eq!(begin().last_end(), LastEnd::Crash);
+        fs::write(folder.path().join("working"), "another boot\n").unwrap();
+        assert_eq!(begin().last_end(), LastEnd::PowerCut);
+        assert_eq!(begin().last_end(), LastEnd::Crash);
+        // As versions before left it.
+        fs::write(folder.path().join("working"), "").unwrap();
+        let working = begin();
+        assert_eq!(working.last_end(), LastEnd::Crash);
+        assert!(Working::begin(folder.path()).is_err());
+        working.end();
+        drop(working);
+        assert_eq!(begin().last_end(), LastEnd::Clean);
     }
 
     #[test]

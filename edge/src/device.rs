@@ -19,7 +19,7 @@ use tokio::time::{Instant as Moment, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{self, Routes};
-use crate::care::Working;
+use crate::care::{LastEnd, Working};
 use crate::config::{Acknowledge, Output, Settings};
 use crate::iotedge::identity::Identity;
 use crate::iotedge::{self, Control, Surroundings, Wishes};
@@ -140,7 +140,7 @@ impl Device {
         let sign = Arc::clone(&working);
         Self::assemble(settings, working).await.inspect_err(|_| {
             // Nothing worked yet, so this is no crash.
-            if !sign.crashed() {
+            if sign.last_end() == LastEnd::Clean {
                 sign.end();
             }
         })
@@ -181,7 +181,7 @@ impl Device {
             settings: &settings.updates,
             data: &settings.data,
             roots: &settings.models,
-            crashed: working.crashed(),
+            last_end: working.last_end(),
             steps,
             trials,
             metrics: metrics.clone(),

@@ -290,6 +290,7 @@ mod tests {
 
     use super::super::{Opened, Opening, Trials};
     use super::*;
+    use crate::care::LastEnd;
     use crate::steps::Steps;
 
     fn engine(data: &std::path::Path) -> Engine {
@@ -297,7 +298,7 @@ mod tests {
             settings: &settings::Updates::default(),
             data,
             roots: &[],
-            crashed: false,
+            last_end: LastEnd::Clean,
             steps: Steps::default(),
             trials: Trials::default(),
             metrics: Metrics::new(&prometheus::Registry::new()).unwrap(),

@@ -14,6 +14,7 @@ use super::record::{Phase, Record, Release};
 use super::settings;
 use super::store::Store;
 use super::trial::Trials;
+use crate::care::LastEnd;
 use crate::metrics::Metrics;
 use crate::steps::Steps;
 
@@ -25,8 +26,8 @@ pub struct Opening<'o> {
     pub data: &'o Path,
     /// The folders of the models that are there without any update.
     pub roots: &'o [PathBuf],
-    /// Whether the process before did not end by itself.
-    pub crashed: bool,
+    /// How the process before ended.
+    pub last_end: LastEnd,
     /// What follows its steps.
     pub steps: Steps,
     /// Where the models on trial are watched.
@@ -56,7 +57,7 @@ impl Opening<'_> {
         let store = Store::open(self.data.join("updates"), self.steps);
         let mut records = store.records();
         for (name, record) in &mut records {
-            if let Some(outcome) = restore(name, record, self.crashed, &store) {
+            if let Some(outcome) = restore(name, record, self.last_end, &store) {
                 self.metrics.updated(outcome);
             }
         }
@@ -116,10 +117,10 @@ fn fill(board: &Board, records: BTreeMap<ModelName, Record>, settings: &settings
 }
 
 /// Brings a record in order after a restart. Returns how an update ended by that, if one did.
-fn restore(name: &ModelName, record: &mut Record, crashed: bool, store: &Store) -> Option<&'static str> {
+fn restore(name: &ModelName, record: &mut Record, last_end: LastEnd, store: &Store) -> Option<&'static str> {
     let before = record.clone();
     let mut outcome = None;
-    if record.restarted(crashed) {
+    if record.restarted(last_end) {
         outcome = Some(record.state());
     }
     let is_there = |release: &Release| store.package(name, release.version).is_some();
@@ -169,9 +170,9 @@ mod tests {
         record.downloaded();
         std::fs::remove_dir(folder.path().join("updates/journal")).unwrap();
         let mut again = record.clone();
-        assert_eq!(restore(&name, &mut again, false, &store), None);
+        assert_eq!(restore(&name, &mut again, LastEnd::Clean, &store), None);
         assert_eq!(again, record, "a clean stop counts for nothing");
-        assert_eq!(restore(&name, &mut again, true, &store), Some("failed"));
+        assert_eq!(restore(&name, &mut again, LastEnd::Crash, &store), Some("failed"));
         assert_eq!(again.phase, Phase::Rest);
     }
 }
