@@ -6,6 +6,7 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// A message under way at so many ends in a row is taken for their cause.
 const STRIKES: u32 = 3;
@@ -32,38 +33,57 @@ pub enum LastEnd {
 #[derive(Debug)]
 pub struct Working {
     file: PathBuf,
+    boot: String,
     last_end: LastEnd,
-    /// Held until the end, however it comes.
-    _lock: File,
+    /// Locked until the end, however it comes. None as long as the folder cannot be written.
+    sign: Mutex<Option<File>>,
 }
 
 impl Working {
-    /// Begins to work in a folder. Fails where another process does.
+    /// Begins to work in a folder. Fails where another process does, and there only: where the folder cannot be written it is
+    /// not held yet.
     pub fn begin(folder: &Path) -> io::Result<Self> {
-        fs::create_dir_all(folder)?;
         let file = folder.join("working");
         // Without ids to compare, the process is to blame.
         let boot = fs::read_to_string(BOOT_ID).unwrap_or_default();
         let last_end = match fs::read_to_string(&file) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => LastEnd::Clean,
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                LastEnd::Clean
+            }
             Ok(before) if !before.is_empty() && !boot.is_empty() && before != boot => LastEnd::PowerCut,
             _ => LastEnd::Crash,
         };
-        let mut lock = OpenOptions::new().write(true).create(true).truncate(false).open(&file)?;
-        match lock.try_lock() {
-            Err(TryLockError::WouldBlock) => {
-                Err(io::Error::new(io::ErrorKind::ResourceBusy, "another process works with it"))
-            }
-            Err(TryLockError::Error(error)) if error.kind() != io::ErrorKind::Unsupported => Err(error),
-            _ => {
-                lock.set_len(0)?;
-                lock.write_all(boot.as_bytes())?;
-                // A power cut finds it there.
-                lock.sync_all()?;
-                File::open(folder)?.sync_all()?;
-                Ok(Self { file, last_end, _lock: lock })
-            }
+        let working = Self { file, boot, last_end, sign: Mutex::new(None) };
+        match working.hold() {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => Err(error),
+            _ => Ok(working),
         }
+    }
+
+    /// Takes hold of the folder, if that is not done yet.
+    pub fn hold(&self) -> io::Result<()> {
+        let mut held = self.sign.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.is_some() {
+            return Ok(());
+        }
+        let folder = self.file.parent().ok_or(io::ErrorKind::NotFound)?;
+        fs::create_dir_all(folder)?;
+        let mut sign = OpenOptions::new().write(true).create(true).truncate(false).open(&self.file)?;
+        match sign.try_lock() {
+            Err(TryLockError::WouldBlock) => {
+                return Err(io::Error::new(io::ErrorKind::ResourceBusy, "another process works with it"));
+            }
+            Err(TryLockError::Error(error)) if error.kind() != io::ErrorKind::Unsupported => return Err(error),
+            _ => (),
+        }
+        // A power cut finds it there, unless the disk is full: then it counts as a crash.
+        let written = sign.set_len(0).and_then(|()| sign.write_all(self.boot.as_bytes()));
+        let synced = written.and_then(|()| sign.sync_all()).and_then(|()| File::open(folder)?.sync_all());
+        if let Err(error) = synced {
+            tracing::warn!("it cannot be written down that the device works: {error}");
+        }
+        *held = Some(sign);
+        Ok(())
     }
 
     /// The care that the messages of a lane are to be scored with: none after a clean stop.
@@ -87,7 +107,9 @@ impl Working {
 
     /// Ends cleanly.
     pub fn end(&self) {
-        let _ = fs::remove_file(&self.file);
+        if self.sign.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+            let _ = fs::remove_file(&self.file);
+        }
     }
 }
 
@@ -167,6 +189,22 @@ mod tests {
         working.end();
         drop(working);
         assert_eq!(begin().last_end(), LastEnd::Clean);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_is_held_once_it_can_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        fs::write(&data, "in the way").unwrap();
+        let working = Working::begin(&data).unwrap();
+        assert_eq!(working.last_end(), LastEnd::Clean);
+        assert!(working.hold().is_err());
+        working.end();
+        fs::remove_file(&data).unwrap();
+        working.hold().unwrap();
+        assert!(Working::begin(&data).is_err(), "it is held");
+        working.end();
+        assert!(!data.join("working").exists());
     }
 
     #[test]

@@ -155,13 +155,11 @@ impl Device {
             settings.identity.clone().map(|identity| (Arc::new(identity), Lanes::add("module", &settings, &mut lanes)));
         let folder = settings.data.join("queue");
         let capacity = u64::from(settings.queue.capacity_mib) << 20;
-        let failed = |source| StartError::Data { folder: settings.data.display().to_string(), source };
         let changed = Arc::new(Notify::new());
         let watchdog = Watchdog::start(Duration::from_secs(settings.watchdog_s), settings.stalled.clone())?;
         let steps = Steps::ending_at(settings.end_at.clone());
-        let place = Place { folder, lanes, capacity, steps: steps.clone() };
-        let opened = Queue::open(place, &metrics, watchdog.beat("queue"));
-        let (queue, queue_thread) = opened.map_err(failed)?;
+        let place = Place { working: Arc::clone(&working), folder, lanes, capacity, steps: steps.clone() };
+        let (queue, queue_thread) = Queue::open(place, &metrics, watchdog.beat("queue"))?;
         let core_metrics = hedef_core::metrics::Metrics::new(&registry)?;
         let (loader, slots) = loader(&settings)?;
         let budget =

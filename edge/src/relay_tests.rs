@@ -1,8 +1,11 @@
 //! The relay between a queue and a pipe.
 
+use std::sync::Arc;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::*;
+use crate::care::Working;
 use crate::metrics::Metrics;
 use crate::mqtt::packet::{Connect, Packet, Publish, decode, encode};
 use crate::queue::{LaneSettings, Place, WhenFull};
@@ -52,8 +55,13 @@ async fn what_is_in_the_queue_when_the_stop_comes_is_sent_before_the_end() {
         max_age: None,
     };
     let lanes = [lane("in"), lane("out")];
-    let place =
-        Place { folder: folder.path().into(), lanes: lanes.to_vec(), capacity: 1 << 20, steps: Steps::default() };
+    let place = Place {
+        working: Arc::new(Working::begin(folder.path()).unwrap()),
+        folder: folder.path().into(),
+        lanes: lanes.to_vec(),
+        capacity: 1 << 20,
+        steps: Steps::default(),
+    };
     let (queue, _thread) = Queue::open(place, &all, Beat::unwatched()).unwrap();
     for _ in 0..40 {
         let stop = Stop { intake: CancellationToken::new(), all: CancellationToken::new() };

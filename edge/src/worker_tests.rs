@@ -9,6 +9,7 @@ use hedef_core::repository::{Load, Version};
 use prometheus::Registry;
 
 use super::*;
+use crate::care::Working;
 use crate::queue::{LaneSettings, Place, WhenFull};
 use crate::steps::Steps;
 
@@ -41,7 +42,13 @@ fn open(folder: &Path, max_age: Option<Duration>) -> (Queue, JoinHandle<()>, Met
     };
     let metrics = Metrics::new(&Registry::new()).unwrap();
     let lanes = vec![lane("in", max_age), lane("out", None)];
-    let place = Place { folder: folder.into(), lanes, capacity: 1 << 20, steps: Steps::default() };
+    let place = Place {
+        working: Arc::new(Working::begin(folder).unwrap()),
+        folder: folder.into(),
+        lanes,
+        capacity: 1 << 20,
+        steps: Steps::default(),
+    };
     let (queue, thread) = Queue::open(place, &metrics, Beat::unwatched()).unwrap();
     (queue, thread, metrics)
 }

@@ -24,6 +24,7 @@ mod mosquitto;
 mod offline;
 mod queue_killed;
 mod thermal;
+mod unwritable;
 mod updates;
 mod updates_by_hand;
 mod updates_damaged;

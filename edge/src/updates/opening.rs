@@ -169,6 +169,7 @@ mod tests {
         record.begin(wanted, true);
         record.downloaded();
         std::fs::remove_dir(folder.path().join("updates/journal")).unwrap();
+        std::fs::write(folder.path().join("updates/journal"), "in the way").unwrap();
         let mut again = record.clone();
         assert_eq!(restore(&name, &mut again, LastEnd::Clean, &store), None);
         assert_eq!(again, record, "a clean stop counts for nothing");
