@@ -39,6 +39,8 @@ pub(crate) struct Hub {
     round: Arc<AtomicUsize>,
     /// Whether the module did what a hub does not bear, which is on standard error.
     violated: Arc<AtomicBool>,
+    /// Who vouches for it, in PEM.
+    pub(crate) authority: String,
 }
 
 impl Drop for Hub {
@@ -52,7 +54,7 @@ impl Hub {
     pub(crate) fn start(folder: &Path) -> Self {
         let authority = Authority::new();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let hub = Self::at(listener.local_addr().unwrap().port());
+        let hub = Self::at(listener.local_addr().unwrap().port(), &authority);
         let config = authority.server();
         let config = Arc::new(config);
         let (state, round, violated) = (Arc::clone(&hub.state), Arc::clone(&hub.round), Arc::clone(&hub.violated));
@@ -82,8 +84,15 @@ impl Hub {
         behind::start(folder)
     }
 
-    fn at(port: u16) -> Self {
-        Self { state: Arc::default(), port, wrong_key: Arc::default(), round: Arc::default(), violated: Arc::default() }
+    fn at(port: u16, authority: &Authority) -> Self {
+        Self {
+            state: Arc::default(),
+            port,
+            wrong_key: Arc::default(),
+            round: Arc::default(),
+            violated: Arc::default(),
+            authority: authority.root.clone(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -102,6 +111,15 @@ impl Hub {
             ("IOTEDGE_APIVERSION", "2022-08-03".into()),
             ("IOTEDGE_AUTHSCHEME", "sasToken".into()),
         ]
+    }
+
+    /// The environment of a module for development, whose authority's certificate is in `file`.
+    pub(crate) fn variables_for_development(file: &Path) -> [(&'static str, String); 2] {
+        let key = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, KEY);
+        let text = format!(
+            "HostName=testhub.azure-devices.net;GatewayHostName=localhost;DeviceId=edge1;ModuleId=mod1;SharedAccessKey={key}"
+        );
+        [("EdgeHubConnectionString", text), ("EdgeModuleCACertificateFile", file.display().to_string())]
     }
 
     /// Has an input message delivered.

@@ -58,6 +58,19 @@ fn an_input_is_answered_with_what_belongs_to_it() {
 }
 
 #[test]
+fn a_connection_string_is_enough_for_development() {
+    let home = Home::new("");
+    let hub = Hub::start(home.path());
+    let file = home.path().join("authority.pem");
+    std::fs::write(&file, &hub.authority).unwrap();
+    home.write(&format!("[module]\nport = {}\n", hub.port));
+    let _device = home.start_with(&Hub::variables_for_development(&file));
+    hub.input("in-1", ROW);
+    let sent = until("the answer is sent", || hub.sent().first().cloned());
+    assert_eq!(sent.property("$.cid"), Some("in-1"));
+}
+
+#[test]
 fn methods_are_answered() {
     let (_home, hub, _device) = start("");
     call_each_method(&hub);

@@ -59,7 +59,7 @@ pub(super) fn start(folder: &Path) -> Option<(Hub, Arc<Mutex<Mosquitto>>)> {
     let broker = Mosquitto::start(&settings)?;
     let plain = broker.port;
     let broker = Arc::new(Mutex::new(broker));
-    let hub = Hub::at(port);
+    let hub = Hub::at(port, &authority);
     let here = Arc::new(AtomicBool::new(false));
     let (state, violated, is_here) = (Arc::clone(&hub.state), Arc::clone(&hub.violated), Arc::clone(&here));
     let served = thread::Builder::new().name("hub".into()).spawn(move || {
