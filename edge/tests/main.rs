@@ -30,6 +30,7 @@ mod updates_by_hand;
 mod updates_damaged;
 mod updates_fetched;
 mod updates_killed;
+mod updates_tried;
 #[path = "../../tests/wait.rs"]
 #[expect(dead_code, reason = "not all of it is of use here")]
 mod wait;

@@ -107,8 +107,10 @@ impl Maker {
         if let Some(wish) = engine.moved(name, wanted) {
             return engine.keep(name, Step::Begun, |record| record.moved(wish)).await;
         }
+        let pace = engine.board.pace();
         let changed = async {
-            let same = || engine.moved(name, wanted).is_none() && !engine.dropped(name, wanted);
+            let moved = || engine.moved(name, wanted).is_some() || engine.board.pace() != pace;
+            let same = || !moved() && !engine.dropped(name, wanted);
             while same() && !engine.minds_changed(name, wanted) {
                 engine.board.work.notified().await;
             }
