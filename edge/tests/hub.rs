@@ -40,10 +40,19 @@ impl Sent {
     }
 }
 
+/// An input message.
+#[derive(Clone)]
+struct Input {
+    id: String,
+    /// As it stands in a topic.
+    content_type: String,
+    body: Vec<u8>,
+}
+
 #[derive(Default)]
 struct State {
-    /// Input messages: the id and the body. Those in front were not acknowledged.
-    inputs: VecDeque<(String, Vec<u8>)>,
+    /// Input messages. Those in front were not acknowledged.
+    inputs: VecDeque<Input>,
     sent: Vec<Sent>,
     desired: Map<String, Value>,
     version: u64,
@@ -186,7 +195,13 @@ impl Hub {
 
     /// Has an input message delivered.
     pub(crate) fn input(&self, id: &str, body: impl Into<Vec<u8>>) {
-        self.state().inputs.push_back((id.into(), body.into()));
+        self.input_of(id, "application/json", body);
+    }
+
+    /// The same, of that content type.
+    pub(crate) fn input_of(&self, id: &str, content_type: &str, body: impl Into<Vec<u8>>) {
+        let content_type = content_type.replace('/', "%2F");
+        self.state().inputs.push_back(Input { id: id.into(), content_type, body: body.into() });
     }
 
     /// Input messages that were not acknowledged.

@@ -18,6 +18,7 @@ mod depot;
 mod device;
 mod http;
 mod hub;
+mod images;
 mod module;
 mod mosquitto;
 mod offline;

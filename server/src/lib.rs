@@ -52,6 +52,7 @@ pub use crate::access::keys::{KeyEntry, NewKey};
 pub use crate::access::permission::Permission;
 use crate::access::{Access, Entrance};
 use crate::app::{App, Parts};
+pub use crate::body::work;
 pub use crate::config::{
     Admin, AzureSettings, Caps, ClientAuth, Config, CredentialSettings, Drain, InvalidConfig, JwtSettings, Settings,
     TlsSettings, TraceSettings,

@@ -12,7 +12,7 @@ use hedef_edge::mqtt::packet::{Packet, Publish, decode, encode};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Map, Value, json};
 
-use super::{DEVICE, KEY, Sent, State};
+use super::{DEVICE, Input, KEY, Sent, State};
 use crate::websocket::{Duplex, accept};
 
 /// How long an input message may stay unacknowledged.
@@ -76,10 +76,10 @@ impl Client<'_> {
         for (topic, body) in told {
             self.send(&Packet::Publish(Publish { topic, id: None, duplicate: false, retain: false, body }))?;
         }
-        if let Some((id, body)) = input {
+        if let Some(Input { id, content_type, body }) = input {
             self.under_way = Some(Instant::now());
             let id = percent_encoded(&id);
-            let topic = format!("{DEVICE}/inputs/input1/%24.mid={id}&%24.ct=application%2Fjson&%24.cdid=edge1");
+            let topic = format!("{DEVICE}/inputs/input1/%24.mid={id}&%24.ct={content_type}&%24.cdid=edge1");
             // Always 1, and never called a duplicate.
             self.send(&Packet::Publish(Publish { topic, id: Some(1), duplicate: false, retain: false, body }))?;
         }

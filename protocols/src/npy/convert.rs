@@ -27,9 +27,7 @@ fn numbers(data: &Data, spec: &TensorSpec) -> Result<Data, Error> {
             }
         };
     }
-    let each = |visit: &mut dyn FnMut(usize, Number) -> Result<(), Error>| {
-        found!(visit: Bool Uint8 Uint16 Uint32 Uint64 Int8 Int16 Int32 Int64 Fp16 Bf16 Fp32 Fp64)
-    };
+    let each = |visit: &mut dyn FnMut(usize, Number) -> Result<(), Error>| found!(visit: Bool Uint8 Uint16 Uint32 Uint64 Int8 Int16 Int32 Int64 Fp16 Bf16 Fp32 Fp64);
     macro_rules! wanted {
         ($($variant:ident $make:ident;)*) => {
             match spec.data_type {
