@@ -164,8 +164,7 @@ impl Load {
         self.done.load(Ordering::Relaxed)
     }
 
-    /// Whether there is a connection; being refused one is no fault, nor is one that the closing of the port undoes before
-    /// anything was sent. Anything else is.
+    /// Whether there is a connection; being refused one is no fault, anything else is.
     fn connected<T>(&self, connection: io::Result<T>) -> Option<T> {
         match connection {
             Ok(connection) => {
@@ -173,7 +172,7 @@ impl Load {
                 Some(connection)
             }
             Err(error) => {
-                if !matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset) {
+                if error.kind() != io::ErrorKind::ConnectionRefused {
                     self.wrong.lock().unwrap().push(format!("no connection: {error}"));
                 }
                 None

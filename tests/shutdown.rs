@@ -1,5 +1,9 @@
 //! SIGTERM loses no request.
 
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
 
@@ -137,5 +141,42 @@ fn an_idle_server_stops_on_ctrl_c_too_and_idle_connections_do_not_hold_it() {
         let ended = server.ended();
         assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
         assert!(idle.rest().is_empty());
+    }
+}
+
+/// However a client's connection and the end of the port meet.
+#[test]
+fn who_has_a_connection_has_an_answer() {
+    let rounds = if config::full() { 10 } else { 2 };
+    for _ in 0..rounds {
+        let server = Server::start(&config::samples(), &["--lame-duck-ms", "50"]);
+        let address = server.address;
+        let answered = Arc::new(AtomicUsize::new(0));
+        // Each ends when it is refused a connection.
+        let asking: Vec<_> = (0..4)
+            .map(|_| {
+                let answered = Arc::clone(&answered);
+                thread::spawn(move || {
+                    loop {
+                        let mut stream = match TcpStream::connect(address) {
+                            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return,
+                            stream => stream.unwrap(),
+                        };
+                        stream
+                            .write_all(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                            .unwrap();
+                        let mut answer = String::new();
+                        stream.read_to_string(&mut answer).unwrap();
+                        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+                        answered.fetch_add(1, Ordering::Relaxed);
+                    }
+                })
+            })
+            .collect();
+        until("connections to come and go", || (answered.load(Ordering::Relaxed) > 200).then_some(()));
+        server.signal(Signal::TERM);
+        let ended = server.ended();
+        assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+        asking.into_iter().for_each(|one| one.join().unwrap());
     }
 }

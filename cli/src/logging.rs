@@ -1,10 +1,15 @@
 //! Log lines, and the lines for a person.
 
-use std::fmt;
-use std::io::{IsTerminal, Write, stderr, stdout};
-use std::sync::{Arc, Mutex, PoisonError};
+mod access;
+mod delayed;
 
-use hedef_server::Log;
+use std::cell::RefCell;
+use std::fmt;
+use std::io::{IsTerminal, Stderr, Write, stderr, stdout};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+use hedef_server::{AccessLine, Log};
+use tracing::Level;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload::{self, Handle};
@@ -12,12 +17,22 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry};
 
 use crate::arguments::{LogFormat, Logging};
+use delayed::Delayed;
+
+/// The lines of the log.
+static LINES: LazyLock<Delayed<Stderr>> = LazyLock::new(|| Delayed::new(stderr()));
+
+thread_local! {
+    /// A line that is being written, in memory that was used before.
+    static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// The log of this process, whose filter can be changed while it runs.
 struct Filtered {
     /// The filter as it was given.
     text: Mutex<String>,
     handle: Handle<EnvFilter, Registry>,
+    format: LogFormat,
 }
 
 impl Log for Filtered {
@@ -35,6 +50,17 @@ impl Log for Filtered {
         self.handle.reload(filter(wanted)?).map_err(|error| error.to_string())?;
         wanted.clone_into(&mut text);
         Ok(())
+    }
+
+    fn access(&self, line: &AccessLine<'_>) {
+        if tracing::enabled!(target: "access_log", Level::INFO) {
+            LINE.with_borrow_mut(|text| {
+                text.clear();
+                // Memory takes all that is written to it.
+                let _ = access::write(line, self.format, text);
+                LINES.put(text, true);
+            });
+        }
     }
 }
 
@@ -61,13 +87,18 @@ pub(crate) fn start(settings: &Logging, usual: &str) -> anyhow::Result<Arc<dyn L
         anyhow::anyhow!("--log {wanted}: {error}: expected a level, or a filter such as info,hedef_core=debug")
     })?;
     let (filter, handle) = reload::Layer::new(filter);
-    let lines = tracing_subscriber::fmt::layer().with_target(false).with_writer(stderr);
+    let lines = tracing_subscriber::fmt::layer().with_target(false).with_writer(|| &*LINES);
     let all = tracing_subscriber::registry().with(filter);
     match settings.log_format {
         LogFormat::Text => all.with(lines.with_ansi(stderr().is_terminal())).init(),
         LogFormat::Json => all.with(lines.json().flatten_event(true)).init(),
     }
-    Ok(Arc::new(Filtered { text: Mutex::new(wanted.into()), handle }))
+    Ok(Arc::new(Filtered { text: Mutex::new(wanted.into()), handle, format: settings.log_format }))
+}
+
+/// Writes what waits to be written to the log.
+pub(crate) fn finish() {
+    LINES.flush();
 }
 
 /// Prints to standard output. A reader who has gone, such as `head`, is no error.

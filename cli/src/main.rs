@@ -48,6 +48,7 @@ fn main() -> ExitCode {
             Ok(())
         }
     });
+    logging::finish();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

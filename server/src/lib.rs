@@ -61,7 +61,7 @@ use crate::lifecycle::Lifecycle;
 use crate::listen::Port;
 pub use crate::live::FileError;
 use crate::live::Follow;
-pub use crate::log::Log;
+pub use crate::log::{AccessLine, Log};
 use crate::metrics::Metrics;
 use crate::middleware::Flood;
 use crate::room::Budget;

@@ -1,6 +1,7 @@
 //! The port: accepts connections, speaks HTTP/1.1 and HTTP/2 on them, within TLS or plain, and ends them without losing a
 //! request.
 
+mod closing;
 mod door;
 mod late;
 mod patience;
@@ -10,6 +11,7 @@ mod stream;
 mod streams;
 pub(crate) mod young;
 
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -116,20 +118,27 @@ struct Connections {
 
 impl Connections {
     async fn accept_until_draining(&self, listener: TcpListener) {
-        loop {
-            tokio::select! {
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => self.spawn(stream),
-                    Err(error) => {
-                        tracing::warn!(error.detail = %error, "a connection could not be accepted: {error}");
-                        sleep(ACCEPT_PAUSE).await;
-                    }
-                },
-                () = self.lifecycle.draining.raised() => break,
-            }
+        tokio::select! {
+            never = self.accept_all(&listener) => match never {},
+            () = self.lifecycle.draining.raised() => {}
+        }
+        if closing::refuse_new(&listener).is_ok() {
+            let _ = timeout(closing::SETTLING, self.accept_all(&listener)).await;
         }
         if let Err(error) = self.accept_backlog(listener) {
             tracing::warn!(error.detail = %error, "the last connections could not be accepted: {error}");
+        }
+    }
+
+    async fn accept_all(&self, listener: &TcpListener) -> Infallible {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => self.spawn(stream),
+                Err(error) => {
+                    tracing::warn!(error.detail = %error, "a connection could not be accepted: {error}");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
         }
     }
 

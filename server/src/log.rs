@@ -1,8 +1,11 @@
 //! What the log holds while the server runs: whoever starts the server brings the log, the protocols change it.
 
 use std::fmt;
+use std::time::Duration;
 
+use hedef_core::ModelId;
 use hedef_protocols::v2::{LogChange, LogSettings};
+use http::{HeaderValue, Method, StatusCode};
 use tracing::level_filters::LevelFilter;
 
 use crate::error::ApiError;
@@ -17,6 +20,30 @@ pub trait Log: fmt::Debug + Send + Sync {
 
     /// Puts a filter in force. Fails where it cannot be read, with a plain sentence.
     fn set(&self, filter: &str) -> Result<(), String>;
+
+    /// Writes a line of the access log, if the filter lets it through. There may be very many, and none is urgent.
+    fn access(&self, line: &AccessLine<'_>);
+}
+
+/// A request that succeeded, as the access log tells of it.
+#[derive(Clone, Copy, Debug)]
+pub struct AccessLine<'a> {
+    /// Its method.
+    pub method: &'a Method,
+    /// Its path.
+    pub path: &'a str,
+    /// The status of its answer.
+    pub status: StatusCode,
+    /// Its id: printable ASCII without quotes and backslashes.
+    pub id: &'a HeaderValue,
+    /// The name of the key that let it in.
+    pub key: Option<&'a str>,
+    /// Whom its token is about.
+    pub subject: Option<&'a str>,
+    /// The model that it was for.
+    pub model: Option<&'a ModelId>,
+    /// From its head to the end of its answer.
+    pub took: Duration,
 }
 
 /// What is logged.

@@ -6,9 +6,11 @@ use std::time::Instant;
 use hedef_core::Kind;
 use http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
 
+use crate::access::Guest;
 use crate::app::App;
 use crate::call::Call;
 use crate::error::ApiError;
+use crate::log::AccessLine;
 use crate::seen::EXPLAIN;
 use crate::traces::{Finished, PARENT, STATE};
 
@@ -137,10 +139,19 @@ impl Drop for Watch {
         if !failed || self.is_routine() {
             // All or none of them need no random number.
             let part = self.app.config.access_log;
-            if part > 0.0 && !self.is_routine() && (part >= 1.0 || fastrand::f64() < part) {
-                line!(info);
-            } else {
-                line!(debug);
+            let chosen = part > 0.0 && !self.is_routine() && (part >= 1.0 || fastrand::f64() < part);
+            match (&self.app.config.log, status) {
+                (Some(log), Some(status)) if chosen => log.access(&AccessLine {
+                    method: &self.method,
+                    path: self.uri.path(),
+                    status,
+                    id: &self.call.id().value(),
+                    key: self.call.guest().map(Guest::name),
+                    subject: self.call.guest().and_then(Guest::subject),
+                    model: self.call.model(),
+                    took,
+                }),
+                _ => line!(debug),
             }
         } else if outcome != Kind::ResourceExhausted.label() {
             line!(info);
