@@ -18,6 +18,7 @@ mod depot;
 mod device;
 mod http;
 mod hub;
+#[cfg(feature = "images")]
 mod images;
 mod module;
 mod mosquitto;

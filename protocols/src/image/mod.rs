@@ -8,14 +8,18 @@
 
 mod boxes;
 mod contracts;
+#[cfg_attr(not(feature = "images"), expect(dead_code, reason = "what decoders alone need"))]
 mod decoded;
 mod findings;
+#[cfg(feature = "images")]
 mod jpeg;
 mod multipart;
+#[cfg_attr(not(feature = "images"), expect(dead_code, reason = "what decoders alone need"))]
 mod orientation;
+#[cfg(feature = "images")]
 mod png;
 mod resample;
-#[cfg(test)]
+#[cfg(all(test, feature = "images"))]
 mod tests;
 
 use hedef_core::image::Plan;
@@ -63,11 +67,7 @@ pub fn decode_within(
     signature: &Signature,
     limits: DecodeLimits<'_>,
 ) -> Result<(Request, Frame), Error> {
-    let decoded = match Format::of(bytes) {
-        Some(Format::Jpeg) => jpeg::decode(bytes, limits)?,
-        Some(Format::Png) => png::decode(bytes, limits)?,
-        None => return Err(Error::unexpected("the image", "JPEG or PNG", "something else")),
-    };
+    let decoded = pixels(bytes, limits)?;
     let input = &plan.input;
     let elements = input.shape.elements().unwrap_or(usize::MAX);
     limits.take(elements.saturating_mul(size_of::<f32>()))?;
@@ -83,6 +83,21 @@ pub fn decode_within(
     let outputs = plan.answer.outputs().into_iter().filter_map(|at| signature.outputs.get(at)).map(|spec| &spec.name);
     let request = Request::new(signature, vec![(name, tensor)])?.with_outputs(signature, outputs)?;
     Ok((request, frame))
+}
+
+#[cfg(feature = "images")]
+fn pixels(bytes: &[u8], limits: DecodeLimits<'_>) -> Result<decoded::Decoded, Error> {
+    match Format::of(bytes) {
+        Some(Format::Jpeg) => jpeg::decode(bytes, limits),
+        Some(Format::Png) => png::decode(bytes, limits),
+        None => Err(Error::unexpected("the image", "JPEG or PNG", "something else")),
+    }
+}
+
+#[cfg(not(feature = "images"))]
+fn pixels(_: &[u8], _: DecodeLimits<'_>) -> Result<decoded::Decoded, Error> {
+    let reason = "this program was built without the decoders of images, its feature `images`".into();
+    Err(Error::Unsupported { place: "the image".into(), reason })
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "such a cast holds to the range")]
