@@ -19,7 +19,8 @@ mod orientation;
 #[cfg(feature = "images")]
 mod png;
 mod resample;
-#[cfg(all(test, feature = "images"))]
+#[cfg(feature = "images")]
+#[cfg(test)]
 mod tests;
 
 use hedef_core::image::Plan;
