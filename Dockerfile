@@ -7,6 +7,9 @@
 # any user, with a read-only root and without capabilities:
 #
 #   docker run --read-only --cap-drop ALL --user 12345 -p 8080:8080 -v ./models:/models:ro hedef
+#
+# `docker build` here is BuildKit's; podman 4 wants --build-arg BUILDPLATFORM=linux/amd64, or what it runs on. With
+# --build-arg SOURCE_DATE_EPOCH="$(git log -1 --format=%ct)" the device's program knows that it is at least that late.
 ARG RUST=docker.io/library/rust:1.95.0-bookworm
 
 # Everything is compiled on the machine that builds, for the one that will run it.
@@ -19,14 +22,15 @@ COPY . .
 FROM build AS build-edge
 ARG TARGETARCH
 ARG TARGETVARIANT
+ARG SOURCE_DATE_EPOCH
 RUN scripts/image-root hedef-edge "$TARGETARCH$TARGETVARIANT" /root-of-image
 
 FROM scratch AS edge
 COPY --from=build-edge /root-of-image /
 LABEL org.opencontainers.image.title="hedef-edge" \
       org.opencontainers.image.description="Scores messages and requests with ONNX models on a device" \
-      org.opencontainers.image.licenses="(MIT OR Apache-2.0) AND MIT" \
-      org.opencontainers.image.documentation="/README.md"
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.licenses="(MIT OR Apache-2.0) AND MIT AND Apache-2.0 AND BSD-3-Clause AND ISC AND Zlib AND LGPL-2.1-or-later AND GPL-3.0-or-later WITH GCC-exception-3.1 AND MPL-2.0"
 ENV HEDEF_ROOTS=/models HEDEF_DATA=/data HEDEF_LISTEN=0.0.0.0:8080 HEDEF_METRICS_LISTEN=0.0.0.0:9600 \
     SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
 VOLUME /data
@@ -38,14 +42,15 @@ ENTRYPOINT ["/hedef-edge"]
 FROM build AS build-server
 ARG TARGETARCH
 ARG TARGETVARIANT
+ARG SOURCE_DATE_EPOCH
 RUN scripts/image-root hedef "$TARGETARCH$TARGETVARIANT" /root-of-image
 
 FROM scratch AS server
 COPY --from=build-server /root-of-image /
 LABEL org.opencontainers.image.title="hedef" \
       org.opencontainers.image.description="Serves ONNX models over HTTP and gRPC" \
-      org.opencontainers.image.licenses="(MIT OR Apache-2.0) AND MIT" \
-      org.opencontainers.image.documentation="/README.md"
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.licenses="(MIT OR Apache-2.0) AND MIT AND Apache-2.0 AND BSD-3-Clause AND ISC AND Zlib AND LGPL-2.1-or-later AND GPL-3.0-or-later WITH GCC-exception-3.1 AND MPL-2.0"
 ENV HEDEF_ROOTS=/models HEDEF_LISTEN=0.0.0.0:8080 SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
 EXPOSE 8080
 USER 65532:65532

@@ -148,3 +148,22 @@ fn a_request_without_hope_is_refused_at_once_and_told_when_to_come_again() {
         assert_eq!(wire.answer().unwrap().status, 200);
     }
 }
+
+#[test]
+fn a_request_without_hope_is_refused_before_its_tensors_have_come() {
+    let (_models, server) = slow("", &[]);
+    server.client().post(PATH, BODY).expect(200);
+    let mut waiting: Vec<_> = (0..8).map(|_| send(&server, PATH, BODY)).collect();
+    until_metric(&server, "hedef_queue_depth", |waiting| waiting >= 6);
+    let json = r#"{"parameters":{"timeout":50000},"inputs":[{"name":"x","shape":[65536,4],"datatype":"FP32","parameters":{"binary_data_size":1048576}}]}"#;
+    let (json_length, length) = (json.len(), json.len() + (1 << 20));
+    let mut hurried = server.wire();
+    let headers = format!("Content-Length: {length}\r\nInference-Header-Content-Length: {json_length}");
+    hurried.send(format!("POST {PATH} HTTP/1.1\r\nHost: x\r\n{headers}\r\n\r\n{json}"));
+    let refused = hurried.answer().unwrap();
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    assert!(refused.text().contains("too busy to answer in time"), "{}", refused.text());
+    for wire in &mut waiting {
+        assert_eq!(wire.answer().unwrap().status, 200);
+    }
+}

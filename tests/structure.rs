@@ -240,6 +240,14 @@ fn every_unsafe_block_says_why_it_is_sound() {
 }
 
 #[test]
+fn the_images_say_the_version_of_the_workspace() {
+    let version = manifest(config::root())["workspace"]["package"]["version"].as_str().unwrap().to_owned();
+    let dockerfile = fs::read_to_string(config::root().join("Dockerfile")).unwrap();
+    let said: Vec<_> = lines_with(&dockerfile, "image.version=").map(|(_, line)| line.trim().to_owned()).collect();
+    assert_eq!(said, vec![format!("org.opencontainers.image.version=\"{version}\" \\"); 2]);
+}
+
+#[test]
 fn the_map_names_every_package_and_every_folder_is_there() {
     let map = fs::read_to_string(config::root().join("ARCHITECTURE.md")).unwrap();
     for (name, _) in packages() {

@@ -191,6 +191,25 @@ fn clients_show_a_certificate_where_one_is_needed() {
 }
 
 #[test]
+fn health_shows_a_certificate_where_one_is_needed() {
+    let (authority, clients) = (Authority::new(), Authority::new());
+    let (folder, own) = (folder_of(&authority.server()), folder_of(&clients.client()));
+    let path = |folder: &Path, name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let file = path(folder.path(), "clients.pem");
+    fs::write(&file, &clients.pem).unwrap();
+    let server = start(folder.path(), &["--tls-client-ca", &file]);
+    let address = server.address.to_string();
+    let within = ["health", &address, "--tls-cert", &path(folder.path(), "cert.pem")];
+    let (certificate, key) = (path(own.path(), "cert.pem"), path(own.path(), "key.pem"));
+    let shown = ["--client-cert", &certificate, "--client-key", &key];
+    assert_eq!(run(&within, b"").code, Some(1));
+    let said = run(&[&within[..], &shown].concat(), b"");
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    let said = run(&[&within[..], &["--client-cert", &key, "--client-key", &key]].concat(), b"");
+    assert!(said.code == Some(1) && said.stderr.contains("the client's certificate"), "{}", said.stderr);
+}
+
+#[test]
 fn a_wrong_file_stops_the_start_with_the_reason() {
     let (one, other) = (Authority::new().server(), Authority::new().server());
     let folder = folder_of(&Pair { certificate: one.certificate.clone(), key: other.key });

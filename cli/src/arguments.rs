@@ -248,6 +248,12 @@ pub(crate) struct Health {
     /// Ask within TLS, as a server with a certificate wants it. The certificate is not verified.
     #[arg(long, value_name = "FILE", env = "HEDEF_TLS_CERT")]
     pub(crate) tls_cert: Option<PathBuf>,
+    /// The certificate to show to a server that wants one of its clients, followed by those up to its authority, as PEM.
+    #[arg(long, value_name = "FILE", env = "HEDEF_HEALTH_TLS_CERT", requires = "client_key")]
+    pub(crate) client_cert: Option<PathBuf>,
+    /// The key of that certificate, as PEM.
+    #[arg(long, value_name = "FILE", env = "HEDEF_HEALTH_TLS_KEY", requires = "client_cert")]
+    pub(crate) client_key: Option<PathBuf>,
 }
 
 /// What can be fetched besides ONNX Runtime.

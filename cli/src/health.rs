@@ -6,7 +6,8 @@ use anyhow::Context;
 use hedef_server::probe::{ask, connect};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
 
 use crate::arguments::Health;
@@ -22,8 +23,17 @@ pub(crate) fn run(health: &Health) -> anyhow::Result<()> {
         .with_safe_default_protocol_versions()
         .context("TLS")?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
-        .with_no_client_auth();
+        .with_custom_certificate_verifier(Arc::new(Anybody(provider)));
+    let config = match (&health.client_cert, &health.client_key) {
+        (Some(certificate), Some(key)) => {
+            let chain = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect);
+            let key = PrivateKeyDer::from_pem_file(key).context("the client's key")?;
+            config
+                .with_client_auth_cert(chain.context("the client's certificate")?, key)
+                .context("the client's certificate")?
+        }
+        _ => config.with_no_client_auth(),
+    };
     let name = ServerName::IpAddress(health.listen.ip().into());
     let connection = ClientConnection::new(Arc::new(config), name).context("TLS")?;
     Ok(ask(health.listen, StreamOwned::new(connection, stream))?)

@@ -19,13 +19,14 @@ use tokio::time::{Instant as Moment, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{self, Routes};
-use crate::care::Working;
+use crate::care::{LastEnd, Working};
 use crate::config::{Acknowledge, Output, Settings};
 use crate::iotedge::identity::Identity;
 use crate::iotedge::{self, Control, Surroundings, Wishes};
 use crate::metrics::{LinkMetrics, Metrics};
-use crate::queue::{LaneId, LaneSettings, Queue, WhenFull};
+use crate::queue::{LaneId, LaneSettings, Place, Queue, WhenFull};
 use crate::relay::{Relay, Stop};
+use crate::steps::Steps;
 use crate::thermal::Parallel;
 use crate::updates::{Engine, Models, Opened, Opening, Trials, Updates, Watching};
 use crate::watchdog::{Beat, Watchdog};
@@ -139,7 +140,7 @@ impl Device {
         let sign = Arc::clone(&working);
         Self::assemble(settings, working).await.inspect_err(|_| {
             // Nothing worked yet, so this is no crash.
-            if !sign.crashed() {
+            if sign.last_end() == LastEnd::Clean {
                 sign.end();
             }
         })
@@ -154,11 +155,11 @@ impl Device {
             settings.identity.clone().map(|identity| (Arc::new(identity), Lanes::add("module", &settings, &mut lanes)));
         let folder = settings.data.join("queue");
         let capacity = u64::from(settings.queue.capacity_mib) << 20;
-        let failed = |source| StartError::Data { folder: settings.data.display().to_string(), source };
         let changed = Arc::new(Notify::new());
         let watchdog = Watchdog::start(Duration::from_secs(settings.watchdog_s), settings.stalled.clone())?;
-        let opened = Queue::open(folder, &lanes, capacity, &metrics, watchdog.beat("queue"));
-        let (queue, queue_thread) = opened.map_err(failed)?;
+        let steps = Steps::ending_at(settings.end_at.clone());
+        let place = Place { working: Arc::clone(&working), folder, lanes, capacity, steps: steps.clone() };
+        let (queue, queue_thread) = Queue::open(place, &metrics, watchdog.beat("queue"))?;
         let core_metrics = hedef_core::metrics::Metrics::new(&registry)?;
         let (loader, slots) = loader(&settings)?;
         let budget =
@@ -178,8 +179,8 @@ impl Device {
             settings: &settings.updates,
             data: &settings.data,
             roots: &settings.models,
-            crashed: working.crashed(),
-            end_at: settings.end_at.clone(),
+            last_end: working.last_end(),
+            steps,
             trials,
             metrics: metrics.clone(),
             reports: Arc::clone(&changed),

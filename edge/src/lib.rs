@@ -20,6 +20,7 @@ pub mod queue;
 pub mod relay;
 pub mod scoring;
 pub mod selftest;
+pub mod steps;
 pub mod thermal;
 pub mod updates;
 pub mod watchdog;

@@ -1,6 +1,7 @@
 //! `hedef-edge`: the device's binary.
 
-use std::io::{IsTerminal, Write, stderr, stdout};
+use std::io::{IsTerminal, Read, Write, stderr, stdout};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -90,9 +91,29 @@ fn check(settings: &Settings) -> Result<bool, StartError> {
 fn health(settings: &Settings) -> ExitCode {
     let address = settings.http.metrics_listen;
     match probe::connect(address).and_then(|stream| probe::ask(address, stream)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            if tells(address, "hedef_edge_data_writable 0") {
+                let _ = writeln!(
+                    stderr(),
+                    "ready, but the data folder cannot be written: no message is taken in, no model updated"
+                );
+            }
+            ExitCode::SUCCESS
+        }
         Err(unready) => fail(&unready.to_string()),
     }
+}
+
+/// Whether the metrics have that line.
+fn tells(address: SocketAddr, line: &str) -> bool {
+    let ask = || {
+        let mut stream = probe::connect(address).ok()?;
+        write!(stream, "GET /metrics HTTP/1.0\r\nhost: {address}\r\n\r\n").ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        Some(text)
+    };
+    ask().is_some_and(|text| text.lines().any(|found| found == line))
 }
 
 /// Sends log lines to standard error. ONNX Runtime's own chatter is of use to its developers only.

@@ -32,6 +32,7 @@ pub struct Metrics {
     sent: IntCounterVec,
     too_large: IntCounterVec,
     updates: IntCounterVec,
+    writable: IntGauge,
 }
 
 impl Metrics {
@@ -78,6 +79,10 @@ impl Metrics {
             received: counters("hedef_edge_received_total", "Messages that were taken into the queue.", &LINK)?,
             sent: counters("hedef_edge_sent_total", "Messages that the other side acknowledged.", &LINK)?,
             updates: counters("hedef_edge_updates_total", "Updates of models, by how they ended.", &["outcome"])?,
+            writable: add(
+                registry,
+                IntGauge::new("hedef_edge_data_writable", "1 while the data folder can be written, else 0.")?,
+            )?,
             too_large: counters("hedef_edge_too_large_total", "Messages too large for where they were to go.", &LINK)?,
         })
     }
@@ -116,6 +121,11 @@ impl Metrics {
             None => self.temperature.reset(),
         }
         self.parallel.set(parallel.try_into().unwrap_or(i64::MAX));
+    }
+
+    /// Tells whether the data folder could be written the last time.
+    pub fn writable(&self, writable: bool) {
+        self.writable.set(writable.into());
     }
 
     /// The metrics of a lane.

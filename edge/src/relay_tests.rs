@@ -1,11 +1,15 @@
 //! The relay between a queue and a pipe.
 
+use std::sync::Arc;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::*;
+use crate::care::Working;
 use crate::metrics::Metrics;
 use crate::mqtt::packet::{Connect, Packet, Publish, decode, encode};
-use crate::queue::{LaneSettings, WhenFull};
+use crate::queue::{LaneSettings, Place, WhenFull};
+use crate::steps::Steps;
 
 /// Sends and takes everything as it is.
 struct Plain;
@@ -51,7 +55,14 @@ async fn what_is_in_the_queue_when_the_stop_comes_is_sent_before_the_end() {
         max_age: None,
     };
     let lanes = [lane("in"), lane("out")];
-    let (queue, _thread) = Queue::open(folder.path().into(), &lanes, 1 << 20, &all, Beat::unwatched()).unwrap();
+    let place = Place {
+        working: Arc::new(Working::begin(folder.path()).unwrap()),
+        folder: folder.path().into(),
+        lanes: lanes.to_vec(),
+        capacity: 1 << 20,
+        steps: Steps::default(),
+    };
+    let (queue, _thread) = Queue::open(place, &all, Beat::unwatched()).unwrap();
     for _ in 0..40 {
         let stop = Stop { intake: CancellationToken::new(), all: CancellationToken::new() };
         let (near, mut server) = duplex(1 << 16);

@@ -9,7 +9,9 @@ use hedef_core::repository::{Load, Version};
 use prometheus::Registry;
 
 use super::*;
-use crate::queue::{LaneSettings, WhenFull};
+use crate::care::Working;
+use crate::queue::{LaneSettings, Place, WhenFull};
+use crate::steps::Steps;
 
 /// Wants everything, and sends back what was asked.
 struct Echo;
@@ -39,9 +41,15 @@ fn open(folder: &Path, max_age: Option<Duration>) -> (Queue, JoinHandle<()>, Met
         LaneSettings { name: name.into(), priority: 0, when_full, share: 1, max_age }
     };
     let metrics = Metrics::new(&Registry::new()).unwrap();
-    let (queue, thread) =
-        Queue::open(folder.into(), &[lane("in", max_age), lane("out", None)], 1 << 20, &metrics, Beat::unwatched())
-            .unwrap();
+    let lanes = vec![lane("in", max_age), lane("out", None)];
+    let place = Place {
+        working: Arc::new(Working::begin(folder).unwrap()),
+        folder: folder.into(),
+        lanes,
+        capacity: 1 << 20,
+        steps: Steps::default(),
+    };
+    let (queue, thread) = Queue::open(place, &metrics, Beat::unwatched()).unwrap();
     (queue, thread, metrics)
 }
 

@@ -1,8 +1,10 @@
 //! The commands that end by themselves.
 
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Output};
 
+use hedef_edge::config::Settings;
 use serde_json::Value;
 
 use crate::config;
@@ -64,4 +66,21 @@ fn health_is_that_of_the_device_with_these_settings() {
     let said = run(&home, &["health", "edge.toml"], &address);
     assert_eq!(said.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&said.stderr).contains("does not answer"), "{said:?}");
+}
+
+/// The settings of the archive, and what stands in them as an example.
+#[test]
+fn the_settings_that_are_installed_are_right() {
+    let home = Home::new("");
+    let shipped = fs::read_to_string(config::root().join("deploy/edge/edge.toml")).unwrap();
+    let unit = fs::read_to_string(config::root().join("deploy/edge/hedef-edge.service")).unwrap();
+    let with_examples: Vec<_> = shipped.lines().filter(|line| line.contains(['=', '[', ']'])).collect();
+    let with_examples = with_examples.join("\n").replace("# ", "");
+    for text in [&shipped, &with_examples] {
+        let file = home.path().join("shipped.toml");
+        fs::write(&file, text).unwrap();
+        let settings = Settings::read(Some(&file)).unwrap();
+        assert!(unit.contains("StateDirectory=hedef-edge\n") && settings.data == Path::new("/var/lib/hedef-edge"));
+        assert_eq!(settings.broker.is_some(), text.contains("\n[broker]"));
+    }
 }

@@ -4,12 +4,12 @@
 //! whatever their id; one input message is under way at a time; one that is not acknowledged in time comes again; a topic
 //! that it does not know is acknowledged and lost.
 
+mod behind;
 mod client;
+mod daemon;
+mod state;
 
-use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
-use std::os::unix::net::UnixListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,59 +17,17 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 
 use hedef_edge::iotedge::identity::sign;
-use rustls::ServerConfig;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use self::client::Client;
+use self::daemon::Authority;
+pub(crate) use self::state::Sent;
+use self::state::{Input, State};
+use crate::mosquitto::Mosquitto;
 use crate::wait::until;
 
 const KEY: &[u8] = b"the module's key";
 const DEVICE: &str = "devices/edge1/modules/mod1";
-
-/// An event that the module sent.
-#[derive(Clone, Debug)]
-pub(crate) struct Sent {
-    pub(crate) topic: String,
-    pub(crate) properties: Vec<(String, String)>,
-    pub(crate) body: Vec<u8>,
-}
-
-impl Sent {
-    pub(crate) fn property(&self, name: &str) -> Option<&str> {
-        self.properties.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
-    }
-}
-
-/// An input message.
-#[derive(Clone)]
-struct Input {
-    id: String,
-    /// As it stands in a topic.
-    content_type: String,
-    body: Vec<u8>,
-}
-
-#[derive(Default)]
-struct State {
-    /// Input messages. Those in front were not acknowledged.
-    inputs: VecDeque<Input>,
-    sent: Vec<Sent>,
-    desired: Map<String, Value>,
-    version: u64,
-    reported: Map<String, Value>,
-    /// What is to be told to the module: topic and body.
-    telling: VecDeque<(String, Vec<u8>)>,
-    answers: Vec<(String, Value)>,
-    filters: Vec<(String, u8)>,
-    tokens: Vec<String>,
-    /// Whether each client wanted a clean session.
-    sessions: Vec<bool>,
-    /// Whether answers are neither kept nor acknowledged.
-    deaf: bool,
-    /// Where the module sent something.
-    topics: Vec<String>,
-    connections: usize,
-}
 
 /// The hub and the daemon.
 pub(crate) struct Hub {
@@ -81,7 +39,8 @@ pub(crate) struct Hub {
     round: Arc<AtomicUsize>,
     /// Whether the module did what a hub does not bear, which is on standard error.
     violated: Arc<AtomicBool>,
-    authority: String,
+    /// Who vouches for it, in PEM.
+    pub(crate) authority: String,
 }
 
 impl Drop for Hub {
@@ -93,28 +52,10 @@ impl Drop for Hub {
 impl Hub {
     /// Starts both. The daemon listens in `folder`.
     pub(crate) fn start(folder: &Path) -> Self {
-        let authority = rcgen::KeyPair::generate().unwrap();
-        let mut parameters = rcgen::CertificateParams::new(vec![]).unwrap();
-        // As a device's own authority has one; OpenSSL takes certificates of the same name for the same.
-        parameters.distinguished_name.push(rcgen::DnType::CommonName, "edge CA");
-        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
-        let root = parameters.self_signed(&authority).unwrap();
-        let issuer = rcgen::Issuer::from_params(&parameters, &authority);
-        let key = rcgen::KeyPair::generate().unwrap();
-        let own = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap().signed_by(&key, &issuer).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let secret = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let config = config.with_no_client_auth().with_single_cert(vec![own.der().clone()], secret).unwrap();
+        let authority = Authority::new();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let hub = Self {
-            state: Arc::default(),
-            port: listener.local_addr().unwrap().port(),
-            wrong_key: Arc::default(),
-            round: Arc::default(),
-            violated: Arc::default(),
-            authority: root.pem(),
-        };
+        let hub = Self::at(listener.local_addr().unwrap().port(), &authority);
+        let config = authority.server();
         let config = Arc::new(config);
         let (state, round, violated) = (Arc::clone(&hub.state), Arc::clone(&hub.round), Arc::clone(&hub.violated));
         thread::spawn(move || {
@@ -132,8 +73,26 @@ impl Hub {
                 });
             }
         });
-        hub.start_daemon(folder);
+        let wrong = Arc::clone(&hub.wrong_key);
+        daemon::start(folder, authority.root, Arc::clone(&hub.violated), move |text| signature(&wrong, text));
         hub
+    }
+
+    /// The same behind a real broker, which lets the module in only with the token that the daemon signed last. `None` where
+    /// there is no broker on this machine.
+    pub(crate) fn start_behind_broker(folder: &Path) -> Option<(Self, Arc<Mutex<Mosquitto>>)> {
+        behind::start(folder)
+    }
+
+    fn at(port: u16, authority: &Authority) -> Self {
+        Self {
+            state: Arc::default(),
+            port,
+            wrong_key: Arc::default(),
+            round: Arc::default(),
+            violated: Arc::default(),
+            authority: authority.root.clone(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -154,43 +113,13 @@ impl Hub {
         ]
     }
 
-    fn start_daemon(&self, folder: &Path) {
-        let listener = UnixListener::bind(folder.join("workload.sock")).unwrap();
-        let (wrong, bundle) = (Arc::clone(&self.wrong_key), self.authority.clone());
-        let violated = Arc::clone(&self.violated);
-        thread::spawn(move || {
-            for mut stream in listener.incoming().map_while(Result::ok) {
-                let mut reader = BufReader::new(stream.try_clone().unwrap());
-                let (mut head, mut length) = (String::new(), 0);
-                while reader.read_line(&mut head).unwrap_or(0) > 2 {
-                    let line = head.lines().last().unwrap().to_lowercase();
-                    if let Some(value) = line.strip_prefix("content-length:") {
-                        length = value.trim().parse().unwrap();
-                    }
-                }
-                let mut body = vec![0; length];
-                // A process that ends may go away in the middle.
-                if reader.read_exact(&mut body).is_err() || !head.ends_with("\r\n\r\n") {
-                    continue;
-                }
-                let answer = if head.starts_with("GET /trust-bundle?api-version=2022-08-03 ") {
-                    json!({ "certificate": bundle })
-                } else {
-                    if !head.starts_with("POST /modules/mod1/genid/637/sign?api-version=2022-08-03 ") {
-                        eprintln!("the daemon does not know {head}");
-                        violated.store(true, Ordering::SeqCst);
-                    }
-                    let asked: Value = serde_json::from_slice(&body).unwrap();
-                    let data =
-                        base64::Engine::decode(&base64::prelude::BASE64_STANDARD, asked["data"].as_str().unwrap());
-                    let text = String::from_utf8(data.unwrap()).unwrap();
-                    let key: &[u8] = if wrong.load(Ordering::SeqCst) { b"another" } else { KEY };
-                    json!({ "digest": sign(key, &text) })
-                };
-                let answer = answer.to_string();
-                let _ = write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{answer}", answer.len());
-            }
-        });
+    /// The environment of a module for development, whose authority's certificate is in `file`.
+    pub(crate) fn variables_for_development(file: &Path) -> [(&'static str, String); 2] {
+        let key = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, KEY);
+        let text = format!(
+            "HostName=testhub.azure-devices.net;GatewayHostName=localhost;DeviceId=edge1;ModuleId=mod1;SharedAccessKey={key}"
+        );
+        [("EdgeHubConnectionString", text), ("EdgeModuleCACertificateFile", file.display().to_string())]
     }
 
     /// Has an input message delivered.
@@ -200,8 +129,7 @@ impl Hub {
 
     /// The same, of that content type.
     pub(crate) fn input_of(&self, id: &str, content_type: &str, body: impl Into<Vec<u8>>) {
-        let content_type = content_type.replace('/', "%2F");
-        self.state().inputs.push_back(Input { id: id.into(), content_type, body: body.into() });
+        self.state().inputs.push_back(Input { id: id.into(), content_type: content_type.into(), body: body.into() });
     }
 
     /// Input messages that were not acknowledged.
@@ -212,6 +140,11 @@ impl Hub {
     /// The events that the module sent.
     pub(crate) fn sent(&self) -> Vec<Sent> {
         self.state().sent.clone()
+    }
+
+    /// The same, which are not kept any more.
+    pub(crate) fn take_sent(&self) -> Vec<Sent> {
+        std::mem::take(&mut self.state().sent)
     }
 
     /// Changes desired properties.
@@ -274,4 +207,9 @@ impl Hub {
     pub(crate) fn cut(&self) {
         self.round.fetch_add(1, Ordering::SeqCst);
     }
+}
+
+/// What the daemon signs a text with.
+fn signature(wrong_key: &AtomicBool, text: &str) -> String {
+    sign(if wrong_key.load(Ordering::SeqCst) { b"another" } else { KEY }, text)
 }

@@ -58,8 +58,25 @@ fn an_input_is_answered_with_what_belongs_to_it() {
 }
 
 #[test]
+fn a_connection_string_is_enough_for_development() {
+    let home = Home::new("");
+    let hub = Hub::start(home.path());
+    let file = home.path().join("authority.pem");
+    std::fs::write(&file, &hub.authority).unwrap();
+    home.write(&format!("[module]\nport = {}\n", hub.port));
+    let _device = home.start_with(&Hub::variables_for_development(&file));
+    hub.input("in-1", ROW);
+    let sent = until("the answer is sent", || hub.sent().first().cloned());
+    assert_eq!(sent.property("$.cid"), Some("in-1"));
+}
+
+#[test]
 fn methods_are_answered() {
     let (_home, hub, _device) = start("");
+    call_each_method(&hub);
+}
+
+pub(crate) fn call_each_method(hub: &Hub) {
     assert_eq!(hub.call("ping", ""), ("200".into(), json!({ "version": env!("CARGO_PKG_VERSION") })));
     let (status, body) = hub.call("status", "{}");
     assert_eq!((status.as_str(), &body["ready"]), ("200", &json!(true)));
@@ -76,6 +93,10 @@ fn methods_are_answered() {
 #[test]
 fn the_twin_is_followed_and_reported() {
     let (_home, hub, _device) = start("");
+    change_the_twin(&hub);
+}
+
+pub(crate) fn change_the_twin(hub: &Hub) {
     assert_eq!(hub.reported()["models"]["iris"], json!({ "active": 1, "state": "active" }));
     let version = || hub.reported()["desired"]["version"].as_u64();
     hub.desire("model", json!("iris"), true);
@@ -95,6 +116,10 @@ fn the_twin_is_followed_and_reported() {
 #[test]
 fn a_new_token_is_shown_on_a_new_connection_before_the_old_one_ends() {
     let (_home, hub, device) = start("token_life_s = 5\n");
+    renew_the_token(&hub, &device);
+}
+
+pub(crate) fn renew_the_token(hub: &Hub, device: &Device) {
     until("it came again", || (hub.connections() >= 3).then_some(()));
     let mut tokens = hub.tokens();
     tokens.dedup();
@@ -124,6 +149,10 @@ fn where_there_is_no_way_to_the_hub_s_port_it_is_spoken_to_within_websocket() {
 fn a_wrong_token_is_tried_anew_until_it_is_right() {
     let home = Home::new("");
     let hub = Hub::start(home.path());
+    be_refused_first(&home, &hub);
+}
+
+pub(crate) fn be_refused_first(home: &Home, hub: &Hub) {
     hub.wrong_key.store(true, std::sync::atomic::Ordering::SeqCst);
     home.write(&format!("[module]\nport = {}\n", hub.port));
     let device = home.start_with(&Hub::variables(home.path()));

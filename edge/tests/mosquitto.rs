@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::config;
@@ -49,7 +50,7 @@ impl Mosquitto {
         Some(broker)
     }
 
-    /// Writes a file for the broker, and returns its path.
+    /// Starts it, on the port of before.
     pub(crate) fn begin(&mut self) {
         let file = self.folder.path().join("mosquitto.conf");
         let mut command = Command::new(&self.program);
@@ -66,6 +67,17 @@ impl Mosquitto {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
             child.wait().unwrap();
+        }
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.child.is_some()
+    }
+
+    /// Has it read its password file again. Only one that answers knows the signal.
+    pub(crate) fn reload(&self) {
+        if let Some(child) = &self.child {
+            kill_process(Pid::from_child(child), Signal::HUP).unwrap();
         }
     }
 

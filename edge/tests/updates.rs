@@ -304,6 +304,28 @@ fn a_trial_that_crashes_again_and_again_is_rolled_back_before_it_is_loaded() {
 }
 
 #[test]
+fn a_trial_goes_on_after_power_cuts_but_not_for_ever() {
+    let (place, device) = Place::with_version_1(QUICK);
+    device.stop();
+    place.write("trial_runs = 1000000");
+    let mut device = place.start();
+    place.desire(2, &Recipe::new(2, Does::Neg).make(&place.key));
+    place.until_state("trial");
+    let sign = place.home.path().join("data/working");
+    assert_eq!(fs::read(&sign).unwrap(), fs::read("/proc/sys/kernel/random/boot_id").unwrap());
+    for _ in 0..5 {
+        until("the new version is served", || (ask(&device, 2.0)?.0 == 2).then_some(()));
+        device.kill();
+        // As if the machine had been started anew since.
+        fs::write(&sign, "7f0e5f6e-2f0b-4a51-9d8e-3c1d2b4a5968\n").unwrap();
+        device = place.start();
+    }
+    until("the model is loaded", || ask(&device, 3.0));
+    place.until_failed(&device, "rolledback", "the machine went down 5 times with it");
+    assert_eq!(ask(&device, 3.0), Some((1, 3.0)));
+}
+
+#[test]
 fn a_first_version_that_fails_leaves_nothing() {
     let place = Place::new("trial_runs = 1000");
     let device = place.start();

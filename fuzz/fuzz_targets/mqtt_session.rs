@@ -1,26 +1,18 @@
 //! Any bytes from a server are packets or refused, however they are cut; what is read can be written and read again; and a
-//! session acknowledges each message exactly once. So are the frames of WebSocket. What comes by a topic of Azure IoT Edge is read or left.
+//! session acknowledges each message exactly once. What comes by a topic of Azure IoT Edge is read or left.
 
 #![no_main]
 
-use bytes::BytesMut;
 use hedef_edge::iotedge::topics;
 use hedef_edge::message::Message;
 use hedef_edge::mqtt::packet::{Packet, decode, encode};
 use hedef_edge::mqtt::session::{Event, Session};
-use hedef_edge::websocket::frames::{Frames, Piece};
 use libfuzzer_sys::fuzz_target;
 
 const LIMIT: usize = 1 << 16;
 
 fuzz_target!(|bytes: &[u8]| {
     let _ = Message::decode(bytes);
-    let (mut frames, mut framed) = (Frames::default(), BytesMut::from(bytes));
-    while let Ok(Some(piece)) = frames.next(&mut framed) {
-        if piece == Piece::Close {
-            break;
-        }
-    }
     let mut session = Session::default();
     let (mut came, mut acknowledged) = (0, 0);
     let mut rest = bytes;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use hedef_core::repository::{IndexEntry, Repository};
 use hedef_core::{Error, Model, ModelVersion, Request, Response};
+use hedef_protocols::v2;
 use http::HeaderMap;
 use tokio::time::timeout_at;
 
@@ -74,7 +75,14 @@ impl App {
             Some(json) => binary_body_limit(signature, limits, json),
             None => body_limit(signature, limits),
         };
-        payload::read(self, call, headers, body, Limit { bytes, model: Some(model.id()) }).await
+        // How long its sender waits may stand in the JSON, before tensors that nobody needs to read then.
+        let look = |first: &[u8]| {
+            let json = json.and_then(|json| first.get(..json)).filter(|json| json.len() <= WORTH_ASKING);
+            let Some(timeout) = json.and_then(|json| v2::timeout_us(json, signature)) else { return Ok(()) };
+            call.shorten(Duration::from_micros(timeout));
+            self.admits(call, model, usize::MAX)
+        };
+        payload::read(self, call, headers, body, Limit { bytes, model: Some(model.id()) }, &look).await
     }
 
     /// Looks up a model, and waits for its load if it made room for others; the load goes on if the call's time is up.

@@ -47,7 +47,7 @@ impl FromRequest<App> for Payload {
         let call = Call::of(request.extensions())?;
         let limit = Limit { bytes: app.config.body_limits.usual, model: None };
         let (head, mut body) = request.into_parts();
-        read(app, &call, &head.headers, &mut body, limit).await.map(|body| Self(body.bytes))
+        read(app, &call, &head.headers, &mut body, limit, &|_| Ok(())).await.map(|body| Self(body.bytes))
     }
 }
 
@@ -63,6 +63,9 @@ impl Limit<'_> {
         ApiError::BodyTooLarge { limit: self.bytes, model: self.model.cloned(), found }
     }
 }
+
+/// Looks at the first bytes of a body.
+type Look<'a> = &'a (dyn Fn(&[u8]) -> Result<(), ApiError> + Sync);
 
 /// A body, and the memory that its request holds.
 #[derive(Debug)]
@@ -107,16 +110,20 @@ impl<'a> Received<'a> {
     }
 }
 
-/// Reads the body of a request with those headers whole and unpacks it. Fails where it can be neither JSON nor tensors.
+/// Reads the body of a request with those headers whole and unpacks it. What of a large one comes first is shown to `look`,
+/// whose failure spares the rest.
+///
+/// Fails where it can be neither JSON nor tensors.
 pub(crate) async fn read<'a>(
     app: &'a App,
     call: &Call,
     headers: &HeaderMap,
     body: &mut impl Source,
     limit: Limit<'_>,
+    look: Look<'_>,
 ) -> Result<Received<'a>, ApiError> {
     media_type(headers)?;
-    read_any(app, call, headers, body, limit).await
+    read_any(app, call, headers, body, limit, look).await
 }
 
 /// The same whatever it is said to be.
@@ -126,11 +133,12 @@ pub(crate) async fn read_any<'a>(
     headers: &HeaderMap,
     body: &mut impl Source,
     limit: Limit<'_>,
+    look: Look<'_>,
 ) -> Result<Received<'a>, ApiError> {
     let coding = announced(headers, body, limit)?;
     let room = app.memory.enter(app.metrics.in_flight.get())?;
     let pace = app.config.caps.body_rate;
-    let bytes = call.in_time(pin!(whole(body, limit, &room, pace))).await.ok_or(ApiError::BodyTimeout)??;
+    let bytes = call.in_time(pin!(whole(body, limit, &room, pace, look))).await.ok_or(ApiError::BodyTimeout)??;
     app.metrics.request_bytes.inc_by(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
     if bytes.len() > IN_PLACE {
         grow_up().await;
@@ -164,7 +172,13 @@ fn media_type(headers: &HeaderMap) -> Result<(), ApiError> {
 }
 
 /// Reads all of a body that comes at no less than `rate` bytes a second.
-async fn whole(body: &mut impl Source, limit: Limit<'_>, room: &Room<'_>, rate: usize) -> Result<Bytes, ApiError> {
+async fn whole(
+    body: &mut impl Source,
+    limit: Limit<'_>,
+    room: &Room<'_>,
+    rate: usize,
+    look: Look<'_>,
+) -> Result<Bytes, ApiError> {
     // Its announced length, which is within the limit.
     room.need(usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX))?;
     let mut pace = Pace::new(rate);
@@ -172,6 +186,7 @@ async fn whole(body: &mut impl Source, limit: Limit<'_>, room: &Room<'_>, rate: 
     if body.is_end_stream() && first.len() <= limit.bytes {
         return Ok(first);
     }
+    look(&first)?;
     // Pages that no byte reaches cost nothing.
     let rest = usize::try_from(body.size_hint().lower()).unwrap_or(0);
     let mut all = BytesMut::with_capacity(first.len().saturating_add(rest));
@@ -295,9 +310,12 @@ mod tests {
         let limit = |bytes| Limit { bytes, model: None };
         let budget = Budget::new(1 << 20);
         let room = budget.enter(1).unwrap();
-        assert_eq!(whole(&mut body(), limit(100), &room, 0).await.unwrap().len(), 100);
-        assert!(matches!(whole(&mut body(), limit(99), &room, 0).await, Err(ApiError::BodyTooLarge { limit: 99, .. })));
-        assert!(whole(&mut Body::empty(), limit(1), &room, 0).await.unwrap().is_empty());
+        assert_eq!(whole(&mut body(), limit(100), &room, 0, &|_| Ok(())).await.unwrap().len(), 100);
+        assert!(matches!(
+            whole(&mut body(), limit(99), &room, 0, &|_| Ok(())).await,
+            Err(ApiError::BodyTooLarge { limit: 99, .. })
+        ));
+        assert!(whole(&mut Body::empty(), limit(1), &room, 0, &|_| Ok(())).await.unwrap().is_empty());
     }
 
     /// A body of so many pieces, each after so many seconds.
@@ -315,11 +333,15 @@ mod tests {
         let budget = Budget::new(1 << 20);
         let room = budget.enter(1).unwrap();
         let start = Instant::now();
-        let trickles = whole(&mut slow(100, 1, 3), limit, &room, 1).await;
+        let trickles = whole(&mut slow(100, 1, 3), limit, &room, 1, &|_| Ok(())).await;
         assert!(matches!(trickles, Err(ApiError::BodyTooSlow { least: 10, window: 10 })), "{trickles:?}");
         assert_eq!(start.elapsed(), WINDOW);
-        assert_eq!(whole(&mut slow(20, 50, 3), limit, &room, 10).await.unwrap().len(), 1000);
-        assert_eq!(whole(&mut slow(3, 1, 9), limit, &room, 0).await.unwrap().len(), 3, "no rate is wanted");
+        assert_eq!(whole(&mut slow(20, 50, 3), limit, &room, 10, &|_| Ok(())).await.unwrap().len(), 1000);
+        assert_eq!(
+            whole(&mut slow(3, 1, 9), limit, &room, 0, &|_| Ok(())).await.unwrap().len(),
+            3,
+            "no rate is wanted"
+        );
     }
 
     #[tokio::test]
@@ -328,7 +350,9 @@ mod tests {
         let budget = Budget::new(2 << 20);
         let whole_of = async |pieces| {
             let room = budget.enter(1).unwrap();
-            whole(&mut slow(pieces, 100 << 10, 0), limit, &room, 0).await.map(|bytes| (bytes.len(), budget.held()))
+            whole(&mut slow(pieces, 100 << 10, 0), limit, &room, 0, &|_| Ok(()))
+                .await
+                .map(|bytes| (bytes.len(), budget.held()))
         };
         let (length, held) = whole_of(5).await.unwrap();
         assert!(length == 500 << 10 && held > 400 << 10, "{held}");

@@ -86,9 +86,10 @@ impl Queue {
         state.backlog.waiting() == 0 && !state.closed
     }
 
-    /// Says whether a request of which nothing but its deadline is known yet would be taken.
-    pub(crate) fn admits(&self, due: Option<Instant>, parallel: usize) -> Result<(), Refusal> {
-        self.lock().admit(self.capacity, due, (0.0, 0.0), parallel).map(drop)
+    /// Says whether a request of which nothing but its deadline is known yet, and that its rows take `least` seconds, would
+    /// be taken.
+    pub(crate) fn admits(&self, due: Option<Instant>, least: f64, parallel: usize) -> Result<(), Refusal> {
+        self.lock().admit(self.capacity, due, (least, 0.0), parallel).map(drop)
     }
 
     /// Adds a job at the end of its lane, unless there is no place or no hope for it, and tells its number.

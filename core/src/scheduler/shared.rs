@@ -164,7 +164,7 @@ impl Shared {
     /// Fails where a request with that deadline would be refused whatever it brings.
     pub(crate) fn admits(&self, deadline: Option<Instant>) -> Result<(), Error> {
         let due = self.due(deadline, Instant::now());
-        self.queue.admits(due, self.parallel()).map_err(|refusal| self.refused(&refusal))
+        self.queue.admits(due, self.tuner.least(), self.parallel()).map_err(|refusal| self.refused(&refusal))
     }
 
     /// How many runs can be under way at once.

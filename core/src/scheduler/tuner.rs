@@ -103,6 +103,13 @@ impl Tuner {
         self.lock().get(&class)?.levels().next()?.map(|row| Duration::from_secs_f64(row.seconds))
     }
 
+    /// The seconds that a row adds to the work of a full queue whatever its size: 0 where nothing is known.
+    pub(crate) fn least(&self) -> f64 {
+        let curves = self.lock();
+        let rows = curves.values().flat_map(|curve| curve.levels().flatten());
+        rows.map(|row| row.seconds).reduce(f64::min).unwrap_or(0.0)
+    }
+
     /// What has been learned, for rows of each size.
     pub(crate) fn learned(&self) -> Vec<Learned> {
         let curves = self.lock();
@@ -236,6 +243,7 @@ mod tests {
         let run = |rows| forecast.run(rows).map(|seconds| (seconds * 1000.0).round());
         assert_eq!([run(1), run(2), run(3), run(10)], [Some(10.0), Some(16.0), Some(24.0), Some(80.0)]);
         assert_eq!((forecast.share(4) * 1000.0).round(), 32.0);
+        assert_eq!(((tuner.least() * 1000.0).round(), Tuner::new(16, &Tuning::default()).least()), (8.0, 0.0));
         assert_eq!(tuner.forecast(class(400)).run(1), None);
     }
 }

@@ -244,6 +244,7 @@ impl Control {
 
     async fn status(&self) -> Value {
         let lanes = self.surroundings.queue.states().await;
+        let trouble = self.surroundings.queue.trouble();
         let lanes = lanes.into_iter().map(|lane| {
             let state = json!({
                 "messages": lane.messages, "bytes": lane.bytes, "dropped": lane.dropped, "damaged": lane.damaged
@@ -257,6 +258,7 @@ impl Control {
             "models": self.models(),
             "inbox": self.surroundings.updates.inbox(),
             "queue": lanes.collect::<Map<_, _>>(),
+            "data": { "writable": trouble.is_none(), "error": trouble.as_deref().map(short) },
         })
     }
 

@@ -8,7 +8,10 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::*;
+use crate::care::Working;
 use crate::metrics::Metrics;
+use crate::queue::Place;
+use crate::steps::Steps;
 use crate::watchdog::Beat;
 
 struct NoModels;
@@ -31,9 +34,14 @@ impl Hub {
         let folder = tempfile::tempdir().unwrap();
         let registry = prometheus::Registry::new();
         let metrics = hedef_core::metrics::Metrics::new(&registry).unwrap();
-        let (queue, _) =
-            Queue::open(folder.path().into(), &[], 1 << 20, &Metrics::new(&registry).unwrap(), Beat::unwatched())
-                .unwrap();
+        let place = Place {
+            working: Arc::new(Working::begin(folder.path()).unwrap()),
+            folder: folder.path().into(),
+            lanes: Vec::new(),
+            capacity: 1 << 20,
+            steps: Steps::default(),
+        };
+        let (queue, _) = Queue::open(place, &Metrics::new(&registry).unwrap(), Beat::unwatched()).unwrap();
         let (wishes_sender, wishes) = watch::channel(Wishes::default());
         let surroundings = Surroundings {
             repository: Arc::new(Repository::new(Vec::new(), Box::new(NoModels), metrics)),

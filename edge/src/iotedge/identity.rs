@@ -108,10 +108,10 @@ impl Identity {
             let value = text.split(';').find_map(|part| part.trim().strip_prefix(name)?.strip_prefix('='));
             value.map(String::from).ok_or(InvalidIdentity::NoPart(name))
         };
-        let hub = part("HostName")?;
         Ok(Self {
-            gateway: part("GatewayHostName").unwrap_or_else(|_| hub.clone()),
-            hub,
+            hub: part("HostName")?,
+            // The hub in the cloud knows no inputs, and closes a connection where the one on a device is silent.
+            gateway: part("GatewayHostName")?,
             device: part("DeviceId")?,
             module: part("ModuleId")?,
             signer: Signer::Key(BASE64_STANDARD.decode(part("SharedAccessKey")?).map_err(|_| InvalidIdentity::Key)?),
@@ -204,7 +204,9 @@ mod tests {
         let identity = read(text.into()).unwrap().unwrap();
         assert_eq!((identity.gateway.as_str(), &identity.signer), ("g", &Signer::Key(b"key==".to_vec())));
         assert!(!format!("{identity:?}").contains("key"));
-        assert_eq!(read("HostName=h".into()), Err(InvalidIdentity::NoPart("DeviceId")));
+        assert_eq!(read("HostName=h;GatewayHostName=g".into()), Err(InvalidIdentity::NoPart("DeviceId")));
+        let without_gateway = text.replace("GatewayHostName=g;", "");
+        assert_eq!(read(without_gateway), Err(InvalidIdentity::NoPart("GatewayHostName")));
         assert_eq!(read(text.replace("a2V5PT0=", "?")), Err(InvalidIdentity::Key));
     }
 

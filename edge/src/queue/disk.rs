@@ -6,6 +6,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
+use crate::steps::{Step, Steps};
+
 /// The segment files of one lane, each known by a number. Writes only ever go to a file's end.
 pub(super) trait Disk {
     /// The numbers of the files that are there, in ascending order.
@@ -24,23 +26,26 @@ pub(super) trait Disk {
     fn read(&mut self, file: u64, at: u64, bytes: &mut [u8]) -> io::Result<()>;
     /// Removes a file.
     fn remove(&mut self, file: u64) -> io::Result<()>;
+    /// Notes that a step was made.
+    fn made(&self, _: Step) {}
 }
 
 /// A real folder.
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
+    steps: Steps,
     open: BTreeMap<u64, File>,
 }
 
 impl Folder {
     /// Opens a folder, and makes it where it is not there.
-    pub(super) fn open(path: PathBuf) -> io::Result<Self> {
+    pub(super) fn open(path: PathBuf, steps: Steps) -> io::Result<Self> {
         fs::create_dir_all(&path)?;
         if let Some(parent) = path.parent() {
             File::open(parent)?.sync_all()?;
         }
-        Ok(Self { path, open: BTreeMap::new() })
+        Ok(Self { path, steps, open: BTreeMap::new() })
     }
 
     fn name(&self, file: u64) -> PathBuf {
@@ -80,8 +85,17 @@ impl Disk for Folder {
     }
 
     fn append(&mut self, file: u64, bytes: &[u8]) -> io::Result<()> {
+        let steps = self.steps.clone();
         let mut file = self.file(file)?;
-        file.write_all(bytes)
+        let mut rest = bytes;
+        // In one go but for the tests.
+        if cfg!(debug_assertions) {
+            let (half, other) = bytes.split_at(bytes.len() / 2);
+            file.write_all(half)?;
+            steps.made(Step::QueueHalfWritten);
+            rest = other;
+        }
+        file.write_all(rest)
     }
 
     fn truncate(&mut self, file: u64, length: u64) -> io::Result<()> {
@@ -103,5 +117,9 @@ impl Disk for Folder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             done => done,
         }
+    }
+
+    fn made(&self, step: Step) {
+        self.steps.made(step);
     }
 }

@@ -12,6 +12,7 @@ use std::io;
 use super::disk::Disk;
 use super::frame::{self, HEADER, Kind};
 use super::segment::{self, Scan, Segment, size_of_frame};
+use crate::steps::Step;
 
 /// The bytes of the frame that a segment begins with.
 pub(super) const BEGIN: usize = HEADER + 8;
@@ -67,6 +68,7 @@ impl<D: Disk> Lane<D> {
         let next_file = files.last().map_or(0, |file| file + 1);
         if let Some(last) = segments.back_mut().filter(|last| last.torn) {
             disk.truncate(last.file, last.length)?;
+            disk.made(Step::QueueEndCutOff);
             last.torn = false;
         }
         // What is done beyond the end was torn off.
@@ -92,6 +94,7 @@ impl<D: Disk> Lane<D> {
         let number = self.next;
         let frame = frame::write(Kind::Message, number, body).ok_or(io::ErrorKind::FileTooLarge)?;
         self.append(&frame)?;
+        self.disk.made(Step::QueueMessageWritten);
         self.next += 1;
         if let Some(last) = self.segments.back_mut() {
             last.next = self.next;
@@ -152,6 +155,7 @@ impl<D: Disk> Lane<D> {
             return Ok(());
         }
         let noted = frame::write(Kind::Done, self.head, &[]).map_or(Ok(()), |frame| self.append(&frame));
+        self.disk.made(Step::QueueDoneWritten);
         self.reclaim().and(noted)
     }
 
@@ -166,6 +170,7 @@ impl<D: Disk> Lane<D> {
         let Some(oldest) = self.segments.front().copied() else { return Ok(None) };
         let undone = (oldest.first.max(self.head)..oldest.next).filter(|number| !self.done.contains(number)).count();
         self.disk.remove(oldest.file)?;
+        self.disk.made(Step::QueueOldestRemoved);
         self.segments.pop_front();
         self.head = self.head.max(oldest.next);
         self.advance();
@@ -176,6 +181,7 @@ impl<D: Disk> Lane<D> {
     pub(super) fn commit(&mut self) -> io::Result<u64> {
         for segment in self.segments.iter_mut().filter(|segment| segment.dirty) {
             self.disk.sync(segment.file)?;
+            self.disk.made(Step::QueueFileSafe);
             segment.dirty = false;
         }
         Ok(self.next)
@@ -228,12 +234,14 @@ impl<D: Disk> Lane<D> {
         // Whatever becomes of it, its name is taken.
         self.next_file += 1;
         self.disk.create(file)?;
+        self.disk.made(Step::QueueFileMade);
         let begin =
             frame::write(Kind::Begin, self.next, &self.head.to_le_bytes()).ok_or(io::ErrorKind::FileTooLarge)?;
         if let Err(error) = self.disk.append(file, &begin) {
             let _ = self.disk.remove(file);
             return Err(error);
         }
+        self.disk.made(Step::QueueFileBegun);
         let length = begin.len() as u64;
         let (first, next) = (self.next, self.next);
         self.segments.push_back(Segment { file, first, next, length, dirty: true, torn: false });
@@ -259,6 +267,7 @@ impl<D: Disk> Lane<D> {
         while self.segments.len() > 1 && self.segments.front().is_some_and(|front| front.next <= self.head) {
             if let Some(front) = self.segments.pop_front() {
                 self.disk.remove(front.file)?;
+                self.disk.made(Step::QueueFileRemoved);
             }
         }
         Ok(())

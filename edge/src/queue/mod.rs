@@ -7,6 +7,7 @@
 mod arrivals;
 mod disk;
 mod frame;
+mod keeper;
 mod lane;
 #[cfg(test)]
 mod lane_tests;
@@ -19,24 +20,22 @@ mod store_tests;
 #[cfg(test)]
 mod tests;
 
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant as Moment};
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::timeout;
 
 use self::arrivals::Arrivals;
-use self::disk::Folder;
-use self::store::Store;
+use self::keeper::Keeper;
 pub use self::store::{LaneSettings, PushError, WhenFull};
-use crate::metrics::{LaneMetrics, Metrics};
+use crate::care::Working;
+use crate::metrics::Metrics;
+use crate::steps::Steps;
 use crate::watchdog::Beat;
-
-/// The shortest time between two commits.
-const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long to wait after the disk failed.
 const DISK_PAUSE: Duration = Duration::from_secs(5);
@@ -47,6 +46,21 @@ const WAITING: usize = 64;
 /// One of the lanes that the queue was opened with, by its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LaneId(pub usize);
+
+/// Where a queue is, and what it holds.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// What is held before anything is opened.
+    pub working: Arc<Working>,
+    /// It has a folder for each lane.
+    pub folder: PathBuf,
+    /// The lanes.
+    pub lanes: Vec<LaneSettings>,
+    /// The bytes that all lanes together take at most.
+    pub capacity: u64,
+    /// What follows its steps.
+    pub steps: Steps,
+}
 
 /// A message that was taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +100,8 @@ pub struct Queue {
     finished: watch::Receiver<()>,
     /// For each lane the number below which all is safe from a power cut.
     committed: watch::Receiver<Vec<u64>>,
+    /// What is wrong with the disk.
+    trouble: watch::Receiver<Option<String>>,
 }
 
 enum Call {
@@ -98,37 +114,37 @@ enum Call {
 }
 
 impl Queue {
-    /// Opens the queue in `folder`, which holds a folder for each lane, and starts its thread. All lanes together take
-    /// `capacity` bytes at most.
-    pub fn open(
-        folder: PathBuf,
-        lanes: &[LaneSettings],
-        capacity: u64,
-        metrics: &Metrics,
-        beat: Beat,
-    ) -> io::Result<(Self, JoinHandle<()>)> {
-        tell_of_others(&folder, lanes);
-        let disks = lanes.iter().map(|lane| Ok((lane.clone(), Folder::open(folder.join(&lane.name))?)));
-        let store = Store::open(disks.collect::<io::Result<_>>()?, capacity)?;
+    /// Opens the queue and starts its thread. Where the folder cannot be used it is tried again every few seconds: until then
+    /// nothing is taken in, so that nothing is acknowledged which would be lost.
+    pub fn open(place: Place, metrics: &Metrics, beat: Beat) -> io::Result<(Self, JoinHandle<()>)> {
         let (calls, receiver) = mpsc::channel(WAITING);
         let (pushed_sender, pushed) = watch::channel(());
         let (finished_sender, finished) = watch::channel(());
-        let (committed_sender, committed) = watch::channel(vec![0; lanes.len()]);
+        let (committed_sender, committed) = watch::channel(vec![0; place.lanes.len()]);
+        let (trouble_sender, trouble) = watch::channel(None);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-        let worker = Worker {
-            store,
+        let mut keeper = Keeper {
+            store: None,
             pushed: pushed_sender,
             finished: finished_sender,
             committed: committed_sender,
-            failing: false,
+            trouble: trouble_sender,
             beat,
-            metrics: lanes.iter().map(|lane| metrics.lane(&lane.name)).collect(),
-            arrivals: lanes.iter().map(|lane| lane.max_age.map(Arrivals::new)).collect(),
+            lanes: place.lanes.iter().map(|lane| metrics.lane(&lane.name)).collect(),
+            arrivals: place.lanes.iter().map(|lane| lane.max_age.map(Arrivals::new)).collect(),
+            metrics: metrics.clone(),
+            place,
         };
-        worker.observe();
+        keeper.open();
         let thread =
-            thread::Builder::new().name("hedef-queue".into()).spawn(move || runtime.block_on(worker.run(receiver)))?;
-        Ok((Self { calls, pushed, finished, committed }, thread))
+            thread::Builder::new().name("hedef-queue".into()).spawn(move || runtime.block_on(keeper.run(receiver)))?;
+        Ok((Self { calls, pushed, finished, committed, trouble }, thread))
+    }
+
+    /// What went wrong with the last thing that was done with the disk; none where all went well.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.borrow().clone()
     }
 
     /// Adds a message, and returns its number when it would survive the end of the process. While the disk fails it is
@@ -214,143 +230,5 @@ impl Queue {
             Ok(()) => answer.await.unwrap_or_default(),
             Err(_) => Vec::new(),
         }
-    }
-}
-
-/// Tells the log of folders whose lane is not in the settings any more: what waits there is not delivered.
-fn tell_of_others(folder: &Path, lanes: &[LaneSettings]) {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    for name in names.filter(|name| lanes.iter().all(|lane| lane.name != *name)) {
-        tracing::warn!("the queue has `{name}` from other settings: what waits there is kept, and not delivered");
-    }
-}
-
-/// The thread that owns the files.
-struct Worker {
-    store: Store<Folder>,
-    pushed: watch::Sender<()>,
-    finished: watch::Sender<()>,
-    committed: watch::Sender<Vec<u64>>,
-    /// Whether the last thing that was done with the disk failed, so that this is told once.
-    failing: bool,
-    beat: Beat,
-    /// For each lane.
-    metrics: Vec<LaneMetrics>,
-    /// For each lane whose messages may become too old.
-    arrivals: Vec<Option<Arrivals>>,
-}
-
-impl Worker {
-    async fn run(mut self, mut calls: mpsc::Receiver<Call>) {
-        let mut last_commit: Option<Instant> = None;
-        loop {
-            self.beat.turn();
-            let due = last_commit.map_or_else(Instant::now, |last| last + COMMIT_INTERVAL);
-            tokio::select! {
-                biased;
-                () = sleep_until(due), if self.store.is_dirty() => {
-                    self.commit();
-                    last_commit = Some(Instant::now());
-                }
-                call = calls.recv() => match call {
-                    Some(call) => {
-                        self.answer(call);
-                        self.observe();
-                    }
-                    None => break,
-                },
-                () = self.beat.pause() => (),
-            }
-        }
-        self.commit();
-    }
-
-    fn observe(&self) {
-        for ((_, dropped, lane), metrics) in self.store.lanes().zip(&self.metrics) {
-            metrics.observe(lane.messages(), lane.bytes(), dropped, lane.damaged());
-        }
-    }
-
-    fn answer(&mut self, call: Call) {
-        match call {
-            Call::Push(lane, body, lost, reply) => {
-                let pushed = self.store.push(lane.0, &body);
-                if lost && matches!(pushed, Err(PushError::Full)) {
-                    self.store.count_refused(lane.0);
-                }
-                let done = pushed.is_ok();
-                if let (Ok(number), Some(arrivals)) = (&pushed, self.arrivals(lane)) {
-                    arrivals.note(*number, Moment::now());
-                }
-                if let Some(metrics) = self.metrics.get(lane.0).filter(|_| done) {
-                    metrics.wrote(body.len());
-                }
-                if !matches!(pushed, Err(PushError::Full | PushError::TooLarge { .. })) {
-                    self.note(pushed.as_ref().map(drop).map_err(ToString::to_string));
-                }
-                // Who knows of it may rely on it that those who wait do too.
-                if done {
-                    self.pushed.send_replace(());
-                }
-                let _ = reply.send(pushed);
-            }
-            Call::Take(lanes, reply) => {
-                let taken = lanes.iter().find_map(|lane| {
-                    let taken = self.store.lane(lane.0).and_then(lane::Lane::take);
-                    let read = taken.unwrap_or_else(|error| {
-                        tracing::error!("the queue cannot be read: {error}");
-                        None
-                    });
-                    let (number, body) = read?;
-                    let due = self.arrivals(*lane).map(|arrivals| arrivals.due(number, Moment::now()));
-                    Some(Taken { lane: *lane, number, body, due })
-                });
-                let _ = reply.send(taken);
-            }
-            Call::Finish(lane, number) => {
-                let finished = self.store.lane(lane.0).and_then(|lane| lane.finish(number));
-                self.note(finished.map_err(|error| format!("the queue cannot be written: {error}")));
-                self.finished.send_replace(());
-            }
-            Call::Rewind(lane, reply) => {
-                if let Ok(lane) = self.store.lane(lane.0) {
-                    lane.rewind();
-                }
-                let _ = reply.send(());
-            }
-            Call::States(reply) => {
-                let state = |(name, dropped, lane): (&str, u64, &lane::Lane<Folder>)| LaneState {
-                    name: name.into(),
-                    messages: lane.messages(),
-                    bytes: lane.bytes(),
-                    dropped,
-                    damaged: lane.damaged(),
-                };
-                let _ = reply.send(self.store.lanes().map(state).collect());
-            }
-        }
-    }
-
-    fn arrivals(&mut self, lane: LaneId) -> Option<&mut Arrivals> {
-        self.arrivals.get_mut(lane.0)?.as_mut()
-    }
-
-    fn commit(&mut self) {
-        let committed = self.store.commit();
-        self.note(committed.as_ref().map(drop).map_err(|error| format!("the queue cannot be made safe: {error}")));
-        if let Ok(committed) = committed {
-            self.committed.send_replace(committed);
-        }
-    }
-
-    /// Tells the log when the disk begins to fail, and when it does not any more.
-    fn note(&mut self, done: Result<(), String>) {
-        match done {
-            Err(ref error) if !self.failing => tracing::error!("{error}"),
-            Ok(()) if self.failing => tracing::info!("the queue can be written again"),
-            _ => (),
-        }
-        self.failing = done.is_err();
     }
 }

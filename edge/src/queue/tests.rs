@@ -15,9 +15,21 @@ fn lanes() -> Vec<LaneSettings> {
     vec![lane("alerts", 0), lane("results", 1)]
 }
 
+/// That of a process which has ended already.
+fn working(folder: &tempfile::TempDir) -> Arc<Working> {
+    Arc::new(Working::begin(folder.path()).unwrap())
+}
+
 fn open(folder: &tempfile::TempDir, capacity: u64) -> (Queue, JoinHandle<()>) {
     let metrics = Metrics::new(&prometheus::Registry::new()).unwrap();
-    Queue::open(folder.path().into(), &lanes(), capacity, &metrics, Beat::unwatched()).unwrap()
+    let place = Place {
+        working: working(folder),
+        folder: folder.path().into(),
+        lanes: lanes(),
+        capacity,
+        steps: Steps::default(),
+    };
+    Queue::open(place, &metrics, Beat::unwatched()).unwrap()
 }
 
 const BOTH: [LaneId; 2] = [LaneId(0), LaneId(1)];
@@ -92,6 +104,29 @@ async fn while_the_disk_fails_nothing_is_given_up() {
     assert_eq!(queue.states().await[0].dropped, 0);
     fs::create_dir_all(folder.path().join("alerts")).unwrap();
     assert_eq!(pushing.await.unwrap(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_folder_that_cannot_be_used_at_the_start_is_used_once_it_can_be() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("queue"), "in the way").unwrap();
+    let metrics = Metrics::new(&prometheus::Registry::new()).unwrap();
+    let place = Place {
+        working: working(&folder),
+        folder: folder.path().join("queue"),
+        lanes: lanes(),
+        capacity: 1 << 20,
+        steps: Steps::default(),
+    };
+    let (queue, _thread) = Queue::open(place, &metrics, Beat::unwatched()).unwrap();
+    assert!(queue.trouble().unwrap().starts_with("the queue cannot be opened"));
+    let mut pushing = std::pin::pin!(queue.push_patiently(LaneId(0), b"x".into()));
+    assert!(futures_util::poll!(&mut pushing).is_pending());
+    assert_eq!((queue.try_take(&BOTH).await, queue.states().await), (None, Vec::new()));
+    fs::remove_file(folder.path().join("queue")).unwrap();
+    assert_eq!(pushing.await.unwrap(), 0);
+    assert_eq!(queue.take(&BOTH).await.unwrap().body, b"x");
+    assert_eq!(queue.trouble(), None);
 }
 
 #[tokio::test]

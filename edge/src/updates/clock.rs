@@ -10,11 +10,11 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::config::SOURCE_DATE;
 
-/// Seconds since 1970 that have passed for sure: those at the build, where it was told, else when this was written.
+/// Seconds since 1970 that have passed for sure: those at the build, where it was told, and when this was written.
 const PASSED: u64 = match SOURCE_DATE {
     Some(text) => match u64::from_str_radix(text, 10) {
-        Ok(seconds) => seconds,
-        Err(_) => WRITTEN,
+        Ok(seconds) if seconds > WRITTEN => seconds,
+        _ => WRITTEN,
     },
     None => WRITTEN,
 };

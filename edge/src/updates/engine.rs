@@ -15,11 +15,11 @@ use super::clock::Clock;
 use super::inbox::{Found, Inbox};
 use super::record::{Needless, Phase, Record};
 use super::settings;
-use super::steps::Step;
 use super::store::Store;
 use super::trial::Trials;
 use super::wanted::Wanted;
 use crate::metrics::Metrics;
+use crate::steps::Step;
 
 /// How often the folder for bundles is looked at, and how long a file there has to be the same.
 const INBOX: Duration = Duration::from_secs(2);
@@ -290,14 +290,16 @@ mod tests {
 
     use super::super::{Opened, Opening, Trials};
     use super::*;
+    use crate::care::LastEnd;
+    use crate::steps::Steps;
 
     fn engine(data: &std::path::Path) -> Engine {
         let opening = Opening {
             settings: &settings::Updates::default(),
             data,
             roots: &[],
-            crashed: false,
-            end_at: None,
+            last_end: LastEnd::Clean,
+            steps: Steps::default(),
             trials: Trials::default(),
             metrics: Metrics::new(&prometheus::Registry::new()).unwrap(),
             reports: Arc::default(),

@@ -24,9 +24,9 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::clock::{self, Clock};
 use super::pace::Pace;
 use super::part::{NotTaken, Part};
-use super::steps::{Step, Steps};
 use super::wanted::Place;
 use crate::link::{self, Address};
+use crate::steps::{Step, Steps};
 
 /// How long a server may take to answer.
 const ANSWER: Duration = Duration::from_secs(30);

@@ -15,12 +15,12 @@ use super::engine::{Maker, Stopped};
 use super::fetch::{Fetch, NotHere, open};
 use super::part::Part;
 use super::record::{Needless, Phase, Record};
-use super::steps::Step;
 use super::store::remove;
 use super::trial::Trials;
 use super::unpack::{Fit, NotUnpacked};
 use super::wanted::{Place, Wanted};
 use crate::selftest;
+use crate::steps::Step;
 
 /// What stays free beside a bundle and what it unpacks to.
 const SPARE: u64 = 1 << 20;
@@ -107,8 +107,10 @@ impl Maker {
         if let Some(wish) = engine.moved(name, wanted) {
             return engine.keep(name, Step::Begun, |record| record.moved(wish)).await;
         }
+        let pace = engine.board.pace();
         let changed = async {
-            let same = || engine.moved(name, wanted).is_none() && !engine.dropped(name, wanted);
+            let moved = || engine.moved(name, wanted).is_some() || engine.board.pace() != pace;
+            let same = || !moved() && !engine.dropped(name, wanted);
             while same() && !engine.minds_changed(name, wanted) {
                 engine.board.work.notified().await;
             }

@@ -18,7 +18,6 @@ pub mod record;
 mod record_tests;
 mod serving;
 mod settings;
-pub mod steps;
 mod store;
 mod trial;
 mod unpack;

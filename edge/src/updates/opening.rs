@@ -12,10 +12,11 @@ use super::board::{Board, Updates};
 use super::engine::Engine;
 use super::record::{Phase, Record, Release};
 use super::settings;
-use super::steps::Steps;
 use super::store::Store;
 use super::trial::Trials;
+use crate::care::LastEnd;
 use crate::metrics::Metrics;
+use crate::steps::Steps;
 
 /// What updates are opened with.
 pub struct Opening<'o> {
@@ -25,10 +26,10 @@ pub struct Opening<'o> {
     pub data: &'o Path,
     /// The folders of the models that are there without any update.
     pub roots: &'o [PathBuf],
-    /// Whether the process before did not end by itself.
-    pub crashed: bool,
-    /// The step to end at, in tests.
-    pub end_at: Option<String>,
+    /// How the process before ended.
+    pub last_end: LastEnd,
+    /// What follows its steps.
+    pub steps: Steps,
     /// Where the models on trial are watched.
     pub trials: Trials,
     /// What is counted.
@@ -53,10 +54,10 @@ impl Opening<'_> {
     #[must_use]
     pub fn open(self) -> Opened {
         let settings = self.settings;
-        let store = Store::open(self.data.join("updates"), Steps::ending_at(self.end_at));
+        let store = Store::open(self.data.join("updates"), self.steps);
         let mut records = store.records();
         for (name, record) in &mut records {
-            if let Some(outcome) = restore(name, record, self.crashed, &store) {
+            if let Some(outcome) = restore(name, record, self.last_end, &store) {
                 self.metrics.updated(outcome);
             }
         }
@@ -116,10 +117,10 @@ fn fill(board: &Board, records: BTreeMap<ModelName, Record>, settings: &settings
 }
 
 /// Brings a record in order after a restart. Returns how an update ended by that, if one did.
-fn restore(name: &ModelName, record: &mut Record, crashed: bool, store: &Store) -> Option<&'static str> {
+fn restore(name: &ModelName, record: &mut Record, last_end: LastEnd, store: &Store) -> Option<&'static str> {
     let before = record.clone();
     let mut outcome = None;
-    if record.restarted(crashed) {
+    if record.restarted(last_end) {
         outcome = Some(record.state());
     }
     let is_there = |release: &Release| store.package(name, release.version).is_some();
@@ -168,10 +169,11 @@ mod tests {
         record.begin(wanted, true);
         record.downloaded();
         std::fs::remove_dir(folder.path().join("updates/journal")).unwrap();
+        std::fs::write(folder.path().join("updates/journal"), "in the way").unwrap();
         let mut again = record.clone();
-        assert_eq!(restore(&name, &mut again, false, &store), None);
+        assert_eq!(restore(&name, &mut again, LastEnd::Clean, &store), None);
         assert_eq!(again, record, "a clean stop counts for nothing");
-        assert_eq!(restore(&name, &mut again, true, &store), Some("failed"));
+        assert_eq!(restore(&name, &mut again, LastEnd::Crash, &store), Some("failed"));
         assert_eq!(again.phase, Phase::Rest);
     }
 }

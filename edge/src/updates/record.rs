@@ -9,9 +9,13 @@ use hedef_protocols::bundle::{Manifest, Sha256};
 use serde::{Deserialize, Serialize};
 
 use super::wanted::{Wanted, hash};
+use crate::care::LastEnd;
 
 /// So often the process may end within one step before the bundle is blamed.
 const TRIES: u32 = 2;
+
+/// So often the machine may go down within one step before the bundle is given up: mostly it has nothing to do with that.
+const MOST_CUTS: u32 = 5;
 
 /// The most bundles that are remembered as bad; the oldest are forgotten.
 const MOST_REFUSED: usize = 64;
@@ -42,8 +46,11 @@ pub enum Phase {
     Verifying {
         /// Which.
         wanted: Wanted,
-        /// How often this was begun.
+        /// How often this was begun, but for the power cuts.
         tries: u32,
+        /// How often the machine went down within it.
+        #[serde(default)]
+        cuts: u32,
     },
     /// Its files are here and right; whether it works is not known.
     Testing {
@@ -51,13 +58,19 @@ pub enum Phase {
         wanted: Wanted,
         /// Whether its signer says that it may replace a higher version.
         downgrade: bool,
-        /// How often this was begun.
+        /// How often this was begun, but for the power cuts.
         tries: u32,
+        /// How often the machine went down within it.
+        #[serde(default)]
+        cuts: u32,
     },
     /// The active version is on trial.
     Trial {
-        /// How often the process has begun with it.
+        /// How often the process has begun with it, but for the power cuts.
         tries: u32,
+        /// How often the machine went down with it.
+        #[serde(default)]
+        cuts: u32,
     },
 }
 
@@ -159,7 +172,7 @@ impl Record {
     /// The whole bundle is here.
     pub fn downloaded(&mut self) {
         if let Phase::Downloading { wanted } = &self.phase {
-            self.phase = Phase::Verifying { wanted: wanted.clone(), tries: 1 };
+            self.phase = Phase::Verifying { wanted: wanted.clone(), tries: 1, cuts: 0 };
         }
     }
 
@@ -188,7 +201,7 @@ impl Record {
     /// The files are in place, and are what their signer says.
     pub fn verified(&mut self, downgrade: bool) {
         if let Phase::Verifying { wanted, .. } = &self.phase {
-            self.phase = Phase::Testing { wanted: wanted.clone(), downgrade, tries: 1 };
+            self.phase = Phase::Testing { wanted: wanted.clone(), downgrade, tries: 1, cuts: 0 };
         }
     }
 
@@ -199,7 +212,7 @@ impl Record {
             // Who signs a step back means that.
             self.highest = if *downgrade { release.version } else { self.highest.max(release.version) };
             self.previous = self.active.replace(release);
-            self.phase = Phase::Trial { tries: 1 };
+            self.phase = Phase::Trial { tries: 1, cuts: 0 };
         }
     }
 
@@ -265,24 +278,33 @@ impl Record {
         }
     }
 
-    /// The process begins anew. `crashed`: it did not end by itself. Says whether something was given up. To be kept before
-    /// a model is loaded.
-    pub fn restarted(&mut self, crashed: bool) -> bool {
-        let (Phase::Verifying { tries, .. } | Phase::Testing { tries, .. } | Phase::Trial { tries }) = &mut self.phase
+    /// The process begins anew. Says whether something was given up. To be kept before a model is loaded.
+    pub fn restarted(&mut self, last_end: LastEnd) -> bool {
+        let (Phase::Verifying { tries, cuts, .. } | Phase::Testing { tries, cuts, .. } | Phase::Trial { tries, cuts }) =
+            &mut self.phase
         else {
             return false;
         };
-        if !crashed {
-            return false;
-        }
-        if *tries < TRIES {
-            *tries += 1;
-            return false;
-        }
-        let error = format!("the process ended {tries} times with it");
+        let error = match last_end {
+            LastEnd::Clean => return false,
+            LastEnd::Crash if *tries < TRIES => {
+                *tries += 1;
+                return false;
+            }
+            LastEnd::Crash => format!("the process ended {tries} times with it"),
+            LastEnd::PowerCut => {
+                *cuts += 1;
+                if *cuts < MOST_CUTS {
+                    return false;
+                }
+                format!("the machine went down {cuts} times with it")
+            }
+        };
+        // A power cut is no proof.
+        let blame = last_end == LastEnd::Crash;
         match self.phase {
-            Phase::Trial { .. } => self.roll_back(error, true),
-            _ => self.failed(error, true),
+            Phase::Trial { .. } => self.roll_back(error, blame),
+            _ => self.failed(error, blame),
         }
         true
     }

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::record::{Needless, Outcome, Phase, Record, Release};
 use super::wanted::Wanted;
+use crate::care::LastEnd;
 
 fn wanted(version: u64) -> Wanted {
     let sha256 = Sha256::of(&version.to_le_bytes());
@@ -88,10 +89,10 @@ fn what_failed_is_tried_again_only_if_somebody_asks() {
 fn a_trial_that_crashes_twice_is_rolled_back_before_it_is_loaded_again() {
     let mut record = serving(&[3]);
     on_trial(&mut record, 4);
-    assert!(!record.restarted(false) && !record.restarted(false), "clean ends are not counted");
-    assert!(!record.restarted(true));
-    assert_eq!(record.phase, Phase::Trial { tries: 2 });
-    assert!(record.restarted(true));
+    assert!(!record.restarted(LastEnd::Clean) && !record.restarted(LastEnd::Clean), "clean ends are not counted");
+    assert!(!record.restarted(LastEnd::Crash));
+    assert_eq!(record.phase, Phase::Trial { tries: 2, cuts: 0 });
+    assert!(record.restarted(LastEnd::Crash));
     assert_eq!(
         (record.state(), version(record.active.as_ref()), version(record.previous.as_ref())),
         ("rolledback", Some(3), None)
@@ -100,9 +101,38 @@ fn a_trial_that_crashes_twice_is_rolled_back_before_it_is_loaded_again() {
     // The very first has nothing to go back to.
     let mut record = Record::default();
     on_trial(&mut record, 1);
-    record.restarted(true);
-    assert!(record.restarted(true));
+    record.restarted(LastEnd::Crash);
+    assert!(record.restarted(LastEnd::Crash));
     assert_eq!((record.active.as_ref(), record.outcome), (None, Some(Outcome::RolledBack)));
+}
+
+#[test]
+fn power_cuts_do_not_blame_a_bundle_but_five_of_them_give_it_up() {
+    for tested in [false, true] {
+        let mut record = serving(&[3]);
+        if tested {
+            on_trial(&mut record, 4);
+        } else {
+            record.begin(wanted(4), true);
+            record.downloaded();
+        }
+        assert!((0..4).all(|_| !record.restarted(LastEnd::PowerCut)));
+        // A crash counts for itself.
+        assert!(!record.restarted(LastEnd::Crash) && record.restarted(LastEnd::PowerCut));
+        assert_eq!(version(record.active.as_ref()), Some(3));
+        assert_eq!(record.error.as_deref(), Some("the machine went down 5 times with it"));
+        // Not by itself, but if somebody asks.
+        assert_eq!(
+            [record.admits(&wanted(4), false), record.admits(&wanted(4), true)],
+            [Err(Needless::Declined), Ok(())]
+        );
+    }
+}
+
+#[test]
+fn a_journal_of_before_knows_of_no_power_cuts() {
+    let phase: Phase = serde_json::from_str(r#"{"trial": {"tries": 2}}"#).unwrap();
+    assert_eq!(phase, Phase::Trial { tries: 2, cuts: 0 });
 }
 
 #[test]
@@ -110,10 +140,10 @@ fn a_bundle_that_ends_the_process_while_it_is_tested_is_blamed() {
     let mut record = serving(&[3]);
     record.begin(wanted(4), true);
     record.downloaded();
-    assert!(!record.restarted(true) && record.restarted(true));
+    assert!(!record.restarted(LastEnd::Crash) && record.restarted(LastEnd::Crash));
     assert_eq!((record.state(), record.admits(&wanted(4), true)), ("failed", Err(Needless::Refused)));
     record.begin(wanted(5), true);
-    assert!((0..9).all(|_| !record.restarted(true)), "a download harms nobody");
+    assert!((0..9).all(|_| !record.restarted(LastEnd::Crash)), "a download harms nobody");
 }
 
 #[test]
@@ -178,7 +208,7 @@ proptest! {
                 }
                 5 if matches!(record.phase, Phase::Trial { .. }) => record.roll_back("bad".into(), true),
                 6 if record.wanted().is_some() => record.failed("bad".into(), false),
-                7 => { record.restarted(number % 2 == 0); }
+                7 => { record.restarted([LastEnd::Clean, LastEnd::Crash, LastEnd::PowerCut][usize::try_from(number % 3).unwrap()]); }
                 8 => record.abandoned(),
                 _ => (),
             }

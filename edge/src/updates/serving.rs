@@ -10,8 +10,8 @@ use super::board::Order;
 use super::engine::{Maker, Stopped};
 use super::maker::blocking;
 use super::record::{Phase, Record};
-use super::steps::Step;
 use super::trial::Verdict;
+use crate::steps::Step;
 
 impl Maker {
     /// Looks after a version that is on trial, until it is decided.

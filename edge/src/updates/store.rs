@@ -21,7 +21,7 @@ use hedef_protocols::bundle::{MANIFEST, Sha256};
 use serde_json::Value;
 
 use super::record::{Record, Release};
-use super::steps::{Step, Steps};
+use crate::steps::{Step, Steps};
 
 /// What a journal may have for its end while it is written.
 const UNFINISHED: &str = "tmp";
@@ -134,6 +134,10 @@ impl Store {
         let file = self.journals().join(format!("{name}.json"));
         let unfinished = file.with_extension(UNFINISHED);
         let text = serde_json::to_vec(record).map_err(io::Error::other)?;
+        // They could not be made at the start.
+        if !self.journals().is_dir() {
+            self.make_folders()?;
+        }
         // A URL may carry what lets its holder in.
         let mut writing = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
         writing.write_all(&text)?;

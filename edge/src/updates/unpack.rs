@@ -8,9 +8,9 @@ use hedef_core::ModelName;
 use hedef_protocols::bundle::{Bundle, BundleError, MANIFEST, Manifest, PublicKey, RuntimeVersion, Timestamp};
 
 use super::record::Record;
-use super::steps::Step;
 use super::store::{Store, remove, sync_folder};
 use super::wanted::Wanted;
+use crate::steps::Step;
 
 /// Why there is no package.
 #[derive(Debug, thiserror::Error)]

@@ -1,5 +1,6 @@
 //! The hub with one client: it is heard, and told.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,12 +8,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use hedef_edge::iotedge::identity::sign;
-use hedef_edge::iotedge::topics::{percent_encoded, read_bag};
+use hedef_edge::iotedge::topics::read_bag;
 use hedef_edge::mqtt::packet::{Packet, Publish, decode, encode};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
-use serde_json::{Map, Value, json};
 
-use super::{DEVICE, Input, KEY, Sent, State};
+use super::state::{Input, State, input_topic};
+use super::{DEVICE, KEY};
 use crate::websocket::{Duplex, accept};
 
 /// How long an input message may stay unacknowledged.
@@ -22,8 +23,10 @@ pub(super) struct Client<'h> {
     stream: Box<dyn Duplex>,
     state: &'h Mutex<State>,
     input: Vec<u8>,
-    /// When the input message under way was sent.
-    under_way: Option<Instant>,
+    /// The input messages under way, and when the last of them was sent: one, and the same again where it was not acknowledged
+    /// in time.
+    under_way: VecDeque<String>,
+    last_sent: Instant,
     subscribed: bool,
 }
 
@@ -39,7 +42,8 @@ impl Client<'_> {
         stream.set_nodelay(true)?;
         let stream = StreamOwned::new(ServerConnection::new(config).map_err(io::Error::other)?, stream);
         let (stream, input) = accept(stream)?;
-        let mut client = Client { stream, state, input, under_way: None, subscribed: false };
+        let mut client =
+            Client { stream, state, input, under_way: VecDeque::new(), last_sent: Instant::now(), subscribed: false };
         while round.load(Ordering::SeqCst) == began {
             client.tell()?;
             let mut bytes = [0; 4096];
@@ -70,17 +74,18 @@ impl Client<'_> {
         }
         let mut state = self.state.lock().unwrap();
         let told: Vec<_> = state.telling.drain(..).collect();
-        let due = self.under_way.is_none_or(|since| since.elapsed() > PATIENCE);
+        let due = self.under_way.is_empty() || self.last_sent.elapsed() > PATIENCE;
         let input = state.inputs.front().filter(|_| due).cloned();
         drop(state);
         for (topic, body) in told {
             self.send(&Packet::Publish(Publish { topic, id: None, duplicate: false, retain: false, body }))?;
         }
-        if let Some(Input { id, content_type, body }) = input {
-            self.under_way = Some(Instant::now());
-            let id = percent_encoded(&id);
-            let topic = format!("{DEVICE}/inputs/input1/%24.mid={id}&%24.ct={content_type}&%24.cdid=edge1");
+        if let Some(input) = input {
             // Always 1, and never called a duplicate.
+            let topic = input_topic(&input);
+            let Input { id, body, .. } = input;
+            self.under_way.push_back(id);
+            self.last_sent = Instant::now();
             self.send(&Packet::Publish(Publish { topic, id: Some(1), duplicate: false, retain: false, body }))?;
         }
         Ok(())
@@ -111,8 +116,11 @@ impl Client<'_> {
             }
             // Whatever its id, it is for the oldest.
             Packet::PubAck(_) => {
-                assert!(self.under_way.take().is_some(), "an acknowledgement of nothing");
-                self.state.lock().unwrap().inputs.pop_front();
+                let acknowledged = self.under_way.pop_front().expect("an acknowledgement of something");
+                let inputs = &mut self.state.lock().unwrap().inputs;
+                if inputs.front().is_some_and(|input| input.id == acknowledged) {
+                    inputs.pop_front();
+                }
                 Ok(())
             }
             Packet::Publish(publish) => {
@@ -131,37 +139,9 @@ impl Client<'_> {
     }
 
     fn said(&mut self, publish: Publish) -> io::Result<()> {
-        let mut state = self.state.lock().unwrap();
-        let topic = publish.topic.as_str();
-        state.topics.push(topic.into());
-        let answer = if let Some(bag) = topic.strip_prefix(&format!("{DEVICE}/messages/events/")) {
-            assert!(!bag.contains('/'), "the hub would lose {topic}");
-            let properties = read_bag(bag);
-            state.sent.push(Sent { topic: topic.into(), properties, body: publish.body });
-            None
-        } else if let Some(request) = topic.strip_prefix("$iothub/twin/GET/?$rid=") {
-            let mut desired = state.desired.clone();
-            desired.insert("$version".into(), state.version.into());
-            let mut reported = state.reported.clone();
-            reported.insert("$version".into(), 1.into());
-            let twin = json!({ "desired": desired, "reported": reported });
-            Some((format!("$iothub/twin/res/200/?$rid={request}"), twin.to_string()))
-        } else if let Some(request) = topic.strip_prefix("$iothub/twin/PATCH/properties/reported/?$rid=") {
-            let Value::Object(patch) = serde_json::from_slice(&publish.body).unwrap() else { panic!() };
-            assert_fit(&Value::Object(patch.clone()));
-            merge(&mut state.reported, patch);
-            Some((format!("$iothub/twin/res/204/?$rid={request}"), String::new()))
-        } else if let Some(rest) = topic.strip_prefix("$iothub/methods/res/") {
-            let (status, _) = rest.split_once("/?$rid=").unwrap();
-            let body = serde_json::from_slice(&publish.body).unwrap();
-            state.answers.push((status.into(), body));
-            None
-        } else {
-            None
-        };
-        drop(state);
+        let answer = self.state.lock().unwrap().said(publish);
         let Some((topic, body)) = answer else { return Ok(()) };
-        self.send(&Packet::Publish(Publish { topic, id: None, duplicate: false, retain: false, body: body.into() }))
+        self.send(&Packet::Publish(Publish { topic, id: None, duplicate: false, retain: false, body }))
     }
 }
 
@@ -174,36 +154,4 @@ fn is_good(token: &str) -> bool {
     part("sr") == "testhub.azure-devices.net%2Fdevices%2Fedge1%2Fmodules%2Fmod1"
         && part("se").parse().is_ok_and(|expires: u64| expires > now)
         && signature == Some(sign(KEY, &format!("{}\n{}", part("sr"), part("se"))))
-}
-
-/// RFC 7396.
-fn merge(into: &mut Map<String, Value>, patch: Map<String, Value>) {
-    for (name, value) in patch {
-        match (into.get_mut(&name), value) {
-            (_, Value::Null) => drop(into.remove(&name)),
-            (Some(Value::Object(old)), Value::Object(new)) => merge(old, new),
-            (_, Value::Object(new)) => {
-                let mut whole = Map::new();
-                merge(&mut whole, new);
-                into.insert(name, Value::Object(whole));
-            }
-            (_, value) => drop(into.insert(name, value)),
-        }
-    }
-}
-
-/// What the hub allows in reported properties.
-fn assert_fit(value: &Value) {
-    match value {
-        Value::Object(members) => members.iter().for_each(|(name, value)| {
-            assert!(!name.contains(['.', '$', '#', ' ']), "{name}");
-            assert_fit(value);
-        }),
-        Value::Array(values) => values.iter().for_each(|value| {
-            assert!(!value.is_null());
-            assert_fit(value);
-        }),
-        Value::String(text) => assert!(text.len() <= 4096),
-        _ => (),
-    }
 }

@@ -60,6 +60,12 @@ pub fn decode_within(
     })
 }
 
+/// The `timeout` in the JSON of a request, in microseconds. None where there is none, or no request: decoding it tells why.
+pub fn timeout_us(json: &[u8], signature: &Signature) -> Option<u64> {
+    let Message { parameters, .. } = Message::read(json, signature, DecodeLimits::NONE).ok()?;
+    parameters.timeout.filter(|timeout| *timeout > 0)
+}
+
 fn longer_than_body(length: usize, body: usize) -> Error {
     let place = "header `Inference-Header-Content-Length`";
     Error::unexpected(place, format!("at most the body's {body} bytes"), length.to_string())

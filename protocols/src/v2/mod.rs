@@ -27,7 +27,7 @@ mod status;
 mod tests;
 
 pub use config::{InstanceKind, ModelConfig, VersionPolicy, config};
-pub use decode::{Decoded, decode, decode_within};
+pub use decode::{Decoded, decode, decode_within, timeout_us};
 pub use encode::{Encoded, encode};
 pub use example::example;
 pub use header::json_length;

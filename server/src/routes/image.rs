@@ -91,7 +91,7 @@ async fn findings(
     let form = head.headers.get(CONTENT_TYPE).filter(|_| media == "multipart/form-data");
     let form = form.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let limit = Limit { bytes: most, model: Some(model.id()) };
-    let mut body = read_any(app, call, &head.headers, &mut body, limit).await?;
+    let mut body = read_any(app, call, &head.headers, &mut body, limit, &|_| Ok(())).await?;
     let signature = model.signature();
     let decode = |bytes: &[u8], limits: DecodeLimits<'_>| {
         let image = form.as_ref().map_or(Ok(bytes), |form| image::field(bytes, form, FIELD))?;

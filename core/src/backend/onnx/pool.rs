@@ -144,9 +144,10 @@ impl Idle {
         self.most[0] = self.most[0].max(self.in_use);
     }
 
-    /// The smallest block of at least `whole` bytes, unless a quarter of it would be wasted.
+    /// The smallest block of at least `whole` bytes, unless more than half of it would be wasted: with runs of many sizes,
+    /// fetching for each what fits it would cost more than that they use more than they need.
     fn take(&mut self, whole: usize) -> Option<NonNull<u8>> {
-        let (&found, blocks) = self.blocks.range_mut(whole..=whole + whole / 4).next()?;
+        let (&found, blocks) = self.blocks.range_mut(whole..=whole.saturating_mul(2)).next()?;
         let Block(block, _) = blocks.pop()?;
         if blocks.is_empty() {
             self.blocks.remove(&found);
@@ -290,6 +291,22 @@ mod tests {
         assert_eq!(idle(&pool), 2);
         pool.lock().keep_since(u64::MAX);
         assert_eq!((idle(&pool), pool.lock().bytes), (0, 0));
+    }
+
+    #[test]
+    fn a_run_of_fewer_rows_takes_what_one_of_more_rows_left() {
+        let pool = pool();
+        let whole = rounded((16 << 20) + ALIGNMENT).unwrap();
+        let block = pool.block(16 << 20).unwrap();
+        for rows in [9, 12, 16, 10] {
+            pool.put(block, whole);
+            assert_eq!(pool.block(rows << 20), Some(block), "{rows}");
+        }
+        pool.put(block, whole);
+        let much_less = pool.block(7 << 20).unwrap();
+        assert_ne!(much_less, block);
+        pool.put(much_less, rounded((7 << 20) + ALIGNMENT).unwrap());
+        pool.lock().keep_since(u64::MAX);
     }
 
     #[test]

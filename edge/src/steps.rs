@@ -1,4 +1,4 @@
-//! The steps of an update, at each of which the process may end.
+//! The steps of the queue and of an update, at each of which the process may end.
 //!
 //! In a debug build `HEDEF_EDGE_END_AT` names one, and the process ends there as if it had been killed, or with `NAME@3` when it
 //! is made for the third time: the tests go through all of them. In other builds the variable is not read and a step is nothing.
@@ -31,11 +31,38 @@ pub enum Step {
     OldRemoved,
     RollbackNoted,
     RolledBack,
+    QueueFileMade,
+    QueueFileBegun,
+    /// Within the writing of anything.
+    QueueHalfWritten,
+    QueueMessageWritten,
+    QueueDoneWritten,
+    QueueFileSafe,
+    QueueAllSafe,
+    QueueFileRemoved,
+    /// For want of room.
+    QueueOldestRemoved,
+    /// At a start after an end within the writing of something.
+    QueueEndCutOff,
 }
 
 impl Step {
-    /// All of them, as an update that goes well makes them, and then those of a rollback.
-    pub const ALL: [Self; 18] = [
+    /// Those of a queue, as a message makes them, and then the rare ones.
+    pub const QUEUE: [Self; 10] = [
+        Self::QueueFileMade,
+        Self::QueueFileBegun,
+        Self::QueueHalfWritten,
+        Self::QueueMessageWritten,
+        Self::QueueDoneWritten,
+        Self::QueueFileSafe,
+        Self::QueueAllSafe,
+        Self::QueueFileRemoved,
+        Self::QueueOldestRemoved,
+        Self::QueueEndCutOff,
+    ];
+
+    /// Those of an update that goes well, and then those of a rollback.
+    pub const UPDATE: [Self; 18] = [
         Self::JournalHalfWritten,
         Self::Begun,
         Self::SomeBytes,
@@ -78,6 +105,16 @@ impl Step {
             Self::OldRemoved => "old-removed",
             Self::RollbackNoted => "rollback-noted",
             Self::RolledBack => "rolled-back",
+            Self::QueueFileMade => "queue-file-made",
+            Self::QueueFileBegun => "queue-file-begun",
+            Self::QueueHalfWritten => "queue-half-written",
+            Self::QueueMessageWritten => "queue-message-written",
+            Self::QueueDoneWritten => "queue-done-written",
+            Self::QueueFileSafe => "queue-file-safe",
+            Self::QueueAllSafe => "queue-all-safe",
+            Self::QueueFileRemoved => "queue-file-removed",
+            Self::QueueOldestRemoved => "queue-oldest-removed",
+            Self::QueueEndCutOff => "queue-end-cut-off",
         }
     }
 }
@@ -113,7 +150,7 @@ impl Steps {
             reason = "nothing is noted in a release"
         )
     )]
-    pub(super) fn made(&self, step: Step) {
+    pub(crate) fn made(&self, step: Step) {
         #[cfg(debug_assertions)]
         if let Some((name, times)) = &self.end_at
             && name == step.name()
