@@ -45,7 +45,7 @@ fn the_readme_s_curl_lines_print_what_it_shows() {
     assert!(examples.len() >= 3, "the README shows only {} curl lines", examples.len());
     for Example { command, shown } in examples {
         let command = command.replace("127.0.0.1:8080", &server.address.to_string());
-        let output = Command::new("sh").args(["-c", &command]).output().unwrap();
+        let output = Command::new("sh").args(["-c", &command]).current_dir(config::root()).output().unwrap();
         assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
         let printed = String::from_utf8(output.stdout).unwrap();
         let shown = shown.replace("127.0.0.1:8080", &server.address.to_string());
