@@ -15,7 +15,9 @@ import argparse
 import gettext
 import json
 import re
+import struct
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -100,12 +102,15 @@ def train_digits():
     package.toml(
         "Which digit is on an image? 64 grey values from 0 (black) to 16 (white), row by row.",
         labels={"probabilities": [str(digit) for digit in mlp.classes_]},
+        # An image's values go up to 255.
+        image={"width": 8, "height": 8, "scale": round(16 / 255, 7)},
     )
 
     def answer(rows):
         return [fp32("probabilities", mlp.predict_proba(rows / 16))]
 
     package.golden("one-image", [fp32("image", test_images[:1])], answer(test_images[:1]))
+    package.png("one", test_images[0].reshape(8, 8) * 255 / 16)
     package.golden("eight-images", [fp32("image", test_images[8:16])], answer(test_images[8:16]))
     blank = np.zeros((1, 64))
     package.golden("blank-image", [fp32("image", blank)], answer(blank))
@@ -292,7 +297,7 @@ class Package:
         for old in golden.glob("*.json"):
             old.unlink()
 
-    def toml(self, description, labels=None):
+    def toml(self, description, labels=None, image=None):
         """Writes model.toml, and one labels file per labelled output."""
         lines = [f"description = {json.dumps(description, ensure_ascii=False)}"]
         if labels:
@@ -300,6 +305,8 @@ class Package:
         for output, names in (labels or {}).items():
             lines.append(f'{output} = "labels.txt"')
             (self.folder / "labels.txt").write_text("".join(f"{name}\n" for name in names), "utf-8")
+        if image:
+            lines += ["", "[image]", *(f"{key} = {value}" for key, value in image.items())]
         (self.folder / "model.toml").write_text("\n".join(lines) + "\n", "utf-8")
 
     def golden(self, name, inputs, outputs, wanted=None):
@@ -311,6 +318,20 @@ class Package:
         lines = [f'"request": {in_json(request)}', f'"response": {in_json({"outputs": outputs})}']
         lines.append(f'"rtol": {RTOL}, "atol": {ATOL}')
         (self.folder / "golden" / f"{name}.json").write_text("{" + ",\n ".join(lines) + "}\n", "utf-8")
+
+
+    def png(self, name, values):
+        """Writes grey values, 0 to 255, as an image."""
+        rows = np.rint(values).astype(np.uint8)
+        height, width = rows.shape
+        parts = [
+            (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)),
+            # Each row begins with its filter: none.
+            (b"IDAT", zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows), 9)),
+            (b"IEND", b""),
+        ]
+        chunks = (struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in parts)
+        (self.folder / f"{name}.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
 
 
 def in_json(value):

@@ -31,6 +31,7 @@ mod golden;
 mod graph_cache;
 mod grpc;
 mod hostile;
+mod images;
 mod keys;
 mod limits;
 mod logging;

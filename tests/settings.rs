@@ -13,19 +13,21 @@ const HEAD: &str = "# Settings\n\nMade by `HEDEF_BLESS=1 cargo test settings` fr
     and both before the default.\n";
 
 /// The tables of `model.toml`, and the structs that read them.
-const TABLES: [(&str, &str); 7] = [
+const TABLES: [(&str, &str); 8] = [
     ("Settings", ""),
     ("Batching", "batching."),
     ("PaddingSettings", "batching.padding."),
     ("Memory", "memory."),
     ("Cuda", "cuda."),
     ("OpenVino", "openvino."),
+    ("ImageSettings", "image."),
     ("WarmUp", "warm_up.INPUT."),
 ];
 
 /// The keys of `model.toml`, from the documentation of the fields that they are read into.
 fn keys() -> String {
-    let source = fs::read_to_string(config::root().join("core/src/settings.rs")).unwrap();
+    let read = |file| fs::read_to_string(config::root().join("core/src").join(file)).unwrap();
+    let source = read("settings.rs") + &read("settings/image.rs");
     let mut text = String::from(
         "\n## `model.toml`\n\nBeside a model's versions, in its folder. Every key is optional; an unknown one stops the load.\n\n\
          | Key | |\n|---|---|\n",

@@ -10,6 +10,7 @@ mod data_type;
 mod device;
 pub mod error;
 pub mod host;
+pub mod image;
 pub mod metrics;
 pub mod model;
 mod name;

@@ -7,6 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::backend::Backend;
+use crate::image::Plan;
 use crate::metrics::{Metrics, StageMetrics};
 pub use crate::padding::Padding;
 pub use crate::repository::ModelMemory;
@@ -84,6 +85,7 @@ pub struct Model {
     shared: Arc<Shared>,
     status: Status,
     elastic: bool,
+    image: Option<Plan>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Tries a model out that serves already.
     trials: Option<JoinHandle<()>>,
@@ -109,6 +111,8 @@ pub struct Parts {
     pub slots: Arc<Slots>,
     /// What is left to be tried while the model serves.
     pub later: Option<Later>,
+    /// How it takes images, if it does.
+    pub image: Option<Plan>,
 }
 
 impl Parts {
@@ -142,11 +146,12 @@ impl Model {
         let (status, elastic) = (parts.status.clone(), parts.tuning.elastic);
         let mut parts = parts;
         let later = parts.later.take();
+        let image = parts.image.take();
         let shared = Arc::new(parts.share(later.as_ref(), metrics));
         retired.watch(&shared);
         let threads = Mutex::default();
         let (loaded_ns, retired) = (now_ns(), Arc::clone(retired));
-        let mut model = Self { shared, status, elastic, threads, trials: None, loaded_ns, retired };
+        let mut model = Self { shared, status, elastic, image, threads, trials: None, loaded_ns, retired };
         model.grow(model.status.instances.max(1))?;
         if let Some(later) = later {
             model.shared.doubt.leave_open();
@@ -196,6 +201,12 @@ impl Model {
     #[must_use]
     pub fn signature(&self) -> &Signature {
         self.shared.signature()
+    }
+
+    /// How it takes images, if it does.
+    #[must_use]
+    pub fn image(&self) -> Option<&Plan> {
+        self.image.as_ref()
     }
 
     /// What it has done since it was loaded.

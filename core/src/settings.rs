@@ -1,11 +1,14 @@
 //! `model.toml`: what a model's owner may say about it.
 
+mod image;
+
 use std::collections::BTreeMap;
 use std::num::{NonZeroU8, NonZeroU32};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+pub use self::image::{AnswerKind, BoxForm, BoxUnit, Color, ImageSettings, PerChannel, Resize};
 use crate::host::Denormals;
 use crate::{Device, ModelVersion};
 
@@ -43,6 +46,8 @@ pub struct Settings {
     pub cuda: Cuda,
     /// What holds for `device = "openvino"` only.
     pub openvino: OpenVino,
+    /// How images become its input, and its outputs answers about them. Default: it takes none.
+    pub image: Option<ImageSettings>,
     /// For an input, what the run before the model is ready gets. Default: generated.
     pub warm_up: BTreeMap<String, WarmUp>,
 }
@@ -219,6 +224,11 @@ impl<'de> Deserialize<'de> for VersionPolicy {
 }
 
 impl Settings {
+    /// The files beside `model.toml` that hold labels.
+    pub fn labels_files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.labels.values().chain(self.image.as_ref().and_then(|image| image.labels.as_ref()))
+    }
+
     /// Reads `model.toml`. An error names the file's name, the line and what is wrong.
     pub fn read(file: &Path) -> Result<Self, String> {
         let name = file.file_name().unwrap_or_default().display();
@@ -241,7 +251,7 @@ mod tests {
             "description = \"d\"\ndevice = \"cuda:1\"\ninstances = 2\nthreads = 1\nversions = { latest = 2 }\n\
              queue_capacity = 8\nlabels = { y = \"labels.txt\" }\n\
              memory = { arena = true, pattern = true }\ncuda = { memory_limit_mib = 512 }\n\
-             openvino = { precision = \"f32\" }\n[batching]\nenabled = true\nmax_rows = 4\nobjective_p99_ms = 50\n\
+             openvino = { precision = \"f32\" }\nimage = { kind = \"yolo\", mean = [0, 0.5, 1] }\n[batching]\nenabled = true\nmax_rows = 4\nobjective_p99_ms = 50\n\
              [batching.padding]\naxis = 1\ninputs = { x = 0 }\n[warm_up.x]\nshape = [1, 2]\nvalues = [0.5, 1]\n",
         )
         .unwrap();
@@ -250,6 +260,8 @@ mod tests {
         assert_eq!(settings.device, Device::Cuda(1));
         assert_eq!(settings.versions, VersionPolicy::Latest(2));
         assert_eq!(settings.warm_up["x"].shape, [1, 2]);
+        let image = settings.image.unwrap();
+        assert_eq!((image.kind, image.mean), (Some(AnswerKind::Yolo), Some(PerChannel(vec![0.0, 0.5, 1.0]))));
     }
 
     #[test]

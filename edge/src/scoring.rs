@@ -1,11 +1,14 @@
 //! A message's body in, an answer's body out, through the protocol code of the server.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hedef_core::image::Plan;
 use hedef_core::repository::{Repository, State};
 use hedef_core::{Error, Kind, Model, ModelId, Request, Signature};
-use hedef_protocols::{DecodeLimits, azure, csv, npy, v2};
+use hedef_protocols::{DecodeLimits, azure, csv, image, npy, v2};
+use hedef_server::work;
 use tokio_util::sync::CancellationToken;
 
 use crate::filter::Filter;
@@ -13,6 +16,9 @@ use crate::watchdog::Beat;
 
 /// The most values that the JSON of one message may hold.
 const MOST_ELEMENTS: usize = 1 << 20;
+
+/// The most bytes of memory that decoding the image of one message may take: enough for twelve million pixels.
+const MOST_IMAGE_BYTES: usize = 128 << 20;
 
 /// How long to wait for a model that is not ready, or busy.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -53,10 +59,17 @@ pub enum ScoreError {
     #[error(transparent)]
     Protocol(#[from] hedef_protocols::Error),
     #[error(
-        "content type `{0}` is not supported: expected application/json, application/octet-stream, text/csv or \
-         application/x-npy"
+        "content type `{0}` is not supported: expected application/json, application/octet-stream, text/csv, \
+         application/x-npy, image/jpeg or image/png"
     )]
     ContentType(String),
+    #[error(
+        "the model takes no images: say in its model.toml, under [image], how one becomes its input; an empty [image] is enough \
+         where that follows from the model"
+    )]
+    NoImages,
+    #[error("the image: decoding it takes more than {MOST_IMAGE_BYTES} bytes of memory")]
+    LargeImage,
     #[error("the process ended each time this message was scored")]
     Deadly,
     #[error("the device stops")]
@@ -72,7 +85,7 @@ impl ScoreError {
         match self {
             Self::Core(error) => error.kind(),
             Self::Protocol(error) => error.kind(),
-            Self::ContentType(_) | Self::Deadly => Kind::InvalidArgument,
+            Self::ContentType(_) | Self::NoImages | Self::LargeImage | Self::Deadly => Kind::InvalidArgument,
             Self::Stopping => Kind::Unavailable,
             Self::Late => Kind::DeadlineExceeded,
         }
@@ -89,7 +102,9 @@ impl ScoreError {
 }
 
 /// How an answer is to be told.
-enum Form {
+enum Form<'m> {
+    /// As what was found on an image.
+    Inferences(&'m Plan, image::Frame),
     /// As the rows of `/score`.
     Rows,
     /// As Open Inference Protocol v2 has it.
@@ -138,16 +153,18 @@ async fn try_score(repository: &Arc<Repository>, question: Question<'_>, beat: &
 
 /// Has a question answered by this model, now or not at all.
 pub async fn ask(model: &Model, question: Question<'_>) -> Result<Answer, ScoreError> {
-    let (request, form) = decode(question.content_type, question.body, model.signature())?;
+    let signature = model.signature();
+    let (request, form) = decode(question.content_type, question.body, signature, model.image())?;
     let response = model.infer(request).await?;
     if let Some((filter, number)) = question.filter
-        && !filter.passes(&response, model.signature(), number)
+        && !filter.passes(&response, signature, number)
     {
         return Ok(Answer { model: response.model, body: None });
     }
     let body = match form {
-        Form::Rows => azure::encode(&response, model.signature()),
-        Form::V2(reply) => v2::encode(&response, model.signature(), &reply)?.body,
+        Form::Inferences(plan, frame) => image::inferences(&image::findings(&response, signature, plan, frame)?),
+        Form::Rows => azure::encode(&response, signature),
+        Form::V2(reply) => v2::encode(&response, signature, &reply)?.body,
     };
     Ok(Answer { model: response.model, body: Some(body) })
 }
@@ -176,13 +193,20 @@ async fn find(repository: &Arc<Repository>, name: Option<&str>) -> Result<Arc<Mo
     }
 }
 
-fn decode(content_type: Option<&str>, body: &[u8], signature: &Signature) -> Result<(Request, Form), ScoreError> {
+fn decode<'m>(
+    content_type: Option<&str>,
+    body: &[u8],
+    signature: &Signature,
+    plan: Option<&'m Plan>,
+) -> Result<(Request, Form<'m>), ScoreError> {
     let limits = DecodeLimits { elements: MOST_ELEMENTS, ..DecodeLimits::NONE };
     let media = content_type.map(|found| found.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
     let media = match media.as_deref() {
         // Those who do not say it send what it looks like.
         None | Some("") => {
-            if looks_like_json(body) {
+            if plan.is_some() && image::is_image(body) {
+                "image/*"
+            } else if looks_like_json(body) {
                 "application/json"
             } else {
                 "application/octet-stream"
@@ -198,12 +222,30 @@ fn decode(content_type: Option<&str>, body: &[u8], signature: &Signature) -> Res
         }
         "text/csv" => Ok((csv::decode(body, csv::Header::Auto, signature)?, Form::Rows)),
         "application/x-npy" => Ok((npy::decode(body, signature)?, Form::Rows)),
+        media if media.starts_with("image/") => an_image(body, signature, plan),
         other => Err(ScoreError::ContentType(other.into())),
     }
 }
 
+fn an_image<'m>(body: &[u8], signature: &Signature, plan: Option<&'m Plan>) -> Result<(Request, Form<'m>), ScoreError> {
+    let plan = plan.ok_or(ScoreError::NoImages)?;
+    let taken = Cell::new(0_usize);
+    let room = |bytes: usize| {
+        taken.set(taken.get().saturating_add(bytes));
+        taken.get() <= MOST_IMAGE_BYTES
+    };
+    let limits = DecodeLimits { room: &room, ..DecodeLimits::NONE };
+    // A few bytes may be many pixels: whatever else this thread does goes on meanwhile.
+    let decoded = work(usize::MAX, || image::decode_within(body, plan, signature, limits));
+    let (request, frame) = decoded.map_err(|error| match error {
+        hedef_protocols::Error::NoRoom => ScoreError::LargeImage,
+        error => error.into(),
+    })?;
+    Ok((request, Form::Inferences(plan, frame)))
+}
+
 /// A document of v2 is answered with one; every other form that `/score` takes is answered as it does.
-fn json(body: &[u8], signature: &Signature, limits: DecodeLimits<'_>) -> Result<(Request, Form), ScoreError> {
+fn json<'m>(body: &[u8], signature: &Signature, limits: DecodeLimits<'_>) -> Result<(Request, Form<'m>), ScoreError> {
     if let Ok(decoded) = v2::decode_within(body, None, signature, limits) {
         let outputs = decoded.reply.outputs.into_iter().map(|wish| v2::Wish { binary: None, ..wish }).collect();
         // Nothing but text can follow the JSON in a message.
@@ -230,9 +272,10 @@ mod tests {
     }
 
     fn form(content_type: Option<&str>, body: &[u8]) -> Result<&'static str, String> {
-        let decoded = decode(content_type, body, &signature()).map_err(|error| error.to_string())?;
+        let decoded = decode(content_type, body, &signature(), None).map_err(|error| error.to_string())?;
         assert_eq!(decoded.0.rows(), 1);
         Ok(match decoded.1 {
+            Form::Inferences(..) => "inferences",
             Form::Rows => "rows",
             Form::V2(_) => "v2",
         })
@@ -246,7 +289,9 @@ mod tests {
         assert_eq!(form(None, b"\n[[1,2]]").unwrap(), "rows");
         assert_eq!(form(None, &[0; 8]).unwrap(), "v2");
         assert_eq!(form(Some("Text/CSV"), b"1,2\n").unwrap(), "rows");
-        assert!(form(Some("image/gif"), b"GIF").unwrap_err().contains("`image/gif`"));
+        assert!(form(Some("audio/wav"), b"RIFF").unwrap_err().contains("`audio/wav`"));
+        assert!(form(Some("Image/JPEG"), b"\xFF\xD8\xFF").unwrap_err().contains("[image]"));
+        assert!(form(None, b"\xFF\xD8\xFF\xE0\0\0\0\0").is_ok(), "bytes, of a model that takes no images");
         assert!(form(Some("application/octet-stream"), &[0; 7]).is_err());
     }
 
@@ -254,7 +299,7 @@ mod tests {
     fn a_message_s_answer_is_text_whatever_is_asked_for() {
         let body = br#"{"inputs":[{"name":"x","datatype":"FP32","shape":[1,2],"data":[1,2]}],
             "outputs":[{"name":"x","parameters":{"binary_data":true}}],"parameters":{"binary_data_output":true}}"#;
-        let (_, Form::V2(reply)) = decode(None, body, &signature()).unwrap() else { panic!() };
+        let (_, Form::V2(reply)) = decode(None, body, &signature(), None).unwrap() else { panic!() };
         assert!(!reply.binary && reply.outputs.iter().all(|wish| wish.binary.is_none()));
     }
 

@@ -15,18 +15,26 @@ use crate::config;
 use crate::wait::until;
 
 /// The folder of a device: its settings and its data, which outlast its process.
-pub(crate) struct Home(TempDir);
+pub(crate) struct Home {
+    folder: TempDir,
+    model: &'static str,
+}
 
 impl Home {
     /// One whose settings are these, beside a sample model and free ports.
     pub(crate) fn new(settings: &str) -> Self {
-        let home = Self(tempfile::tempdir().unwrap());
+        Self::of("iris", settings)
+    }
+
+    /// The same beside that sample model.
+    pub(crate) fn of(model: &'static str, settings: &str) -> Self {
+        let home = Self { folder: tempfile::tempdir().unwrap(), model };
         home.write(settings);
         home
     }
 
     pub(crate) fn write(&self, settings: &str) {
-        let (root, data) = (config::root().join("models/iris"), self.path().join("data"));
+        let (root, data) = (config::root().join("models").join(self.model), self.path().join("data"));
         let text = format!(
             "models = ['{}']\ndata = '{}'\n{settings}\n[http]\nlisten = '127.0.0.1:0'\nmetrics_listen = '127.0.0.1:0'\n",
             root.display(),
@@ -36,7 +44,7 @@ impl Home {
     }
 
     pub(crate) fn path(&self) -> &Path {
-        self.0.path()
+        self.folder.path()
     }
 
     pub(crate) fn command(&self) -> Command {

@@ -7,7 +7,7 @@ use crate::wait::until;
 
 const ROW: &str = r#"{"data": [[5.1, 3.5, 1.4, 0.2]]}"#;
 
-fn agent() -> ureq::Agent {
+pub(crate) fn agent() -> ureq::Agent {
     ureq::Agent::config_builder().http_status_as_error(false).build().into()
 }
 

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use self::client::Client;
 use self::daemon::Authority;
 pub(crate) use self::state::Sent;
-use self::state::State;
+use self::state::{Input, State};
 use crate::mosquitto::Mosquitto;
 use crate::wait::until;
 
@@ -124,7 +124,13 @@ impl Hub {
 
     /// Has an input message delivered.
     pub(crate) fn input(&self, id: &str, body: impl Into<Vec<u8>>) {
-        self.state().inputs.push_back((id.into(), body.into()));
+        self.input_of(id, "application/json", body);
+    }
+
+    /// The same, of that content type.
+    pub(crate) fn input_of(&self, id: &str, content_type: &str, body: impl Into<Vec<u8>>) {
+        let content_type = content_type.replace('/', "%2F");
+        self.state().inputs.push_back(Input { id: id.into(), content_type, body: body.into() });
     }
 
     /// Input messages that were not acknowledged.

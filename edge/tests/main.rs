@@ -18,6 +18,8 @@ mod depot;
 mod device;
 mod http;
 mod hub;
+#[cfg(feature = "images")]
+mod images;
 mod module;
 mod module_on_broker;
 mod mosquitto;

@@ -24,7 +24,7 @@ pub(crate) const fn in_binary(bytes: usize) -> usize {
 }
 
 /// Works on what takes as long as `bytes` bytes of JSON: where they are many, other connections of this thread go on meanwhile on another one.
-pub(crate) fn work<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+pub fn work<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
     let many_threads = || Handle::try_current().is_ok_and(|here| here.runtime_flavor() == RuntimeFlavor::MultiThread);
     if bytes > MUCH && many_threads() { block_in_place(work) } else { work() }
 }

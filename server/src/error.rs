@@ -49,6 +49,11 @@ pub(crate) enum ApiError {
     ContentEncoding(String),
     #[error("content type `{found}` is not supported: expected {expected}")]
     ContentType { found: String, expected: &'static str },
+    #[error(
+        "model `{model}` takes no images: say in its model.toml, under [image], how one becomes its input; an empty [image] is \
+         enough where that follows from the model"
+    )]
+    NoImages { model: ModelId },
     #[error("header `{name}` is longer than {limit} characters")]
     HeaderTooLong { name: &'static str, limit: usize },
     #[error("header `grpc-timeout`: expected up to eight digits and one of H M S m u n, such as `500m`, got `{0}`")]
@@ -98,6 +103,7 @@ impl ApiError {
             | Self::BodyTooLarge { .. }
             | Self::ContentEncoding(_)
             | Self::ContentType { .. }
+            | Self::NoImages { .. }
             | Self::HeaderTooLong { .. }
             | Self::NoTimeout(_)
             | Self::BodyBroken(_)
@@ -123,7 +129,9 @@ impl ApiError {
             Self::BodyTooLarge { .. }
             | Self::TooMuchMemory { .. }
             | Self::Protocol(hedef_protocols::Error::TooManyElements { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::ContentEncoding(_) | Self::ContentType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::ContentEncoding(_) | Self::ContentType { .. } | Self::NoImages { .. } => {
+                StatusCode::UNSUPPORTED_MEDIA_TYPE
+            }
             Self::HeaderTooLong { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTimeout | Self::BodyTooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,

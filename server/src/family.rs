@@ -11,7 +11,7 @@ use crate::grpc::GRPC;
 pub(crate) enum Family {
     /// Open Inference Protocol, KServe v1 and TensorFlow Serving; also every path that nobody owns.
     Inference,
-    /// Azure Machine Learning.
+    /// Azure Machine Learning, and Custom Vision's containers.
     Azure,
     /// Every service over gRPC, whose errors stand in the trailers.
     Grpc,
@@ -21,7 +21,7 @@ impl Family {
     /// The family that a path belongs to.
     pub(crate) fn of(path: &str, azure: &Azure) -> Self {
         match path.strip_prefix(azure.path_prefix.as_str()) {
-            Some("/score" | "/swagger.json") => Self::Azure,
+            Some("/score" | "/image" | "/swagger.json") => Self::Azure,
             _ => Self::Inference,
         }
     }

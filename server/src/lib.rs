@@ -4,6 +4,8 @@
 //! `router.rs`, what happens around every one of them in `middleware.rs`, and how a failure becomes a status in
 //! `error.rs`.
 
+#![cfg_attr(not(feature = "grpc"), expect(dead_code, reason = "what gRPC alone needs"))]
+
 mod access;
 mod app;
 mod body;
@@ -52,6 +54,7 @@ pub use crate::access::keys::{KeyEntry, NewKey};
 pub use crate::access::permission::Permission;
 use crate::access::{Access, Entrance};
 use crate::app::{App, Parts};
+pub use crate::body::work;
 pub use crate::config::{
     Admin, AzureSettings, Caps, ClientAuth, Config, CredentialSettings, Drain, InvalidConfig, JwtSettings, Settings,
     TlsSettings, TraceSettings,

@@ -153,6 +153,8 @@ pub(crate) enum Protocol {
     V1,
     /// Azure Machine Learning.
     Azure,
+    /// Custom Vision's containers.
+    CustomVision,
 }
 
 impl Protocol {
@@ -162,6 +164,7 @@ impl Protocol {
             Self::Grpc => "grpc",
             Self::V1 => "v1",
             Self::Azure => "azure",
+            Self::CustomVision => "custom_vision",
         }
     }
 }

@@ -88,7 +88,7 @@ impl Site {
         let waits = head.headers.contains_key(EXPECT);
 
         let span = tracing::debug_span!("request", request.id = %call.id());
-        let is_grpc = grpc::is_call(&head);
+        let is_grpc = cfg!(feature = "grpc") && grpc::is_call(&head);
         let permission = Permission::of(head.uri.path(), &app.config.azure.path_prefix);
         let page = app.config.cors.page(permission, &head.headers);
         // No route does anything for this method but tell which others there are, and pages ask by it without a key.
@@ -99,6 +99,7 @@ impl Site {
                     leave(&call, body);
                     refused.into_response()
                 }
+                #[cfg(feature = "grpc")]
                 (Ok(()), _) if is_grpc && scores => {
                     let answering = grpc::answer(app.clone(), call.clone(), head, body);
                     Box::pin(answer::catch_panic(answering.map(IntoResponse::into_response))).instrument(span).await

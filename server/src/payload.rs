@@ -111,8 +111,21 @@ impl<'a> Received<'a> {
 }
 
 /// Reads the body of a request with those headers whole and unpacks it. What of a large one comes first is shown to `look`,
-/// whose failure spares the rest.
+/// whose failure spares the rest. Fails where it can be neither JSON nor tensors.
 pub(crate) async fn read<'a>(
+    app: &'a App,
+    call: &Call,
+    headers: &HeaderMap,
+    body: &mut impl Source,
+    limit: Limit<'_>,
+    look: Look<'_>,
+) -> Result<Received<'a>, ApiError> {
+    media_type(headers)?;
+    read_any(app, call, headers, body, limit, look).await
+}
+
+/// The same whatever it is said to be.
+pub(crate) async fn read_any<'a>(
     app: &'a App,
     call: &Call,
     headers: &HeaderMap,
@@ -138,7 +151,6 @@ pub(crate) async fn read<'a>(
 
 /// Checks what the head says of the body.
 fn announced(headers: &HeaderMap, body: &impl Source, limit: Limit<'_>) -> Result<Option<Coding>, ApiError> {
-    media_type(headers)?;
     let coding = Coding::of_request(headers)?;
     let least = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if least > limit.bytes { Err(limit.exceeded(Some(least))) } else { Ok(coding) }

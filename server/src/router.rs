@@ -8,7 +8,7 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::grpc;
 use crate::middleware::Site;
-use crate::routes::{azure, health, logging, metrics, model_info, repository, v1, v2};
+use crate::routes::{azure, health, image, logging, metrics, model_info, repository, v1, v2};
 
 /// All routes with everything around them.
 pub(crate) fn new(app: App) -> Site {
@@ -21,6 +21,7 @@ pub(crate) fn new(app: App) -> Site {
         .merge(logging::routes())
         .merge(v1::routes())
         .merge(azure::routes(&app))
+        .merge(image::routes(&app))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method);
     Site::new(routes, app)
@@ -42,7 +43,7 @@ fn watching() -> Router<App> {
 
 async fn no_route(request: Request) -> ApiError {
     let path = request.uri().path();
-    if grpc::owns(path) {
+    if cfg!(feature = "grpc") && grpc::owns(path) {
         let found = request
             .headers()
             .get(CONTENT_TYPE)

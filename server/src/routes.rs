@@ -2,6 +2,7 @@
 
 pub(crate) mod azure;
 pub(crate) mod health;
+pub(crate) mod image;
 pub(crate) mod logging;
 pub(crate) mod metrics;
 pub(crate) mod model_info;

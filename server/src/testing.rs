@@ -173,6 +173,7 @@ impl Load for Fakes {
             tuning: Tuning { fixed: true, ..Tuning::default() },
             slots: Arc::new(Slots::new(4)),
             later: None,
+            image: None,
         })
     }
 }

@@ -74,7 +74,7 @@ impl Source {
         let golden = golden(&own.join("golden"))?;
         let mut described = golden.clone();
         described.extend(self.package.settings.iter().map(|file| ("model.toml".into(), file.clone())));
-        described.extend(settings.labels.values().map(|labels| (written(labels), own.join(labels))));
+        described.extend(settings.labels_files().map(|labels| (written(labels), own.join(labels))));
         for (path, from) in &described {
             inside(own, path, from)?;
         }

@@ -62,6 +62,7 @@ impl Load for Sized {
             tuning: Tuning::default(),
             slots: Arc::new(Slots::new(2)),
             later: None,
+            image: None,
         })
     }
 

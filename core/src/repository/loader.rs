@@ -12,6 +12,7 @@ use super::{Load, Version};
 use crate::backend::Backend;
 use crate::backend::onnx::{ModelFacts, Runtime, SessionOptions};
 use crate::cache::{GraphCache, Key};
+use crate::image::Plan;
 use crate::model::{Judged, LoadStages, Padding, Parts, Slots, Status, Tuning};
 use crate::padding::prove;
 use crate::preflight::{self, Inspection, Limits};
@@ -77,6 +78,8 @@ impl Load for OnnxLoader {
         let ran = Instant::now();
         let mut signature = backend.signature().clone();
         add_labels(&mut signature, settings, version.folder)?;
+        let image =
+            image(settings, &signature, &inspection, version.folder).map_err(|reason| format!("image: {reason}"))?;
         let each_size = matches!(placement.device, Device::Cuda(_));
         let guess = if settings.batching.padding.is_some() { warm_up::guess(&backend, &first) } else { None };
         let trials = Trials { settings: settings.clone(), first, verdict, note: self.note(key), each_size };
@@ -148,6 +151,7 @@ impl Load for OnnxLoader {
             tuning,
             slots: Arc::clone(&self.slots),
             later,
+            image,
         })
     }
 
@@ -219,16 +223,7 @@ fn add_labels(signature: &mut Signature, settings: &Settings, folder: &Path) -> 
     for (output, file) in &settings.labels {
         let wrong = |reason: String| format!("labels.{output}: {reason}");
         let at = signature.output(output).ok_or_else(|| wrong("the model has no such output".into()))?;
-        if file.components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir)) {
-            return Err(wrong(format!("{} is not inside the model's folder", file.display())));
-        }
-        let unreadable = |error: std::io::Error| wrong(format!("{}: {error}", file.display()));
-        let real = folder.join(file).canonicalize().map_err(unreadable)?;
-        if !folder.canonicalize().is_ok_and(|folder| real.starts_with(folder)) {
-            return Err(wrong(format!("{} leads out of the model's folder", file.display())));
-        }
-        let text = fs::read_to_string(real).map_err(unreadable)?;
-        let labels: Vec<String> = text.lines().map(String::from).collect();
+        let labels = read_labels(folder, file).map_err(wrong)?;
         let Some(spec) = signature.outputs.get_mut(at) else { continue };
         let last = spec.dims.as_ref().and_then(|dims| dims.last()).filter(|dim| !dim.is_free()).map(crate::Dim::wire);
         if last.is_some_and(|size| i64::try_from(labels.len()) != Ok(size)) {
@@ -237,6 +232,33 @@ fn add_labels(signature: &mut Signature, settings: &Settings, folder: &Path) -> 
         spec.labels = Some(Arc::from(labels));
     }
     Ok(())
+}
+
+/// Reads a file inside the model's folder, a label a line.
+fn read_labels(folder: &Path, file: &Path) -> Result<Vec<String>, String> {
+    if file.components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir)) {
+        return Err(format!("{} is not inside the model's folder", file.display()));
+    }
+    let unreadable = |error: std::io::Error| format!("{}: {error}", file.display());
+    let real = folder.join(file).canonicalize().map_err(unreadable)?;
+    if !folder.canonicalize().is_ok_and(|folder| real.starts_with(folder)) {
+        return Err(format!("{} leads out of the model's folder", file.display()));
+    }
+    let text = fs::read_to_string(real).map_err(unreadable)?;
+    Ok(text.lines().map(String::from).collect())
+}
+
+/// How the model takes images, where its settings say that it does.
+fn image(
+    settings: &Settings,
+    signature: &Signature,
+    inspection: &Inspection,
+    folder: &Path,
+) -> Result<Option<Plan>, String> {
+    let Some(image) = &settings.image else { return Ok(None) };
+    let labels = image.labels.as_ref().map(|file| read_labels(folder, file)).transpose();
+    let labels = labels.map_err(|reason| format!("labels: {reason}"))?;
+    Plan::new(image, signature, &inspection.metadata, labels.map(Arc::from)).map(Some)
 }
 
 /// Settings are small numbers; memory sizes are not smaller.

@@ -50,6 +50,7 @@ impl Load for TextLoader {
             tuning: Tuning { elastic: version.settings.instances.is_none(), ..Tuning::default() },
             slots: Arc::new(Slots::new(2)),
             later: None,
+            image: None,
         })
     }
 }

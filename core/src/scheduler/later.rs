@@ -134,6 +134,7 @@ mod tests {
                 tuning: Tuning::default(),
                 slots: Arc::new(Slots::new(1)),
                 later: Some(Later { max_batch_rows: 16, trials }),
+                image: None,
             };
             let retired = Arc::default();
             (Model::start(parts, &Metrics::new(&Registry::new()).unwrap(), &retired).unwrap(), retired)

@@ -217,8 +217,8 @@ impl Side<'_> {
         for (topic, body) in told {
             self.publish(topic, body, 0)?;
         }
-        for (id, body) in inputs {
-            self.publish(input_topic(&id), body, 1)?;
+        for input in inputs {
+            self.publish(input_topic(&input), input.body, 1)?;
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use hedef_edge::iotedge::topics::read_bag;
 use hedef_edge::mqtt::packet::{Packet, Publish, decode, encode};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-use super::state::{State, input_topic};
+use super::state::{Input, State, input_topic};
 use super::{DEVICE, KEY};
 use crate::websocket::{Duplex, accept};
 
@@ -80,9 +80,9 @@ impl Client<'_> {
         for (topic, body) in told {
             self.send(&Packet::Publish(Publish { topic, id: None, duplicate: false, retain: false, body }))?;
         }
-        if let Some((id, body)) = input {
+        if let Some(input) = input {
             // Always 1, and never called a duplicate.
-            let topic = input_topic(&id);
+            let (topic, Input { id, body, .. }) = (input_topic(&input), input);
             self.under_way.push_back(id);
             self.last_sent = Instant::now();
             self.send(&Packet::Publish(Publish { topic, id: Some(1), duplicate: false, retain: false, body }))?;
@@ -117,7 +117,7 @@ impl Client<'_> {
             Packet::PubAck(_) => {
                 let acknowledged = self.under_way.pop_front().expect("an acknowledgement of something");
                 let inputs = &mut self.state.lock().unwrap().inputs;
-                if inputs.front().is_some_and(|(id, _)| *id == acknowledged) {
+                if inputs.front().is_some_and(|input| input.id == acknowledged) {
                     inputs.pop_front();
                 }
                 Ok(())

@@ -22,10 +22,19 @@ impl Sent {
     }
 }
 
+/// An input message.
+#[derive(Clone)]
+pub(super) struct Input {
+    pub(super) id: String,
+    /// As it stands in a topic.
+    pub(super) content_type: String,
+    pub(super) body: Vec<u8>,
+}
+
 #[derive(Default)]
 pub(super) struct State {
-    /// Input messages: the id and the body. Those in front were not acknowledged.
-    pub(super) inputs: VecDeque<(String, Vec<u8>)>,
+    /// Input messages. Those in front were not acknowledged.
+    pub(super) inputs: VecDeque<Input>,
     pub(super) sent: Vec<Sent>,
     pub(super) desired: Map<String, Value>,
     pub(super) version: u64,
@@ -80,9 +89,9 @@ impl State {
     }
 }
 
-/// Where an input message of that id comes.
-pub(super) fn input_topic(id: &str) -> String {
-    format!("{DEVICE}/inputs/input1/%24.mid={}&%24.ct=application%2Fjson&%24.cdid=edge1", percent_encoded(id))
+/// Where an input message comes.
+pub(super) fn input_topic(Input { id, content_type, .. }: &Input) -> String {
+    format!("{DEVICE}/inputs/input1/%24.mid={}&%24.ct={content_type}&%24.cdid=edge1", percent_encoded(id))
 }
 
 /// RFC 7396.

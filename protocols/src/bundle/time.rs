@@ -22,6 +22,25 @@ impl Timestamp {
         })
     }
 
+    /// The moment so many seconds after the beginning of 1970; of those after 9999, the last in it.
+    #[must_use]
+    pub fn of_seconds(seconds: u64) -> Self {
+        let seconds = seconds.min(253_402_300_799);
+        let (days, time) = (seconds / 86_400, seconds % 86_400);
+        // Counted in eras of 400 years from a first of March on, the leap day comes last in its year.
+        let days = days + 719_468;
+        let (era, day) = (days / 146_097, days % 146_097);
+        let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+        let day = day - (365 * year + year / 4 - year / 100);
+        let month = (5 * day + 2) / 153;
+        let day = day - (153 * month + 2) / 5 + 1;
+        let year = era * 400 + year + u64::from(month >= 10);
+        let month = if month < 10 { month + 3 } else { month - 9 };
+        let (hour, minute, second) = (time / 3_600, time / 60 % 60, time % 60);
+        let text = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z");
+        Self { seconds, text }
+    }
+
     /// The seconds from the beginning of 1970 on.
     #[must_use]
     pub const fn seconds(&self) -> u64 {
@@ -82,6 +101,14 @@ mod tests {
         ] {
             let read = Timestamp::parse(text).unwrap();
             assert_eq!((read.seconds(), read.to_string()), (seconds, text.to_string()));
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_moment_by_its_seconds_is_the_one_that_is_read(seconds in 0_u64..=253_402_300_799) {
+            let moment = Timestamp::of_seconds(seconds);
+            proptest::prop_assert_eq!(Timestamp::parse(&moment.to_string()).unwrap(), moment);
         }
     }
 

@@ -17,20 +17,27 @@ pub(super) fn convert(tensor: Tensor, spec: &TensorSpec) -> Result<Tensor, Error
 }
 
 fn numbers(data: &Data, spec: &TensorSpec) -> Result<Data, Error> {
-    macro_rules! all {
-        ($wanted:ident: $($variant:ident)*) => {
+    // The types of both sides meet in a call for each element, and not in a loop of its own for each pair of types.
+    macro_rules! found {
+        ($visit:ident: $($variant:ident)*) => {
             match data {
-                $(Data::$variant(elements) => elements.iter().map(|element| Number::from(*element)).enumerate()
-                    .map(|(index, number)| $wanted(number).ok_or_else(|| unfit(spec, index, number))).collect(),)*
-                Data::Bytes(_) => Ok(Vec::new()),
+                $(Data::$variant(elements) => elements.iter().enumerate()
+                    .try_for_each(|(index, element)| $visit(index, Number::from(*element))),)*
+                Data::Bytes(_) => Ok(()),
             }
         };
     }
+    let each = |visit: &mut dyn FnMut(usize, Number) -> Result<(), Error>| found!(visit: Bool Uint8 Uint16 Uint32 Uint64 Int8 Int16 Int32 Int64 Fp16 Bf16 Fp32 Fp64);
     macro_rules! wanted {
         ($($variant:ident $make:ident;)*) => {
             match spec.data_type {
                 $(DataType::$variant => {
-                    all!($make: Bool Uint8 Uint16 Uint32 Uint64 Int8 Int16 Int32 Int64 Fp16 Bf16 Fp32 Fp64).map(Data::$variant)
+                    let mut made = Vec::with_capacity(data.len());
+                    each(&mut |index, number| {
+                        made.push($make(number).ok_or_else(|| unfit(spec, index, number))?);
+                        Ok(())
+                    })?;
+                    Ok(Data::$variant(made))
                 })*
                 DataType::Bytes => Ok(Data::Bytes(Vec::new())),
             }

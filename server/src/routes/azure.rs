@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use axum::Router;
 use axum::extract::{FromRequestParts, Query, RawQuery, Request, State};
 use axum::middleware::from_fn;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, options};
 use hedef_protocols::{DecodeLimits, azure, openapi};
 use http::HeaderName;
@@ -19,7 +19,7 @@ use crate::body::{Json, size, work};
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::metrics::Protocol;
-use crate::routes::health;
+use crate::routes::{health, image};
 use crate::target::Target;
 
 /// Pins a deployment; here, names a model.
@@ -38,7 +38,7 @@ pub(crate) fn routes(app: &App) -> Router<App> {
 }
 
 /// Tells the methods, as Azure Machine Learning does.
-async fn methods() -> impl IntoResponse {
+pub(super) async fn methods() -> impl IntoResponse {
     [(ALLOW, "GET, HEAD, POST, OPTIONS")]
 }
 
@@ -47,17 +47,21 @@ async fn score(
     call: Call,
     target: Result<ScoreModel, ApiError>,
     request: Request,
-) -> Result<Json, ApiError> {
+) -> Result<Response, ApiError> {
     call.scores(Protocol::Azure);
     let ScoreModel(target) = target?;
     let model = app.model(&call, &target).await?;
+    if image::is_image(request.headers()) {
+        // In a box, as it is seldom there and every request's future would hold its place.
+        return Box::pin(image::inferences(&app, &call, &model, request)).await;
+    }
     let (head, mut body) = request.into_parts();
     let mut body = app.body(&call, &model, (&head.headers, &mut body), None).await?;
     let decode = |bytes: &[u8], limits: DecodeLimits<'_>| azure::decode_within(bytes, model.signature(), limits);
     let request = body.decode(&call, body.len(), decode)?;
     let response = app.infer(&call, &model, request, None).await?;
     body.room.force(size(&response));
-    Ok(Json(work(size(&response), || azure::encode(&response, model.signature()))))
+    Ok(Json(work(size(&response), || azure::encode(&response, model.signature()))).into_response())
 }
 
 async fn score_query(
@@ -107,7 +111,7 @@ impl FromRequestParts<App> for DocumentVersion {
 }
 
 /// The model that `/score` means for one request.
-struct ScoreModel(Target);
+pub(super) struct ScoreModel(pub(super) Target);
 
 impl FromRequestParts<App> for ScoreModel {
     type Rejection = ApiError;

@@ -148,6 +148,7 @@ impl Finished<'_> {
         match protocol {
             Protocol::V1 => format!("/v1/models/{{model}}{version}:predict"),
             Protocol::Azure => format!("{}/score", self.app.config.azure.path_prefix),
+            Protocol::CustomVision => format!("{}/image", self.app.config.azure.path_prefix),
             Protocol::V2 | Protocol::Grpc => format!("/v2/models/{{model}}{version}/infer"),
         }
     }

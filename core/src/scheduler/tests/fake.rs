@@ -79,6 +79,7 @@ pub(super) fn parts(instances: usize, max_batch_rows: usize, queue_capacity: usi
         tuning: Tuning { fixed: true, inline: Some(false), ..tuning },
         slots: Arc::new(Slots::new(instances)),
         later: None,
+        image: None,
     }
 }
 
