@@ -117,12 +117,20 @@ impl Queue {
     /// Opens the queue and starts its thread. Where the folder cannot be used it is tried again every few seconds: until then
     /// nothing is taken in, so that nothing is acknowledged which would be lost.
     pub fn open(place: Place, metrics: &Metrics, beat: Beat) -> io::Result<(Self, JoinHandle<()>)> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let (queue, work) = Self::prepare(place, metrics, beat);
+        let thread = thread::Builder::new().name("hedef-queue".into()).spawn(move || runtime.block_on(work))?;
+        Ok((queue, thread))
+    }
+
+    /// The same without a thread: what is returned beside the queue does its work, and blocks while it reads and writes. It is
+    /// done when the last handle is gone.
+    pub fn prepare(place: Place, metrics: &Metrics, beat: Beat) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let (calls, receiver) = mpsc::channel(WAITING);
         let (pushed_sender, pushed) = watch::channel(());
         let (finished_sender, finished) = watch::channel(());
         let (committed_sender, committed) = watch::channel(vec![0; place.lanes.len()]);
         let (trouble_sender, trouble) = watch::channel(None);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let mut keeper = Keeper {
             store: None,
             pushed: pushed_sender,
@@ -136,9 +144,7 @@ impl Queue {
             place,
         };
         keeper.open();
-        let thread =
-            thread::Builder::new().name("hedef-queue".into()).spawn(move || runtime.block_on(keeper.run(receiver)))?;
-        Ok((Self { calls, pushed, finished, committed, trouble }, thread))
+        (Self { calls, pushed, finished, committed, trouble }, keeper.run(receiver))
     }
 
     /// What went wrong with the last thing that was done with the disk; none where all went well.
