@@ -74,7 +74,7 @@ impl Plan {
     }
 }
 
-/// The tensors in one line, such as `x` FP32 [1,3,8,8], for messages.
+/// The tensors in one line, such as `x FP32 [1,3,8,8]`, for messages.
 fn listed<'s>(specs: impl IntoIterator<Item = &'s TensorSpec>) -> String {
     specs.into_iter().map(|spec| format!("`{}` {spec}", spec.name)).collect::<Vec<_>>().join(", ")
 }
