@@ -74,8 +74,30 @@ impl Repository {
         self.fit(model.id(), model.status().memory.total(), budget).map(drop)
     }
 
+    /// Makes room for a model that can be seen now, unless it had to make some already: of two that were loaded at the same
+    /// time, neither saw the other before, and both are there. To be called while its room is held.
+    pub(super) fn push_out(&self, model: Option<&Model>) {
+        let Some((model, budget)) = model.zip(self.budget) else { return };
+        let mut reserved = hold(&self.reserved);
+        if self.models().iter().any(|seen| seen.id() == model.id()) {
+            // What is refused was refused before it could be seen.
+            let _ = self.fit_in(&mut reserved, model.id(), model.status().memory.total(), budget);
+        }
+    }
+
     /// Reserves room, and says whether somebody had to make some.
     fn fit(&self, id: &ModelId, needed: u64, budget: Budget) -> Result<bool, Error> {
+        // Held to the end, so that two loads do not count on the same room.
+        self.fit_in(&mut hold(&self.reserved), id, needed, budget)
+    }
+
+    fn fit_in(
+        &self,
+        reserved: &mut HashMap<ModelId, u64>,
+        id: &ModelId,
+        needed: u64,
+        budget: Budget,
+    ) -> Result<bool, Error> {
         let refused = |taken: u64| {
             let mib = |bytes: u64| bytes.div_ceil(1 << 20);
             let reason = format!(
@@ -86,11 +108,9 @@ impl Repository {
             );
             Err(Error::OverBudget { model: id.to_string(), reason })
         };
-        // Held to the end, so that two loads do not count on the same room.
-        let mut reserved = hold(&self.reserved);
         let mut made = false;
         loop {
-            let taken = self.taken(id, &reserved);
+            let taken = self.taken(id, reserved);
             if taken.saturating_add(needed) <= budget.bytes {
                 break;
             }

@@ -148,6 +148,31 @@ fn the_model_not_asked_for_the_longest_time_makes_room_and_comes_back_when_asked
     assert!(house.repository.is_ready());
 }
 
+/// Neither is there while the other is measured.
+#[test]
+fn of_two_that_are_loaded_at_once_one_makes_room() {
+    for _ in 0..50 {
+        let house = house(&[("a", 60), ("b", 60)], 100, OverBudget::Evict);
+        house.gate.set(true);
+        std::thread::scope(|scope| {
+            let loads = ["a", "b"].map(|name| {
+                scope.spawn({
+                    let house = &house;
+                    move || house.load(name)
+                })
+            });
+            while hold(&house.repository.reserved).len() < 2 {
+                std::thread::yield_now();
+            }
+            house.gate.set(false);
+            for load in loads {
+                load.join().unwrap().unwrap();
+            }
+        });
+        assert_eq!(house.loaded().len(), 1);
+    }
+}
+
 #[test]
 fn with_refuse_the_load_fails_and_says_what_is_taken() {
     let house = house(&[("a", 80 << 20), ("b", 40 << 20)], 100 << 20, OverBudget::Refuse);

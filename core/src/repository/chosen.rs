@@ -94,6 +94,7 @@ impl Repository {
             entry.uploaded = None;
             entry.overrides = Arc::default();
         });
+        self.push_out(slot.model.as_deref());
         drop((slot, room));
         self.metrics.ready(&id, true);
         for version in before.into_iter().filter(|version| *version != id.version) {

@@ -115,6 +115,7 @@ impl Repository {
                 self.change(&id.name, |entry| {
                     entry.slots.insert(id.version, slot.clone());
                 });
+                self.push_out(slot.model.as_deref());
                 self.know(version, at_start);
                 self.metrics.ready(id, true);
                 Ok(())
