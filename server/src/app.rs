@@ -82,6 +82,7 @@ impl App {
             call.shorten(Duration::from_micros(timeout));
             self.admits(call, model, usize::MAX)
         };
+        payload::check_type(headers)?;
         payload::read(self, call, headers, body, Limit { bytes, model: Some(model.id()) }, &look).await
     }
 

@@ -47,6 +47,7 @@ impl FromRequest<App> for Payload {
         let call = Call::of(request.extensions())?;
         let limit = Limit { bytes: app.config.body_limits.usual, model: None };
         let (head, mut body) = request.into_parts();
+        check_type(&head.headers)?;
         read(app, &call, &head.headers, &mut body, limit, &|_| Ok(())).await.map(|body| Self(body.bytes))
     }
 }
@@ -111,21 +112,8 @@ impl<'a> Received<'a> {
 }
 
 /// Reads the body of a request with those headers whole and unpacks it. What of a large one comes first is shown to `look`,
-/// whose failure spares the rest. Fails where it can be neither JSON nor tensors.
+/// whose failure spares the rest.
 pub(crate) async fn read<'a>(
-    app: &'a App,
-    call: &Call,
-    headers: &HeaderMap,
-    body: &mut impl Source,
-    limit: Limit<'_>,
-    look: Look<'_>,
-) -> Result<Received<'a>, ApiError> {
-    media_type(headers)?;
-    read_any(app, call, headers, body, limit, look).await
-}
-
-/// The same whatever it is said to be.
-pub(crate) async fn read_any<'a>(
     app: &'a App,
     call: &Call,
     headers: &HeaderMap,
@@ -156,7 +144,8 @@ fn announced(headers: &HeaderMap, body: &impl Source, limit: Limit<'_>) -> Resul
     if least > limit.bytes { Err(limit.exceeded(Some(least))) } else { Ok(coding) }
 }
 
-fn media_type(headers: &HeaderMap) -> Result<(), ApiError> {
+/// Fails where a body can be neither JSON nor tensors.
+pub(crate) fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
     let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(()) };
     if value == MEDIA_TYPES[0] {
         return Ok(());
@@ -185,6 +174,18 @@ async fn whole(
         return Ok(first);
     }
     look(&first)?;
+    // In a box, as most are there at once and every request's future would hold its place.
+    Box::pin(gather(body, first, limit, room, pace)).await
+}
+
+/// Puts what comes of a body behind the first of it.
+async fn gather(
+    body: &mut impl Source,
+    first: Bytes,
+    limit: Limit<'_>,
+    room: &Room<'_>,
+    mut pace: Pace,
+) -> Result<Bytes, ApiError> {
     // Pages that no byte reaches cost nothing.
     let rest = usize::try_from(body.size_hint().lower()).unwrap_or(0);
     let mut all = BytesMut::with_capacity(first.len().saturating_add(rest));
@@ -287,7 +288,7 @@ mod tests {
     use crate::room::Budget;
 
     fn of_type(name: &'static str) -> Result<(), ApiError> {
-        media_type(&HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(name))]))
+        check_type(&HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(name))]))
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::body::{Json, size, work};
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::metrics::Protocol;
-use crate::payload::{Limit, read_any};
+use crate::payload::{Limit, read};
 
 /// The most bytes of a body that Custom Vision takes.
 const MOST_BYTES: usize = 4 << 20;
@@ -91,7 +91,7 @@ async fn findings(
     let form = head.headers.get(CONTENT_TYPE).filter(|_| media == "multipart/form-data");
     let form = form.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let limit = Limit { bytes: most, model: Some(model.id()) };
-    let mut body = read_any(app, call, &head.headers, &mut body, limit, &|_| Ok(())).await?;
+    let mut body = read(app, call, &head.headers, &mut body, limit, &|_| Ok(())).await?;
     let signature = model.signature();
     let decode = |bytes: &[u8], limits: DecodeLimits<'_>| {
         let image = form.as_ref().map_or(Ok(bytes), |form| image::field(bytes, form, FIELD))?;
