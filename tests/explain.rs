@@ -69,6 +69,32 @@ fn a_request_that_asks_is_told_its_story_in_every_protocol() {
 }
 
 #[test]
+fn each_request_of_a_stream_is_told_its_story_with_its_answer() {
+    let server = Server::samples();
+    let url = server.address.to_string();
+    let ask = |model: &str, metadata: &[&str]| -> Value {
+        let arguments = [&[model, "--url", &url, "--stream"], metadata].concat();
+        serde_json::from_str(&python::script("grpc_headers.py", &arguments)).unwrap()
+    };
+    let stories = |told: &Value| -> Vec<Value> {
+        let parameters = told["parameters"].as_array().unwrap().iter();
+        let stories =
+            parameters.map(|one| one["hedef-explain"].as_str().map(|text| serde_json::from_str(text).unwrap()));
+        stories.flatten().collect()
+    };
+    let told = ask("iris", &["hedef-explain=1"]);
+    assert_eq!((&told["code"], &told["errors"]), (&json!("OK"), &json!(["", ""])));
+    assert_eq!(stories(&told).len(), 2);
+    stories(&told).iter().for_each(|story| check(story, "iris"));
+    let refused = ask("nothing", &["hedef-explain=1"]);
+    assert_eq!((&refused["code"], stories(&refused)), (&json!("OK"), vec![json!({ "outcome": "not_found" }); 2]));
+    let ended = ask("nothing", &["hedef-explain=1", "triton_grpc_error=true"]);
+    let last = (&ended["code"], &ended["hedef-explain"]);
+    assert_eq!(last, (&json!("NOT_FOUND"), &json!(r#"{"outcome":"not_found"}"#)));
+    assert!(stories(&ask("iris", &[])).is_empty(), "nobody asked");
+}
+
+#[test]
 fn a_refused_request_is_told_what_is_known() {
     let server = Server::samples();
     let ask = |path: &str, body: &str| story(&server.client().post_with(path, &[EXPLAIN], body));

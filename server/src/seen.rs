@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use hedef_core::story::Story;
 use hedef_core::{Request, Response, Timings};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName};
 use serde::Serialize;
 
 use crate::call::Call;
@@ -13,7 +13,10 @@ use crate::error::ApiError;
 use crate::traces::{Traced, Traces};
 
 /// The header that asks for a request's story, and brings it.
-pub(crate) const EXPLAIN: HeaderName = HeaderName::from_static("hedef-explain");
+pub(crate) const EXPLAIN: HeaderName = HeaderName::from_static(STORY);
+
+/// Its name.
+pub(crate) const STORY: &str = "hedef-explain";
 
 /// What is seen of one request.
 #[derive(Debug)]
@@ -52,8 +55,8 @@ impl Seen {
     }
 
     /// The same for one of the requests that come in the stream of this one.
-    pub(crate) fn again(&self) -> Option<Box<Self>> {
-        self.traced.as_ref().map(|traced| Self::new(false, Some(traced.again())))
+    pub(crate) fn again(&self) -> Box<Self> {
+        Self::new(self.explain, self.traced.as_ref().map(Traced::again))
     }
 
     /// Notes that the request has become tensors, and has it bring its story.
@@ -100,12 +103,12 @@ impl Seen {
         self.failure.get()
     }
 
-    /// The story of a scoring request, if it asked for it: the header's value, ASCII.
-    pub(crate) fn told(&self, call: &Call, failure: Option<&ApiError>) -> Option<HeaderValue> {
+    /// The story of a scoring request, if it asked for it: JSON, which fits into a header.
+    pub(crate) fn told(&self, call: &Call, failure: Option<&ApiError>) -> Option<String> {
         if !self.explain {
             return None;
         }
-        HeaderValue::from_str(&serde_json::to_string(&self.tell(call, failure, Instant::now())).ok()?).ok()
+        serde_json::to_string(&self.tell(call, failure, Instant::now())).ok()
     }
 
     fn tell<'a>(&'a self, call: &'a Call, failure: Option<&ApiError>, now: Instant) -> Told<'a> {
@@ -145,7 +148,10 @@ impl Seen {
 /// ```
 ///
 /// `road` is `inline` (run at once by the thread that read it) or `queued`; a run at once has no number, so its `batch` no
-/// `id`, and no `instance`. Requests in a stream of gRPC have no header to be told in. Times are microseconds. Of other requests it tells how many shared the run, and no more.
+/// `id`, and no `instance`. Times are microseconds. Of other requests it tells how many shared the run, and no more.
+///
+/// In a stream of gRPC, whose metadata asks for all of its requests, each answer has the story in its parameter of that
+/// name; an error that ends the stream has it in the trailers.
 #[derive(Debug, Serialize)]
 struct Told<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::future::{BoxFuture, pending};
 use futures_util::stream::{FuturesOrdered, StreamExt, unfold};
 use hedef_protocols::v2::grpc::{self, Head};
-use http::{Method, StatusCode, Uri};
+use http::{HeaderMap, Method, StatusCode, Uri};
 use http_body_util::StreamBody;
 use hyper::body::Frame;
 use tokio::time::sleep_until;
@@ -25,7 +25,7 @@ use crate::encoding::Coding;
 use crate::error::ApiError;
 use crate::metrics::Protocol;
 use crate::middleware::answer::caught;
-use crate::middleware::observe::Watch;
+use crate::middleware::observe::{self, Watch};
 use crate::payload::{Limit, Source};
 use crate::seen::Seen;
 
@@ -87,7 +87,7 @@ struct Stream<B> {
     talk: Talk,
     incoming: Incoming<B>,
     coding: Option<Coding>,
-    answers: FuturesOrdered<BoxFuture<'static, Result<Bytes, ApiError>>>,
+    answers: FuturesOrdered<BoxFuture<'static, Result<Bytes, Failed>>>,
     /// Whether more messages are expected.
     reading: bool,
     /// What ends the stream once everything that was read is answered.
@@ -96,6 +96,18 @@ struct Stream<B> {
     ending: Pin<Box<dyn Future<Output = ApiError> + Send>>,
     /// Whether the trailers are sent.
     over: bool,
+}
+
+/// A request whose error ends its stream, and what its caller is told of it beside.
+struct Failed {
+    error: ApiError,
+    told: HeaderMap,
+}
+
+impl From<ApiError> for Failed {
+    fn from(error: ApiError) -> Self {
+        Self { error, told: HeaderMap::new() }
+    }
 }
 
 impl<B: Source> Stream<B> {
@@ -109,13 +121,13 @@ impl<B: Source> Stream<B> {
                 biased;
                 Some(answer) = self.answers.next() => match answer {
                     Ok(message) => return Some((Ok(Frame::data(message)), self)),
-                    Err(error) => return self.end(Some(error)),
+                    Err(failed) => return self.end(Some(failed)),
                 },
                 error = self.ending.as_mut(), if self.reading => {
                     self.reading = false;
                     // Nobody waits for answers any more when the time is up.
                     if matches!(error, ApiError::Timeout(_)) {
-                        return self.end(Some(error));
+                        return self.end(Some(error.into()));
                     }
                     self.outcome = Some(error);
                 }
@@ -129,18 +141,20 @@ impl<B: Source> Stream<B> {
                 },
             }
         }
-        let outcome = self.outcome.take();
+        let outcome = self.outcome.take().map(Failed::from);
         self.end(outcome)
     }
 
-    fn end(mut self, error: Option<ApiError>) -> Option<(Result<Frame<Bytes>, Infallible>, Self)> {
+    fn end(mut self, failed: Option<Failed>) -> Option<(Result<Frame<Bytes>, Infallible>, Self)> {
         self.over = true;
         // What is under way has nobody to wait for it.
         self.answers = FuturesOrdered::new();
-        if let Some(error) = &error {
+        let trailers = failed.map_or_else(outgoing::ended_well, |Failed { error, told }| {
             error.log(&self.about.call);
-        }
-        let trailers = error.map_or_else(outgoing::ended_well, |error| error.trailers());
+            let mut trailers = error.trailers();
+            trailers.extend(told);
+            trailers
+        });
         Some((Ok(Frame::trailers(trailers)), self))
     }
 }
@@ -157,7 +171,7 @@ async fn read<B: Source>(incoming: &mut Incoming<B>, about: &About, talk: Talk) 
     let app = &about.app;
     let Some(begun) = incoming.begin().await? else { return Ok(None) };
     let left = about.due.map(|due| due.saturating_duration_since(Instant::now()));
-    let seen = about.call.seen().and_then(Seen::again);
+    let seen = about.call.seen().map(Seen::again);
     let call = Call::new(about.call.id().clone(), app.config.request_timeout, Ok(left), seen);
     if let Some(guest) = about.call.guest() {
         call.came_from(guest);
@@ -183,9 +197,9 @@ async fn answer(
     talk: Talk,
     Received { call, message }: Received,
     coding: Option<Coding>,
-) -> Result<Bytes, ApiError> {
+) -> Result<Bytes, Failed> {
     let ends = match talk {
-        Talk::Reflection => return outgoing::pack(grpc::reflect(&message?.unpack().await?)?, coding),
+        Talk::Reflection => return reflect(message, coding).await.map_err(Failed::from),
         Talk::Infer { ends } => ends,
     };
     // A request of its own for the metrics and the log.
@@ -203,8 +217,19 @@ async fn answer(
     match scored {
         Err(error) if !ends => {
             error.log(&call);
-            Ok(grpc::encode_error(&error.told(), &id)?)
+            let note = observe::note(&call, Some(&error));
+            Ok(grpc::encode_error(&error.told(), &id, note).map_err(ApiError::from)?)
         }
-        scored => scored,
+        Err(error) => {
+            let mut told = HeaderMap::new();
+            observe::tell(&call, Some(&error), &mut told);
+            Err(Failed { error, told })
+        }
+        Ok(scored) => Ok(scored),
     }
+}
+
+/// Answers a question about the services.
+async fn reflect(message: Result<Message, ApiError>, coding: Option<Coding>) -> Result<Bytes, ApiError> {
+    outgoing::pack(grpc::reflect(&message?.unpack().await?)?, coding)
 }
