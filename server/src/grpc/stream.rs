@@ -1,7 +1,6 @@
 //! Calls in which messages go both ways: `ModelStreamInfer` and server reflection.
 
 use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,7 +13,8 @@ use hedef_protocols::v2::grpc::{self, Head};
 use http::{HeaderMap, Method, StatusCode, Uri};
 use http_body_util::StreamBody;
 use hyper::body::Frame;
-use tokio::time::sleep_until;
+use tokio::time::{sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use super::incoming::{Incoming, Message};
 use super::infer::{Answer, receive, score};
@@ -48,26 +48,36 @@ pub(super) fn converse<B: Source + 'static>(
     incoming: Incoming<B>,
     coding: Option<Coding>,
 ) -> Response {
-    let draining = about.app.lifecycle.draining.clone();
+    let (draining, heard) = (about.app.lifecycle.draining.clone(), about.heard.clone());
     let (due, received) = (about.due, about.call.received());
-    let ending = Box::pin(async move {
-        let due = async {
-            match due {
-                Some(due) => {
-                    sleep_until(due.into()).await;
-                    due.saturating_duration_since(received)
-                }
-                None => pending().await,
+    let time_up = async move {
+        match due {
+            Some(due) => {
+                sleep_until(due.into()).await;
+                ApiError::Timeout(due.saturating_duration_since(received).as_millis())
             }
-        };
-        tokio::select! {
-            allowed = due => ApiError::Timeout(allowed.as_millis()),
-            () = draining.raised() => ApiError::Stopping,
+            None => pending().await,
         }
-    });
-    let about = Arc::new(about);
-    let answers = FuturesOrdered::new();
-    let stream = Stream { about, talk, incoming, coding, answers, reading: true, outcome: None, ending, over: false };
+    };
+    let stop = async move {
+        draining.raised().await;
+        if let Some(heard) = heard {
+            heard.cancelled().await;
+        }
+    };
+    let stream = Stream {
+        about: Arc::new(about),
+        talk,
+        incoming,
+        coding,
+        answers: FuturesOrdered::new(),
+        reading: true,
+        stops: false,
+        outcome: None,
+        time_up: Box::pin(time_up),
+        stop: Box::pin(stop),
+        over: false,
+    };
     let frames = unfold(stream, |stream| Box::pin(stream.next()));
     outgoing::head(coding, Body::new(StreamBody::new(frames)))
 }
@@ -80,6 +90,8 @@ pub(super) struct About {
     pub(super) uri: Uri,
     /// When the client stops listening, if it said so.
     pub(super) due: Option<Instant>,
+    /// Comes when the client has heard that the server stops.
+    pub(super) heard: Option<CancellationToken>,
 }
 
 struct Stream<B> {
@@ -90,10 +102,14 @@ struct Stream<B> {
     answers: FuturesOrdered<BoxFuture<'static, Result<Bytes, Failed>>>,
     /// Whether more messages are expected.
     reading: bool,
+    /// Whether the server stops: what has come by now is answered, and nothing else.
+    stops: bool,
     /// What ends the stream once everything that was read is answered.
     outcome: Option<ApiError>,
-    /// Comes when no more messages are to be read: the server stops, or the time of the call is up.
-    ending: Pin<Box<dyn Future<Output = ApiError> + Send>>,
+    /// Comes when the time of the call is up.
+    time_up: BoxFuture<'static, ApiError>,
+    /// Comes when the server stops and the client has heard of it, so that all that it sent before is here.
+    stop: BoxFuture<'static, ()>,
     /// Whether the trailers are sent.
     over: bool,
 }
@@ -117,19 +133,22 @@ impl<B: Source> Stream<B> {
             return None;
         }
         while self.reading || !self.answers.is_empty() {
+            // A client that has all its answers may end; one that says nothing is not waited for.
+            let silent = self.stops && self.reading && self.answers.is_empty() && !self.incoming.has_begun();
+            let linger = self.about.app.config.drain.linger;
             tokio::select! {
                 biased;
                 Some(answer) = self.answers.next() => match answer {
                     Ok(message) => return Some((Ok(Frame::data(message)), self)),
                     Err(failed) => return self.end(Some(failed)),
                 },
-                error = self.ending.as_mut(), if self.reading => {
-                    self.reading = false;
-                    // Nobody waits for answers any more when the time is up.
-                    if matches!(error, ApiError::Timeout(_)) {
-                        return self.end(Some(error.into()));
+                // Nobody waits for answers any more then.
+                error = self.time_up.as_mut(), if self.reading => return self.end(Some(error.into())),
+                () = self.stop.as_mut(), if self.reading && !self.stops => {
+                    self.stops = true;
+                    if let Err(error) = self.incoming.close() {
+                        (self.reading, self.outcome) = (false, Some(error));
                     }
-                    self.outcome = Some(error);
                 }
                 read = read(&mut self.incoming, &self.about, self.talk), if self.reading && self.answers.len() < AT_ONCE => match read {
                     Ok(Some(message)) => {
@@ -139,6 +158,9 @@ impl<B: Source> Stream<B> {
                     Ok(None) => self.reading = false,
                     Err(error) => (self.reading, self.outcome) = (false, Some(error)),
                 },
+                () = async { sleep(linger).await }, if silent => {
+                    (self.reading, self.outcome) = (false, Some(ApiError::Stopping));
+                }
             }
         }
         let outcome = self.outcome.take().map(Failed::from);

@@ -12,6 +12,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::sync::CancellationToken;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -34,6 +35,8 @@ pub(super) struct Late<S> {
     stream: S,
     client: Client,
     held: Option<Held>,
+    /// Cancelled once the client has answered the PING of a stop, and all that it had sent by then was read.
+    heard: Option<CancellationToken>,
 }
 
 /// The head of a frame that did not come at once.
@@ -54,8 +57,8 @@ enum Client {
 }
 
 impl<S> Late<S> {
-    pub(super) const fn new(stream: S) -> Self {
-        Self { stream, client: Client::Unknown(0), held: None }
+    pub(super) const fn new(stream: S, heard: CancellationToken) -> Self {
+        Self { stream, client: Client::Unknown(0), held: None, heard: Some(heard) }
     }
 }
 
@@ -110,6 +113,11 @@ impl Client {
 }
 
 impl Client {
+    /// Whether it has answered the PING of a stop.
+    const fn has_heard(&self) -> bool {
+        matches!(self, Self::Http2(frames) if frames.stopped)
+    }
+
     /// Takes back the beginning of a head at the end of what was read, where it matters: how many bytes that is.
     fn take_back(&mut self) -> usize {
         match self {
@@ -186,6 +194,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Late<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        // h2 reads again when it has handed on all that it read before.
+        if let Some(heard) = this.heard.take_if(|_| this.client.has_heard()) {
+            heard.cancel();
+        }
         let before = buffer.filled().len();
         while this.held.is_none() {
             ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
@@ -261,11 +273,15 @@ mod tests {
 
     /// What comes through of `sent`, which comes in pieces of some size and is read into buffers of another.
     async fn through(sent: &[u8], piece: usize, buffer: usize) -> Vec<u8> {
-        let mut late = Late::new(Pieces(sent.iter().copied().collect(), piece));
+        let heard = CancellationToken::new();
+        let mut late = Late::new(Pieces(sent.iter().copied().collect(), piece), heard.clone());
         let (mut all, mut buffer) = (Vec::new(), vec![0; buffer]);
         loop {
             match late.read(&mut buffer).await.unwrap() {
-                0 => return all,
+                0 => {
+                    assert_eq!(heard.is_cancelled(), sent.starts_with(PREFACE));
+                    return all;
+                }
                 count => all.extend(&buffer[..count]),
             }
         }
