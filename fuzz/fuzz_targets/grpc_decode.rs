@@ -35,7 +35,6 @@ fuzz_target!(|bytes: &[u8]| {
         model: ModelId { name: ModelName::new("m").unwrap(), version: 1 },
         outputs: outputs.map(|(tensor, spec)| (Arc::clone(&spec.name), tensor.clone())).collect(),
         timings: Timings::default(),
-        story: None,
     };
     let alone = grpc::encode(&response, signature, &decoded.reply);
     let noted = || Some(("note", "text".to_owned()));

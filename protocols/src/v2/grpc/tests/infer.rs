@@ -111,7 +111,6 @@ fn response(tensor: Tensor) -> Response {
         model: ModelId { name: ModelName::new("m").unwrap(), version: 3 },
         outputs: vec![(Arc::from("y"), tensor)],
         timings: Timings::default(),
-        story: None,
     }
 }
 
