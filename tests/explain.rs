@@ -133,3 +133,44 @@ fn who_shared_a_run_is_told_with_how_many_and_why() {
         assert!(right.contains(&why), "{story}");
     }
 }
+
+#[test]
+fn what_a_request_was_padded_to_is_told() {
+    let models = Models::empty();
+    models.make("rowwise");
+    let padding = "[batching.padding]\naxis = 1\ninputs = { x = 0 }\noutputs = [\"y\"]\n";
+    models.settings(
+        "rowwise",
+        &format!("instances = 1\nthreads = 1\ninline = false\n[batching]\nmax_rows = 8\n{padding}"),
+    );
+    let server = Server::start(models.path(), &[]);
+    let ask = |width: usize| {
+        let data = vec![1; width];
+        let body = json!({ "inputs": [{ "name": "x", "shape": [1, width], "datatype": "FP32", "data": data }] });
+        let answer = server.client().post_with("/v2/models/rowwise/infer", &[EXPLAIN], body.to_string()).expect(200);
+        let y = &answer.json()["outputs"][0];
+        assert_eq!((&y["name"], &y["shape"]), (&json!("y"), &json!([1, width])), "it is cut back");
+        (width as u64, story(&answer))
+    };
+    assert_eq!(ask(20).1["padded"], Value::Null, "a lone request is not");
+    // Lengths of the same quarter of an octave.
+    let widths = [17, 18, 19, 20];
+    let stories = until("requests to share a run", || {
+        let asked: Vec<_> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..12).map(|at| scope.spawn(move || ask(widths[at % 4]))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        asked.iter().any(|(_, story)| !story["padded"].is_null()).then_some(asked)
+    });
+    for (_, story) in &stories {
+        check(story, "rowwise");
+        let mates = stories.iter().filter(|(_, other)| other["batch"]["id"] == story["batch"]["id"]);
+        let widths: Vec<_> = mates.map(|(width, _)| *width).collect();
+        let longest = *widths.iter().max().unwrap();
+        let differ = widths.iter().any(|width| *width != longest);
+        // Runs that are verified one by one have the number of the run that they were.
+        let joined = story["batch"]["requests"] == json!(widths.len());
+        let expected = if differ && joined { json!(longest) } else { Value::Null };
+        assert_eq!(story["padded"], expected, "{widths:?}: {story}");
+    }
+}
