@@ -255,7 +255,9 @@ impl Arrived {
             Self::One(bytes) => bytes.split_to(count),
             Self::Many(bytes) => {
                 let taken = bytes.split_to(count).freeze();
-                *self = Self::One(std::mem::take(bytes).freeze());
+                // What is empty holds no memory then.
+                let rest = if bytes.is_empty() { Bytes::new() } else { std::mem::take(bytes).freeze() };
+                *self = Self::One(rest);
                 taken
             }
         }

@@ -1,6 +1,7 @@
 //! Calls in which messages go both ways: `ModelStreamInfer` and server reflection.
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -198,10 +199,16 @@ async fn read<B: Source>(incoming: &mut Incoming<B>, about: &About, talk: Talk) 
     if let Some(guest) = about.call.guest() {
         call.came_from(guest);
     }
-    let message = match talk {
-        Talk::Reflection => incoming.finish(begun, Limit { bytes: app.config.body_limits.usual, model: None }).await,
-        Talk::Infer { .. } => receive(app, &call, incoming, begun).await,
+    let finishing = async {
+        match talk {
+            Talk::Reflection => {
+                incoming.finish(begun, Limit { bytes: app.config.body_limits.usual, model: None }).await
+            }
+            Talk::Infer { .. } => receive(app, &call, incoming, begun).await,
+        }
     };
+    // One that does not go on would hold its memory as long as the stream lasts.
+    let message = call.in_time(pin!(finishing)).await.unwrap_or(Err(ApiError::BodyTimeout));
     match message {
         Err(error @ ApiError::BodyBroken(_)) => Err(error),
         message => {

@@ -319,6 +319,24 @@ async fn what_has_come_to_a_stream_when_the_server_stops_is_answered_and_what_co
 }
 
 #[tokio::test]
+async fn a_message_that_does_not_go_on_is_given_up_with_its_memory_and_its_stream_is_not() {
+    let house = house(|settings| settings.request_timeout = Duration::from_millis(200));
+    let (mut sender, body) = Channel::<Bytes, axum::Error>::new(4);
+    let mut answer = house.site().answer(call(STREAM, &[], Body::new(body))).await.into_body();
+    let long = Bytes::from(framed(0, &rows("double", 13_000)));
+    let (start, rest) = long.split_at(10_000);
+    sender.send_data(long.slice_ref(start)).await.unwrap();
+    let frame = answer.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert!(contains(&frame, b"the body did not arrive in time"));
+    assert!(answer.frame().now_or_never().is_none());
+    assert_eq!(house.app.memory.held(), 0);
+    sender.send_data(long.slice_ref(rest)).await.unwrap();
+    sender.send_data(framed(0, &request("double", &[1.0, 1.0])).into()).await.unwrap();
+    let frame = answer.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert!(contains(&frame, b"\x1a\x017"), "it is for the next request");
+}
+
+#[tokio::test]
 async fn a_stream_lasts_as_long_as_its_client_says() {
     let house = house(|settings| settings.request_timeout = Duration::from_secs(60));
     let open = Body::new(StreamBody::new(stream::pending::<Result<Frame<Bytes>, axum::Error>>()));
