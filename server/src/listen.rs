@@ -12,7 +12,7 @@ mod streams;
 pub(crate) mod young;
 
 use std::convert::Infallible;
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -64,6 +64,9 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// How long a connection beyond the limit may stay.
 const SPARE_TIME: Duration = Duration::from_secs(5);
+
+/// How long a client of HTTP/2 of which nothing is under way may take to say that it has heard of the stop.
+const HEARING: Duration = Duration::from_secs(3);
 
 /// The most connections that can have piled up in the system's queue: what tokio asks for.
 const BACKLOG: usize = 1024;
@@ -179,7 +182,7 @@ impl Connections {
         let (socket, client) = socket::share(stream, Arc::clone(&seen));
         let asked = Arc::clone(&seen);
         let service = service_fn(move |mut request: http::Request<Incoming>| {
-            asked.request(request.version());
+            asked.request();
             if grpc::is_stream(&request) {
                 request.extensions_mut().insert(Heard(asked.heard.clone()));
             }
@@ -231,7 +234,7 @@ impl Connections {
                     }
                 }
             };
-            let stream = TokioIo::new(Late::new(Patient::new(stream, answer_timeout), seen.heard.clone()));
+            let stream = TokioIo::new(Late::new(Patient::new(stream, answer_timeout), Arc::clone(&seen)));
             let mut connection = pin!(builder.serve_connection(stream, service));
             let ended = tokio::select! {
                 biased;
@@ -241,6 +244,7 @@ impl Connections {
                     connection.as_mut().graceful_shutdown();
                     tokio::select! {
                         ended = poll_fn(|context| streams.poll_with(connection.as_mut(), context)) => ended,
+                        () = unheard(&seen, &streams) => return,
                         () = lifecycle.expired.cancelled() => return,
                     }
                 }
@@ -286,11 +290,28 @@ impl Connections {
     }
 }
 
-/// What the requests of a connection were, for those who look after it.
+/// Ends when a client of HTTP/2 has not said in time that it has heard of the stop, and nothing of it is under way: it may
+/// be gone without a word, and would hold the stop to the end of the grace period.
+async fn unheard(seen: &Seen, streams: &young::Streams) {
+    while seen.is_http2() {
+        streams.ended().await;
+        if timeout(HEARING, seen.heard.cancelled()).await.is_ok() {
+            break;
+        }
+        // Its last answer has had that time to go out.
+        if !streams.are_under_way() {
+            return;
+        }
+    }
+    pending().await
+}
+
+/// What is known of a connection's client, for those who look after it.
 #[derive(Debug, Default)]
 struct Seen {
     asked: AtomicBool,
     http2: AtomicBool,
+    /// Cancelled once a client of HTTP/2 has said that it has heard of the stop, and all that it had sent by then was read.
     heard: CancellationToken,
 }
 
@@ -300,19 +321,16 @@ struct Seen {
 pub(crate) struct Heard(pub(crate) CancellationToken);
 
 impl Seen {
-    fn request(&self, version: Version) {
+    fn request(&self) {
         self.asked.store(true, Ordering::Relaxed);
-        if version == Version::HTTP_2 {
-            self.http2.store(true, Ordering::Relaxed);
-        }
     }
 
-    /// Whether there was one.
+    /// Whether there was a request.
     fn is_asked(&self) -> bool {
         self.asked.load(Ordering::Relaxed)
     }
 
-    /// Whether there was one of HTTP/2.
+    /// Whether it speaks HTTP/2.
     fn is_http2(&self) -> bool {
         self.http2.load(Ordering::Relaxed)
     }

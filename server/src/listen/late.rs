@@ -9,10 +9,13 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_util::sync::CancellationToken;
+
+use super::Seen;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -35,8 +38,7 @@ pub(super) struct Late<S> {
     stream: S,
     client: Client,
     held: Option<Held>,
-    /// Cancelled once the client has answered the PING of a stop, and all that it had sent by then was read.
-    heard: Option<CancellationToken>,
+    seen: Arc<Seen>,
 }
 
 /// The head of a frame that did not come at once.
@@ -57,8 +59,8 @@ enum Client {
 }
 
 impl<S> Late<S> {
-    pub(super) const fn new(stream: S, heard: CancellationToken) -> Self {
-        Self { stream, client: Client::Unknown(0), held: None, heard: Some(heard) }
+    pub(super) const fn new(stream: S, seen: Arc<Seen>) -> Self {
+        Self { stream, client: Client::Unknown(0), held: None, seen }
     }
 }
 
@@ -195,13 +197,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for Late<S> {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         // h2 reads again when it has handed on all that it read before.
-        if let Some(heard) = this.heard.take_if(|_| this.client.has_heard()) {
-            heard.cancel();
+        if this.client.has_heard() {
+            this.seen.heard.cancel();
         }
         let before = buffer.filled().len();
         while this.held.is_none() {
             ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
             this.client.follow(buffer.filled_mut().get_mut(before..).unwrap_or_default());
+            if matches!(this.client, Client::Http2(_)) {
+                this.seen.http2.store(true, Ordering::Relaxed);
+            }
             let begun = this.client.take_back();
             let end = buffer.filled().len() - begun;
             if begun > 0 {
@@ -273,13 +278,14 @@ mod tests {
 
     /// What comes through of `sent`, which comes in pieces of some size and is read into buffers of another.
     async fn through(sent: &[u8], piece: usize, buffer: usize) -> Vec<u8> {
-        let heard = CancellationToken::new();
-        let mut late = Late::new(Pieces(sent.iter().copied().collect(), piece), heard.clone());
+        let seen = Arc::<Seen>::default();
+        let mut late = Late::new(Pieces(sent.iter().copied().collect(), piece), Arc::clone(&seen));
         let (mut all, mut buffer) = (Vec::new(), vec![0; buffer]);
         loop {
             match late.read(&mut buffer).await.unwrap() {
                 0 => {
-                    assert_eq!(heard.is_cancelled(), sent.starts_with(PREFACE));
+                    let found = [seen.is_http2(), seen.heard.is_cancelled()];
+                    assert_eq!(found, [sent.starts_with(PREFACE); 2]);
                     return all;
                 }
                 count => all.extend(&buffer[..count]),

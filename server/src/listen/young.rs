@@ -39,13 +39,15 @@ pub(super) struct Streams {
     young: Arc<Mutex<Vec<Task>>>,
     /// Owns the streams that are tasks.
     tasks: TaskTracker,
+    /// Knows of the streams of this connection, young or not.
+    under_way: TaskTracker,
     lifecycle: Lifecycle,
     answer_timeout: Duration,
 }
 
 impl Streams {
     pub(super) fn new(tasks: TaskTracker, lifecycle: Lifecycle, answer_timeout: Duration) -> Self {
-        Self { young: Arc::default(), tasks, lifecycle, answer_timeout }
+        Self { young: Arc::default(), tasks, under_way: TaskTracker::new(), lifecycle, answer_timeout }
     }
 
     /// Runs `connection`, and its streams as long as they are young.
@@ -69,6 +71,17 @@ impl Streams {
                 }
             }
         }
+    }
+
+    /// Waits until no stream is under way.
+    pub(super) async fn ended(&self) {
+        self.under_way.close();
+        self.under_way.wait().await;
+    }
+
+    /// Whether one is.
+    pub(super) fn are_under_way(&self) -> bool {
+        !self.under_way.is_empty()
     }
 
     fn take(&self) -> Vec<Task> {
@@ -100,7 +113,8 @@ where
     F: Future + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        let stream = Box::pin(streams::unstalled(stream, self.answer_timeout));
+        let stream = self.under_way.track_future(streams::unstalled(stream, self.answer_timeout));
+        let stream = Box::pin(stream);
         let mut young = self.young.lock().unwrap_or_else(PoisonError::into_inner);
         if young.len() < MOST {
             young.push(stream);

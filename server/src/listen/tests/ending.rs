@@ -84,3 +84,28 @@ async fn a_stream_that_comes_too_late_costs_no_answer_and_what_a_client_writes_l
     drop(client);
     assert_eq!(running.serving.await.unwrap(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_does_not_hear_of_the_stop_holds_it_as_long_as_it_has_a_request_under_way() {
+    let running = start_with(|settings| settings.drain.grace = Duration::from_secs(600)).await;
+    let mut client = Client::open(running.address).await;
+    let body = br#"{"inputs":[{"name":"x","datatype":"FP32","shape":[1,2],"data":[1,2]}]}"#;
+    client.0.write_all(&post(1, "/v2/models/gated/infer")).await.unwrap();
+    client.0.write_all(&frame(0x0, 1, 1, body)).await.unwrap();
+    // One that has asked for nothing yet.
+    let mut other = Client::open(running.address).await;
+    other.next().await.unwrap();
+    running.house.gate.wait_until_reached();
+    running.drain();
+    while other.next().await.is_some() {}
+    assert!(!running.serving.is_finished(), "a request is under way");
+    running.house.gate.open();
+    let mut answer = Vec::new();
+    while let Some((kind, _, payload)) = client.next().await {
+        if kind == 0x0 {
+            answer.extend(payload);
+        }
+    }
+    assert!(String::from_utf8_lossy(&answer).contains("\"data\":[2"), "{answer:?}");
+    assert_eq!(running.serving.await.unwrap(), 0);
+}
