@@ -27,6 +27,7 @@ mod clients;
 mod command;
 mod dashboard;
 mod explain;
+mod floods;
 mod golden;
 mod graph_cache;
 mod grpc;

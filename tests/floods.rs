@@ -1,0 +1,119 @@
+//! Floods of HTTP/2 frames and ambiguous heads of HTTP/1.1: each costs its own connection, and nobody else anything.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use crate::binary::Server;
+use crate::config;
+
+const HEADERS: u8 = 0x1;
+const RST_STREAM: u8 = 0x3;
+const SETTINGS: u8 = 0x4;
+const PING: u8 = 0x6;
+const GOAWAY: u8 = 0x7;
+const WINDOW_UPDATE: u8 = 0x8;
+const CONTINUATION: u8 = 0x9;
+
+const END_HEADERS: u8 = 0x4;
+const CALM: u32 = 0xb;
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// A header that is written in HPACK as it is.
+fn header(name: &str, value: &str) -> Vec<u8> {
+    let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+    [vec![0], text(name), text(value)].concat()
+}
+
+/// The head of a request for scoring.
+fn head() -> Vec<u8> {
+    let fields = [(":method", "POST"), (":scheme", "http"), (":path", "/v2/models/iris/infer"), (":authority", "x")];
+    fields.iter().flat_map(|(name, value)| header(name, value)).collect()
+}
+
+/// Sends frames until the server closes the connection, or so many are sent; returns the reason that it gave, if it did.
+fn flood(server: &Server, count: u32, mut next: impl FnMut(u32) -> Vec<u8>) -> Option<u32> {
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(180))).unwrap();
+    let mut reading = stream.try_clone().unwrap();
+    // What comes is read meanwhile: else the answers to the flood would stop it.
+    let reader = std::thread::spawn(move || {
+        let mut head = [0; 9];
+        while reading.read_exact(&mut head).is_ok() {
+            let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+            reading.read_exact(&mut payload).ok()?;
+            if head[3] == GOAWAY {
+                return Some(u32::from_be_bytes(payload[4..8].try_into().unwrap()));
+            }
+        }
+        None
+    });
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
+    stream.write_all(&frame(SETTINGS, 0, 0, &[])).unwrap();
+    let _ = (0..count).try_for_each(|at| stream.write_all(&next(at)));
+    let _ = stream.shutdown(std::net::Shutdown::Write);
+    reader.join().unwrap()
+}
+
+#[test]
+fn floods_of_frames_end_their_connection_and_take_no_memory() {
+    let server = Server::start(&config::samples(), &[]);
+    let before = server.resident_kb();
+    let reset = |at: u32| {
+        let stream = 2 * at + 1;
+        [frame(HEADERS, END_HEADERS, stream, &head()), frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])].concat()
+    };
+    assert_eq!(flood(&server, 50_000, reset), Some(CALM), "streams that are reset at once");
+    let field = header("x-more", &"y".repeat(100)).repeat(100);
+    let endless = |at| if at == 0 { frame(HEADERS, 0, 1, &head()) } else { frame(CONTINUATION, 0, 1, &field) };
+    assert_eq!(flood(&server, 50_000, endless), Some(CALM), "a head without an end");
+    let empty = |at| if at == 0 { frame(HEADERS, 0, 1, &head()) } else { frame(CONTINUATION, 0, 1, &[]) };
+    assert_eq!(flood(&server, 50_000, empty), Some(CALM), "a head of nothing without an end");
+    // One entry of the table of headers, named many times.
+    let bomb = [head(), [&[0x40], &header("x-bomb", &"a".repeat(120))[1..], &[0xbe; 12_000]].concat()].concat();
+    assert_eq!(flood(&server, 1, |_| frame(HEADERS, END_HEADERS, 1, &bomb)), Some(CALM), "a head that unpacks to more");
+    // A stream that the server itself has to reset.
+    let forced = |at: u32| {
+        let stream = 2 * at + 1;
+        [frame(HEADERS, END_HEADERS, stream, &head()), frame(WINDOW_UPDATE, 0, stream, &[0; 4])].concat()
+    };
+    assert!(flood(&server, 50_000, forced).is_some_and(|reason| reason != 0), "streams that have to be reset");
+    // These are answered, one by one.
+    flood(&server, 50_000, |_| frame(SETTINGS, 0, 0, &[0, 1, 0, 0, 0x10, 0]));
+    flood(&server, 50_000, |_| frame(PING, 0, 0, b"anything"));
+    let grown = server.resident_kb().saturating_sub(before);
+    assert!(grown < 64 << 10, "{grown} kB");
+    server.client().get("/v2/health/live").expect(200);
+    let ended = server.stop();
+    assert!(ended.status.success() && !ended.log.contains("panicked"), "{}", ended.log);
+}
+
+#[test]
+fn what_could_be_two_requests_is_none() {
+    let server = Server::start(&config::samples(), &[]);
+    let hidden = "GET /v2/models/hidden HTTP/1.1\r\nHost: x\r\n\r\n";
+    for (head, body) in [
+        ("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"),
+        ("Transfer-Encoding: chunked\r\nContent-Length: 6\r\n", "0\r\n\r\n"),
+        ("Content-Length: 5\r\nContent-Length: 6\r\n", "12345"),
+        ("Content-Length: 5, 5\r\n", "12345"),
+        ("Content-Length: +5\r\n", "12345"),
+        ("Content-Length : 5\r\n", "12345"),
+        ("Transfer-Encoding: identity\r\n", ""),
+        ("Transfer-Encoding: xchunked\r\n", "0\r\n\r\n"),
+        ("Transfer-Encoding: chunked, identity\r\n", "0\r\n\r\n"),
+        ("Transfer-Encoding: chunked\r\n", "-5\r\n12345\r\n0\r\n\r\n"),
+        ("Transfer-Encoding: chunked\r\n", "fffffffffffffffff\r\n12345\r\n0\r\n\r\n"),
+        ("X: a\r\n Content-Length: 5\r\n", "12345"),
+    ] {
+        let mut wire = server.wire();
+        wire.send(format!("POST /v2/models/iris/infer HTTP/1.1\r\nHost: x\r\n{head}\r\n{body}{hidden}"));
+        let all = String::from_utf8_lossy(&wire.rest()).into_owned();
+        assert_eq!(all.matches("HTTP/1.1 ").count(), 1, "{head:?}: {all}");
+        assert!(all.starts_with("HTTP/1.1 400") && !all.contains("hidden"), "{head:?}: {all}");
+    }
+}
