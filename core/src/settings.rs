@@ -122,6 +122,9 @@ pub struct Cuda {
     /// The most memory of the device for weights and what runs compute, in MiB; workspaces of cuDNN come on top.
     /// Default: what there is.
     pub memory_limit_mib: Option<NonZeroU32>,
+    /// Whether tensor cores may round what they multiply to TF32, which has three digits: faster, and rows that share a
+    /// run can differ from rows that run alone in the third digit.
+    pub tf32: bool,
 }
 
 /// A model in OpenVINO.
@@ -250,12 +253,12 @@ mod tests {
         let settings = parse(
             "description = \"d\"\ndevice = \"cuda:1\"\ninstances = 2\nthreads = 1\nversions = { latest = 2 }\n\
              queue_capacity = 8\nlabels = { y = \"labels.txt\" }\n\
-             memory = { arena = true, pattern = true }\ncuda = { memory_limit_mib = 512 }\n\
+             memory = { arena = true, pattern = true }\ncuda = { memory_limit_mib = 512, tf32 = true }\n\
              openvino = { precision = \"f32\" }\nimage = { kind = \"yolo\", mean = [0, 0.5, 1] }\n[batching]\nenabled = true\nmax_rows = 4\nobjective_p99_ms = 50\n\
              [batching.padding]\naxis = 1\ninputs = { x = 0 }\n[warm_up.x]\nshape = [1, 2]\nvalues = [0.5, 1]\n",
         )
         .unwrap();
-        assert_eq!(settings.cuda.memory_limit_mib, NonZeroU32::new(512));
+        assert_eq!((settings.cuda.memory_limit_mib, settings.cuda.tf32), (NonZeroU32::new(512), true));
         assert_eq!(settings.openvino.precision, Precision::F32);
         assert_eq!(settings.device, Device::Cuda(1));
         assert_eq!(settings.versions, VersionPolicy::Latest(2));

@@ -52,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) threads: usize,
     /// Whether a run's work is all done by the thread that calls.
     pub(crate) works_alone: bool,
+    /// Whether runs have 1, 2, 4, … rows where that can be.
+    pub(crate) prepared: bool,
     pub(crate) instances: AtomicUsize,
     pub(crate) share: Share,
     pub(crate) statistics: Statistics,
@@ -87,7 +89,8 @@ impl Shared {
         let threads_for = self.share.slots().free() / self.threads;
         let instances = self.instances.load(Ordering::Relaxed);
         let forecast = |class| self.forecast(class);
-        let batch = self.queue.take(&Former { forecast: &forecast, threads_for, instances, instance });
+        let batch =
+            self.queue.take(&Former { forecast: &forecast, threads_for, instances, instance, prepared: self.prepared });
         self.metrics.queue_depth(self.queue.len());
         for job in batch.left {
             self.forget(&job);

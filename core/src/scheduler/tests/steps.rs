@@ -163,6 +163,11 @@ fn the_reason_of_a_run_s_size_is_told() {
     let idle = with_instances(4, 4, 8, 100, Tuning::default());
     teach(&idle);
     assert_eq!(size(&idle, 8), Size::Split(2));
+    let on_device = shared(8, 100, Tuning { prepared: true, ..Tuning::default() });
+    assert_eq!(size(&on_device, 7), Size::Prepared(4));
+    on_device.run_next(0);
+    on_device.run_next(0);
+    assert!(on_device.queue.is_idle(), "seven are four, two and one");
     let hasty = slow(8, 60);
     let mut first = asked(&hasty, 5);
     // Each row is known to take a second, and runs may take a tenth longer.
