@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
-/// How long connections that were being made may take to be there.
-pub(super) const SETTLING: Duration = Duration::from_millis(20);
+/// How long connections that were being made may take to be there: a way to the client and back.
+pub(super) const SETTLING: Duration = Duration::from_millis(250);
 
 /// Has the system pass over what asks for a connection: the client's own system asks again a second later, and learns that
 /// the port is closed. Connections that are there, or half made, are not touched. Fails where the system cannot do this.
