@@ -166,8 +166,18 @@ impl Shared {
 
     /// Fails where a request with that deadline would be refused whatever it brings.
     pub(crate) fn admits(&self, deadline: Option<Instant>) -> Result<(), Error> {
-        let due = self.due(deadline, Instant::now());
-        self.queue.admits(due, self.tuner.least(), self.parallel()).map_err(|refusal| self.refused(&refusal))
+        let (due, least) = (self.due(deadline, Instant::now()), self.tuner.least());
+        match self.queue.admits(due, least, self.parallel()) {
+            // A short run does not wait for those under way.
+            Err(Refusal::TooLate(_) | Refusal::Full(..)) if self.may_pass_by(least) => Ok(()),
+            admitted => admitted.map_err(|refusal| self.refused(&refusal)),
+        }
+    }
+
+    /// Whether a run could be done at once, where rows take `least` seconds or more.
+    fn may_pass_by(&self, least: f64) -> bool {
+        let short = least > 0.0 && least <= INLINE.as_secs_f64();
+        self.threads == 1 && self.inline.unwrap_or(short) && self.queue.is_idle() && self.share.slots().free() > 0
     }
 
     /// How many runs can be under way at once.
