@@ -69,6 +69,32 @@ fn a_request_that_asks_is_told_its_story_in_every_protocol() {
 }
 
 #[test]
+fn each_request_of_a_stream_is_told_its_story_with_its_answer() {
+    let server = Server::samples();
+    let url = server.address.to_string();
+    let ask = |model: &str, metadata: &[&str]| -> Value {
+        let arguments = [&[model, "--url", &url, "--stream"], metadata].concat();
+        serde_json::from_str(&python::script("grpc_headers.py", &arguments)).unwrap()
+    };
+    let stories = |told: &Value| -> Vec<Value> {
+        let parameters = told["parameters"].as_array().unwrap().iter();
+        let stories =
+            parameters.map(|one| one["hedef-explain"].as_str().map(|text| serde_json::from_str(text).unwrap()));
+        stories.flatten().collect()
+    };
+    let told = ask("iris", &["hedef-explain=1"]);
+    assert_eq!((&told["code"], &told["errors"]), (&json!("OK"), &json!(["", ""])));
+    assert_eq!(stories(&told).len(), 2);
+    stories(&told).iter().for_each(|story| check(story, "iris"));
+    let refused = ask("nothing", &["hedef-explain=1"]);
+    assert_eq!((&refused["code"], stories(&refused)), (&json!("OK"), vec![json!({ "outcome": "not_found" }); 2]));
+    let ended = ask("nothing", &["hedef-explain=1", "triton_grpc_error=true"]);
+    let last = (&ended["code"], &ended["hedef-explain"]);
+    assert_eq!(last, (&json!("NOT_FOUND"), &json!(r#"{"outcome":"not_found"}"#)));
+    assert!(stories(&ask("iris", &[])).is_empty(), "nobody asked");
+}
+
+#[test]
 fn a_refused_request_is_told_what_is_known() {
     let server = Server::samples();
     let ask = |path: &str, body: &str| story(&server.client().post_with(path, &[EXPLAIN], body));
@@ -105,5 +131,46 @@ fn who_shared_a_run_is_told_with_how_many_and_why() {
             _ => &["an idle instance took all that had queued"],
         };
         assert!(right.contains(&why), "{story}");
+    }
+}
+
+#[test]
+fn what_a_request_was_padded_to_is_told() {
+    let models = Models::empty();
+    models.make("rowwise");
+    let padding = "[batching.padding]\naxis = 1\ninputs = { x = 0 }\noutputs = [\"y\"]\n";
+    models.settings(
+        "rowwise",
+        &format!("instances = 1\nthreads = 1\ninline = false\n[batching]\nmax_rows = 8\n{padding}"),
+    );
+    let server = Server::start(models.path(), &[]);
+    let ask = |width: usize| {
+        let data = vec![1; width];
+        let body = json!({ "inputs": [{ "name": "x", "shape": [1, width], "datatype": "FP32", "data": data }] });
+        let answer = server.client().post_with("/v2/models/rowwise/infer", &[EXPLAIN], body.to_string()).expect(200);
+        let y = &answer.json()["outputs"][0];
+        assert_eq!((&y["name"], &y["shape"]), (&json!("y"), &json!([1, width])), "it is cut back");
+        (width as u64, story(&answer))
+    };
+    assert_eq!(ask(20).1["padded"], Value::Null, "a lone request is not");
+    // Lengths of the same quarter of an octave.
+    let widths = [17, 18, 19, 20];
+    let stories = until("requests to share a run", || {
+        let asked: Vec<_> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..12).map(|at| scope.spawn(move || ask(widths[at % 4]))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        asked.iter().any(|(_, story)| !story["padded"].is_null()).then_some(asked)
+    });
+    for (_, story) in &stories {
+        check(story, "rowwise");
+        let mates = stories.iter().filter(|(_, other)| other["batch"]["id"] == story["batch"]["id"]);
+        let widths: Vec<_> = mates.map(|(width, _)| *width).collect();
+        let longest = *widths.iter().max().unwrap();
+        let differ = widths.iter().any(|width| *width != longest);
+        // Runs that are verified one by one have the number of the run that they were.
+        let joined = story["batch"]["requests"] == json!(widths.len());
+        let expected = if differ && joined { json!(longest) } else { Value::Null };
+        assert_eq!(story["padded"], expected, "{widths:?}: {story}");
     }
 }

@@ -2,7 +2,7 @@
 //! they leave a connection that the server asks them to leave, and send again what it did not take.
 
 mod http1;
-mod http2;
+pub(crate) mod http2;
 
 use std::io;
 use std::net::SocketAddr;
@@ -68,8 +68,8 @@ impl Peer {
 }
 
 /// What came of one request.
-#[derive(Clone, Debug)]
-enum Outcome {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
     Answered,
     /// Answered, and the server wants no other on this connection.
     Last,

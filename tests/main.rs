@@ -46,6 +46,7 @@ mod readme;
 mod reload;
 mod settings;
 mod shutdown;
+mod streams;
 mod structure;
 mod tensors;
 mod tls;

@@ -290,6 +290,45 @@ fn a_run_that_requests_share_is_a_span_that_links_to_them_and_they_to_it() {
 }
 
 #[test]
+fn a_run_that_failed_is_told_too() {
+    let models = Models::empty();
+    models.make("brittle");
+    models.make_as("quick", "brittle", &[]);
+    models.settings("brittle", "inline = false\n[batching]\nenabled = true\n");
+    models.settings("quick", "inline = true\n");
+    let collector = Collector::start();
+    let server = Server::start(models.path(), &["--traces-endpoint", &collector.endpoint(), "--traces-sample", "1"]);
+    let body = r#"{"inputs":[{"name":"x","shape":[1,4],"datatype":"FP32","data":[1,2,3,1e9]}]}"#;
+    let ask = |model: &str| {
+        let answer = server.client().post_with(&format!("/v2/models/{model}/infer"), &[("hedef-explain", "1")], body);
+        assert!(answer.status >= 400, "{}", answer.text());
+        let told: Value = serde_json::from_str(answer.header("hedef-explain").unwrap()).unwrap();
+        (answer.json()["error"].as_str().unwrap().to_owned(), told)
+    };
+    let ((queued, story), (at_once, short)) = (ask("brittle"), ask("quick"));
+    assert_eq!((&story["road"], &short["road"]), (&json!("queued"), &json!("inline")));
+    for story in [story, short] {
+        assert!(story["outcome"] != "ok" && story["compute_us"].as_f64().unwrap() > 0.0, "{story}");
+        assert!(story["queue_us"].is_f64() && story["encode_us"].is_null(), "{story}");
+    }
+    assert_eq!(server.stop().status.code(), Some(0));
+    let spans = collector.spans();
+    let all = servers(&spans);
+    let of = |name: &str| spans.iter().filter(|span| span.text("name") == name).collect::<Vec<_>>();
+    assert_eq!(check_stages(&spans, all[0]), ["decode", "queue", "compute"]);
+    assert_eq!(check_stages(&spans, all[1]), ["decode", "compute"]);
+    let (computed, batch) = (of("compute"), of("batch")[0]);
+    for (span, told) in [(computed[0], &queued), (computed[1], &at_once), (batch, &queued)] {
+        assert_eq!((&span.0["status"], span.text("message")), (&json!(2), told.as_str()));
+    }
+    assert_eq!(computed[0].0["links"], json!([batch.id()]));
+    assert_eq!(batch.0["links"], json!([all[0].id()]));
+    for stage in ["decode", "queue"] {
+        assert!(of(stage).iter().all(|span| span.0["status"] == 0), "{stage} went well");
+    }
+}
+
+#[test]
 fn nothing_is_sent_of_requests_that_are_not_traced() {
     let collector = Collector::start();
     let server =

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use crate::error::{Error, InvalidRequest};
 use crate::signature::list;
-use crate::story::{Asked, Mark, Road, Story};
+use crate::story::{Asked, Mark, Road, Told};
 use crate::{Data, ModelId, Shape, Signature, Tensor};
 
 /// A few bytes can ask for a tensor of countless empty rows, whose answer as JSON would fill the memory.
@@ -81,10 +81,10 @@ impl Request {
         self
     }
 
-    /// Asks for the story of its run, in which `mark` stands for this request.
+    /// Asks for the story of its run, in which `mark` stands for this request: it will stand in `told`.
     #[must_use]
-    pub fn with_story(mut self, mark: Option<Mark>) -> Self {
-        self.asked = Some(Box::new(Asked { mark, road: Road::default() }));
+    pub fn with_story(mut self, mark: Option<Mark>, told: Told) -> Self {
+        self.asked = Some(Box::new(Asked { mark, road: Road::default(), told }));
         self
     }
 
@@ -200,8 +200,6 @@ pub struct Response {
     pub outputs: Vec<(Arc<str>, Tensor)>,
     /// Where the time went.
     pub timings: Timings,
-    /// How it was run, where the request asked for that.
-    pub story: Option<Box<Story>>,
 }
 
 impl Response {

@@ -1,18 +1,38 @@
 //! How one request was run, for who asks: which road it took and why, and the run that it shared with others.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
+
+use crate::Timings;
 
 /// What a caller marks a request with, to find it again among those of its run. The core does not look at it.
 pub type Mark = [u8; 24];
 
 /// What a request that asks for its story takes along.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Asked {
     pub(crate) mark: Option<Mark>,
     pub(crate) road: Road,
+    pub(crate) told: Told,
+}
+
+/// Where a request's story stands once its run is over, whether that gave an answer or failed.
+#[derive(Clone, Debug, Default)]
+pub struct Told(Arc<OnceLock<Story>>);
+
+impl Told {
+    /// The story, before the request has its answer; `None` where it was not run.
+    #[must_use]
+    pub fn story(&self) -> Option<&Story> {
+        self.0.get()
+    }
+
+    pub(crate) fn tell(&self, story: Story) {
+        // A request is run once to an end: a second story would say the same.
+        let _ = self.0.set(story);
+    }
 }
 
 /// How one request was run.
@@ -22,6 +42,8 @@ pub struct Story {
     pub road: Road,
     /// When its run began.
     pub began: Instant,
+    /// Where the time went.
+    pub timings: Timings,
     /// The thread that ran it, of the model's instances, from 0 on; `None` for a network thread.
     pub instance: Option<usize>,
     /// Threads that the run used.
@@ -32,17 +54,18 @@ pub struct Story {
 
 impl Story {
     /// That of a request which was run on the network thread.
-    pub(crate) fn at_once(asked: &Asked, began: Instant, rows: usize) -> Self {
+    pub(crate) fn at_once(asked: &Asked, began: Instant, timings: Timings, failed: bool) -> Self {
         let run = Run {
             number: None,
-            rows,
+            rows: timings.batch_rows,
             requests: 1,
             size: Size::AtOnce,
             padded: None,
+            failed,
             marks: asked.mark.into_iter().collect(),
             told: AtomicBool::new(false),
         };
-        Self { road: asked.road, began, instance: None, threads: 1, run: Arc::new(run) }
+        Self { road: asked.road, began, timings, instance: None, threads: 1, run: Arc::new(run) }
     }
 }
 
@@ -59,6 +82,8 @@ pub struct Run {
     pub size: Size,
     /// What its inputs were filled up to, where they differed in length.
     pub padded: Option<usize>,
+    /// Whether it gave nothing.
+    pub failed: bool,
     /// The marks of those requests in it that had one.
     pub marks: Vec<Mark>,
     pub(crate) told: AtomicBool,

@@ -124,7 +124,6 @@ mod tests {
                 ("scores".into(), Tensor::from_elements([2, 2], vec![0.9_f32, 0.1, 0.7, 0.3]).unwrap()),
             ],
             timings: Timings::default(),
-            story: None,
         };
         filter.passes(&response, &signature, number)
     }

@@ -45,7 +45,6 @@ fn answer(request: &Request, signature: &Signature, labelled: bool) -> Vec<u8> {
         model: ModelId { name: ModelName::new("m").unwrap(), version: 1 },
         outputs: named.map(|(tensor, spec)| (Arc::clone(&spec.name), tensor.clone())).collect(),
         timings: Timings::default(),
-        story: None,
     };
     let mut outputs = signature.inputs.clone();
     for spec in outputs.iter_mut().filter(|_| labelled) {

@@ -35,12 +35,12 @@ fuzz_target!(|bytes: &[u8]| {
         model: ModelId { name: ModelName::new("m").unwrap(), version: 1 },
         outputs: outputs.map(|(tensor, spec)| (Arc::clone(&spec.name), tensor.clone())).collect(),
         timings: Timings::default(),
-        story: None,
     };
-    for encode in [grpc::encode, grpc::encode_in_stream] {
-        if let Ok(answer) = encode(&response, signature, &decoded.reply) {
-            assert_eq!(answer[..grpc::PREFIX], grpc::prefix(false, answer.len() - grpc::PREFIX).unwrap());
-        }
+    let alone = grpc::encode(&response, signature, &decoded.reply);
+    let noted = || Some(("note", "text".to_owned()));
+    let in_stream = grpc::encode_in_stream(&response, signature, &decoded.reply, noted);
+    for answer in [alone, in_stream].into_iter().flatten() {
+        assert_eq!(answer[..grpc::PREFIX], grpc::prefix(false, answer.len() - grpc::PREFIX).unwrap());
     }
 });
 

@@ -44,7 +44,6 @@ fn answer(request: &Request, signature: &Signature, form: Form) -> String {
         model: ModelId { name: ModelName::new("m").unwrap(), version: 1 },
         outputs: named.map(|(tensor, spec)| (Arc::clone(&spec.name), tensor.clone())).collect(),
         timings: Timings::default(),
-        story: None,
     };
     String::from_utf8(v1::encode(&response, form)).unwrap()
 }

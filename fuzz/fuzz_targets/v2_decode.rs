@@ -34,7 +34,6 @@ fuzz_target!(|bytes: &[u8]| {
         model: ModelId { name: ModelName::new("m").unwrap(), version: 1 },
         outputs: outputs.map(|(tensor, spec)| (Arc::clone(&spec.name), tensor.clone())).collect(),
         timings: Timings::default(),
-        story: None,
     };
     if let Ok(encoded) = v2::encode(&response, signature, &decoded.reply) {
         let json = &encoded.body[..encoded.json_length.unwrap_or(encoded.body.len())];

@@ -67,7 +67,7 @@ fn main() {
 
     let tensor = Tensor::from_elements(SHAPE, elements.clone()).expect("it fits");
     let model = ModelId { name: ModelName::new("image").expect("a name"), version: 1 };
-    let response = Response { model, outputs: vec![("y".into(), tensor)], timings: Timings::default(), story: None };
+    let response = Response { model, outputs: vec![("y".into(), tensor)], timings: Timings::default() };
     let reply = |binary| v2::Reply { binary, ..v2::Reply::default() };
     let ours = || drop(black_box(v2::encode(black_box(&response), &signature, &reply(false)).expect("it is right")));
     let raw = || drop(black_box(v2::encode(black_box(&response), &signature, &reply(true)).expect("it is right")));

@@ -128,7 +128,7 @@ mod tests {
         let probabilities = Tensor::from_elements([2, 2], vec![0.25_f32, 0.75, 1.0, f32::NAN]).unwrap();
         let model = ModelId { name: ModelName::new("m").unwrap(), version: 1 };
         let outputs = vec![("p".into(), probabilities)];
-        let answer = encode(&Response { model, outputs, timings: Timings::default(), story: None }, &signature());
+        let answer = encode(&Response { model, outputs, timings: Timings::default() }, &signature());
         assert_eq!(String::from_utf8(answer).unwrap(), r#"[{"no":0.25,"yes":0.75},{"no":1.0,"yes":"NaN"}]"#);
     }
 

@@ -125,8 +125,8 @@ impl App {
         let due = call.deadline();
         let request = call.decoded(request).with_deadline(Some(due));
         let answer = call.in_time(pin!(model.infer(request))).await;
-        let mut response = answer.ok_or_else(|| ApiError::Timeout(call.allowed().as_millis()))??;
-        call.ran(&mut response, model.stages());
+        let response = answer.ok_or_else(|| ApiError::Timeout(call.allowed().as_millis()))??;
+        call.ran(&response, model.stages());
         Ok(response)
     }
 

@@ -192,14 +192,11 @@ impl Call {
     }
 
     /// Notes that its answer is there, and is being written from now on.
-    pub(crate) fn ran(&self, response: &mut Response, stages: &StageMetrics) {
+    pub(crate) fn ran(&self, response: &Response, stages: &StageMetrics) {
         if let (Some(began), Some(came)) = (self.decoding(), response.timings.came) {
             stages.decode.observe(came.saturating_duration_since(began).as_secs_f64());
         }
         let _ = self.0.encoding.set(Encoding { began: Instant::now(), seconds: stages.encode.clone() });
-        if let Some(seen) = self.seen() {
-            seen.run(response);
-        }
     }
 
     /// When its answer began to be written.

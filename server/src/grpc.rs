@@ -14,7 +14,7 @@ mod tests;
 use axum::response::Response;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{HeaderMap, Version};
+use http::{HeaderMap, Request, Version};
 
 pub(crate) use self::outgoing::{GRPC, MESSAGE, STATUS};
 use crate::app::App;
@@ -22,6 +22,7 @@ use crate::call::Call;
 use crate::deadline;
 use crate::encoding::{Coding, GRPC_ACCEPT_ENCODING};
 use crate::error::ApiError;
+use crate::listen::Heard;
 use crate::payload::Source;
 use incoming::Incoming;
 use models::Ask;
@@ -83,6 +84,13 @@ pub(crate) fn is_call(head: &Parts) -> bool {
         })
 }
 
+/// Whether a request is a call in which messages go both ways.
+pub(crate) fn is_stream<B>(request: &Request<B>) -> bool {
+    cfg!(feature = "grpc")
+        && request.version() == Version::HTTP_2
+        && matches!(Method::of(request.uri().path()), Some(Method::StreamInfer | Method::Reflection))
+}
+
 /// Whether a path is one that only a call of gRPC can ask for.
 pub(crate) fn owns(path: &str) -> bool {
     Method::of(path).is_some()
@@ -114,7 +122,9 @@ where
         Method::Reflection => Talk::Reflection,
     };
     let due = due(&call, &head.headers)?;
-    Ok(stream::converse(About { app, call, method: head.method, uri: head.uri, due }, talk, incoming, coding))
+    let heard = head.extensions.get::<Heard>().map(|heard| heard.0.clone());
+    let about = About { app, call, method: head.method, uri: head.uri, due, heard };
+    Ok(stream::converse(about, talk, incoming, coding))
 }
 
 /// When the client of a stream stops listening, if it says so: the server's own limit is for each request in it.

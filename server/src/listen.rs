@@ -30,9 +30,11 @@ use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Caps, Drain, MOST_HEADERS};
+use crate::grpc;
 use crate::lifecycle::Lifecycle;
 use crate::middleware::Site;
 use crate::router::for_operators;
@@ -49,7 +51,7 @@ use stream::Stream;
 const SILENCE: Duration = Duration::from_secs(75);
 
 /// The bytes of a stream of HTTP/2 that may be on their way before the server has read them.
-const STREAM_WINDOW: u32 = 1 << 20;
+pub(crate) const STREAM_WINDOW: u32 = 1 << 20;
 
 /// The same for all streams of a connection: as much as one client can have a server hold for nothing.
 const CONNECTION_WINDOW: u32 = 2 << 20;
@@ -176,8 +178,11 @@ impl Connections {
         let (greeted, answer_timeout) = (site.clone(), self.caps.answer_timeout);
         let (socket, client) = socket::share(stream, Arc::clone(&seen));
         let asked = Arc::clone(&seen);
-        let service = service_fn(move |request: http::Request<Incoming>| {
+        let service = service_fn(move |mut request: http::Request<Incoming>| {
             asked.request(request.version());
+            if grpc::is_stream(&request) {
+                request.extensions_mut().insert(Heard(asked.heard.clone()));
+            }
             // With HTTP/2 hyper looks after the client, and a request is run by a task that must not read the socket.
             // Within TLS the socket does not tell that the client leaves: it says so in a record first.
             let client = (looks && request.version() < Version::HTTP_2).then(|| client.clone());
@@ -226,7 +231,7 @@ impl Connections {
                     }
                 }
             };
-            let stream = TokioIo::new(Late::new(Patient::new(stream, answer_timeout)));
+            let stream = TokioIo::new(Late::new(Patient::new(stream, answer_timeout), seen.heard.clone()));
             let mut connection = pin!(builder.serve_connection(stream, service));
             let ended = tokio::select! {
                 biased;
@@ -286,7 +291,13 @@ impl Connections {
 struct Seen {
     asked: AtomicBool,
     http2: AtomicBool,
+    heard: CancellationToken,
 }
+
+/// Comes when a client of HTTP/2 has heard that the server stops, and all that it had sent by then was read: an extension
+/// of streams of gRPC.
+#[derive(Clone, Debug)]
+pub(crate) struct Heard(pub(crate) CancellationToken);
 
 impl Seen {
     fn request(&self, version: Version) {

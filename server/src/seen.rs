@@ -3,9 +3,9 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use hedef_core::story::Story;
-use hedef_core::{Request, Response, Timings};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use hedef_core::Request;
+use hedef_core::story::{Story, Told};
+use http::{HeaderMap, HeaderName};
 use serde::Serialize;
 
 use crate::call::Call;
@@ -13,7 +13,10 @@ use crate::error::ApiError;
 use crate::traces::{Traced, Traces};
 
 /// The header that asks for a request's story, and brings it.
-pub(crate) const EXPLAIN: HeaderName = HeaderName::from_static("hedef-explain");
+pub(crate) const EXPLAIN: HeaderName = HeaderName::from_static(STORY);
+
+/// Its name.
+pub(crate) const STORY: &str = "hedef-explain";
 
 /// What is seen of one request.
 #[derive(Debug)]
@@ -21,7 +24,7 @@ pub(crate) struct Seen {
     explain: bool,
     traced: Option<Traced>,
     decoded: OnceLock<Decoded>,
-    ran: OnceLock<Ran>,
+    story: Told,
     failure: OnceLock<ApiError>,
 }
 
@@ -29,13 +32,6 @@ pub(crate) struct Seen {
 struct Decoded {
     at: Instant,
     rows: usize,
-}
-
-/// How a request was run.
-#[derive(Debug)]
-pub(crate) struct Ran {
-    pub(crate) timings: Timings,
-    pub(crate) story: Box<Story>,
 }
 
 impl Seen {
@@ -47,27 +43,20 @@ impl Seen {
     }
 
     fn new(explain: bool, traced: Option<Traced>) -> Box<Self> {
-        let (decoded, ran, failure) = Default::default();
-        Box::new(Self { explain, traced, decoded, ran, failure })
+        let (decoded, story, failure) = Default::default();
+        Box::new(Self { explain, traced, decoded, story, failure })
     }
 
     /// The same for one of the requests that come in the stream of this one.
-    pub(crate) fn again(&self) -> Option<Box<Self>> {
-        self.traced.as_ref().map(|traced| Self::new(false, Some(traced.again())))
+    pub(crate) fn again(&self) -> Box<Self> {
+        Self::new(self.explain, self.traced.as_ref().map(Traced::again))
     }
 
     /// Notes that the request has become tensors, and has it bring its story.
     pub(crate) fn decode(&self, request: Request) -> Request {
         // Here and below: each happens once to a request, and a second note would say the same.
         let _ = self.decoded.set(Decoded { at: Instant::now(), rows: request.rows() });
-        request.with_story(self.traced.as_ref().map(|traced| traced.own.mark()))
-    }
-
-    /// Notes that it has its answer.
-    pub(crate) fn run(&self, response: &mut Response) {
-        if let Some(story) = response.story.take() {
-            let _ = self.ran.set(Ran { timings: response.timings, story });
-        }
+        request.with_story(self.traced.as_ref().map(|traced| traced.own.mark()), self.story.clone())
     }
 
     /// Notes why it has none.
@@ -91,8 +80,8 @@ impl Seen {
     }
 
     /// How it was run.
-    pub(crate) fn ran(&self) -> Option<&Ran> {
-        self.ran.get()
+    pub(crate) fn story(&self) -> Option<&Story> {
+        self.story.story()
     }
 
     /// Why it has no answer.
@@ -100,19 +89,18 @@ impl Seen {
         self.failure.get()
     }
 
-    /// The story of a scoring request, if it asked for it: the header's value, ASCII.
-    pub(crate) fn told(&self, call: &Call, failure: Option<&ApiError>) -> Option<HeaderValue> {
+    /// The story of a scoring request, if it asked for it: JSON, which fits into a header.
+    pub(crate) fn told(&self, call: &Call, failure: Option<&ApiError>) -> Option<String> {
         if !self.explain {
             return None;
         }
-        HeaderValue::from_str(&serde_json::to_string(&self.tell(call, failure, Instant::now())).ok()?).ok()
+        serde_json::to_string(&self.tell(call, failure, Instant::now())).ok()
     }
 
-    fn tell<'a>(&'a self, call: &'a Call, failure: Option<&ApiError>, now: Instant) -> Told<'a> {
+    fn tell<'a>(&'a self, call: &'a Call, failure: Option<&ApiError>, now: Instant) -> Telling<'a> {
         let since = |from: Option<Instant>, to: Option<Instant>| Some(micros(to?.saturating_duration_since(from?)));
-        let ran = self.ran();
-        let story = ran.map(|ran| &*ran.story);
-        Told {
+        let story = self.story();
+        Telling {
             model: call.model().map(|id| id.name.as_str()),
             version: call.model().map(|id| id.version),
             outcome: failure.map_or("ok", |failure| failure.kind().label()),
@@ -120,8 +108,8 @@ impl Seen {
             road: story.map(|story| if story.road.is_at_once() { "inline" } else { "queued" }),
             road_why: story.map(|story| story.road.to_string()),
             decode_us: since(call.decoding(), self.decoded()),
-            queue_us: ran.map(|ran| micros(ran.timings.queue)),
-            compute_us: ran.map(|ran| micros(ran.timings.compute)),
+            queue_us: story.map(|story| micros(story.timings.queue)),
+            compute_us: story.map(|story| micros(story.timings.compute)),
             encode_us: since(call.encoding(), Some(now)).filter(|_| failure.is_none()),
             batch: story.map(|story| Batch {
                 id: story.run.number,
@@ -145,9 +133,12 @@ impl Seen {
 /// ```
 ///
 /// `road` is `inline` (run at once by the thread that read it) or `queued`; a run at once has no number, so its `batch` no
-/// `id`, and no `instance`. Requests in a stream of gRPC have no header to be told in. Times are microseconds. Of other requests it tells how many shared the run, and no more.
+/// `id`, and no `instance`. Times are microseconds. Of other requests it tells how many shared the run, and no more.
+///
+/// In a stream of gRPC, whose metadata asks for all of its requests, each answer has the story in its parameter of that
+/// name; an error that ends the stream has it in the trailers.
 #[derive(Debug, Serialize)]
-struct Told<'a> {
+struct Telling<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]

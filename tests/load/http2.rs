@@ -4,13 +4,13 @@ use std::io;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use h2::client::{ResponseFuture, SendRequest, handshake};
+use h2::client::{Builder, ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::runtime::Builder;
+use tokio::runtime;
 use tokio_rustls::TlsConnector;
 
 use super::{IRIS, Load, Outcome, Peer, Protocol};
@@ -18,8 +18,11 @@ use super::{IRIS, Load, Outcome, Peer, Protocol};
 /// Only a hang takes longer.
 const LIMIT: Duration = Duration::from_secs(180);
 
+/// The bytes that may be on their way to a client.
+const WINDOW: u32 = 4 << 20;
+
 pub(super) fn ask(load: &Load, peer: &Peer, (protocol, callers): (Protocol, usize), each: usize) {
-    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         while !load.is_done() {
             let Some(sender) = load.connected(connect(peer).await) else { return };
@@ -66,8 +69,13 @@ async fn connect(peer: &Peer) -> io::Result<SendRequest<Bytes>> {
     }
 }
 
-async fn greet(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> io::Result<SendRequest<Bytes>> {
-    let (sender, connection) = handshake(stream).await.map_err(io::Error::other)?;
+pub(crate) async fn greet(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> io::Result<SendRequest<Bytes>> {
+    // How many small answers may wait here is counted by the window.
+    let mut builder = Builder::new();
+    let connecting = builder.initial_connection_window_size(WINDOW).initial_window_size(WINDOW).handshake(stream);
+    let (sender, connection) = connecting.await.map_err(io::Error::other)?;
     tokio::spawn(connection);
     Ok(sender)
 }
@@ -80,7 +88,7 @@ fn judge(error: &h2::Error) -> Outcome {
     if refused || gone { Outcome::Untaken } else { Outcome::Wrong(error.to_string()) }
 }
 
-async fn open(
+pub(crate) async fn open(
     sender: &SendRequest<Bytes>,
     peer: &Peer,
     (path, media_type): (&str, &str),
@@ -149,14 +157,14 @@ async fn converse(
 }
 
 /// An answer on its way.
-struct Answer {
+pub(crate) struct Answer {
     head: HeaderMap,
     body: RecvStream,
     read: BytesMut,
 }
 
 impl Answer {
-    fn of(response: Response<RecvStream>) -> Self {
+    pub(crate) fn of(response: Response<RecvStream>) -> Self {
         let (head, body) = response.into_parts();
         Self { head: head.headers, body, read: BytesMut::new() }
     }
@@ -170,7 +178,7 @@ impl Answer {
     }
 
     /// The next message of gRPC, or the end.
-    async fn message(&mut self) -> Result<Option<Bytes>, Outcome> {
+    pub(crate) async fn message(&mut self) -> Result<Option<Bytes>, Outcome> {
         loop {
             if let Some((mut prefix, _)) = self.read.split_at_checked(5) {
                 prefix.advance(1);
@@ -187,7 +195,7 @@ impl Answer {
     }
 
     /// Whether the call ended well. A stream that the server ends because it stops has answered all that it took.
-    async fn trailers(&mut self) -> Result<(), Outcome> {
+    pub(crate) async fn trailers(&mut self) -> Result<(), Outcome> {
         let trailers = self.body.trailers().await.map_err(|error| judge(&error))?;
         let trailers = trailers.as_ref().unwrap_or(&self.head);
         let text = |name| trailers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
@@ -200,10 +208,10 @@ impl Answer {
 }
 
 const INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
-const STREAM: &str = "/inference.GRPCInferenceService/ModelStreamInfer";
+pub(crate) const STREAM: &str = "/inference.GRPCInferenceService/ModelStreamInfer";
 
 /// A `ModelInferRequest` with a setosa for `iris`, behind the prefix of gRPC.
-fn message() -> Bytes {
+pub(crate) fn message() -> Bytes {
     fn field(number: u8, value: &[u8]) -> Vec<u8> {
         [&[number << 3 | 2, u8::try_from(value.len()).unwrap()], value].concat()
     }

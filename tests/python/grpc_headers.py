@@ -1,6 +1,8 @@
 """Scores one row over gRPC with metadata, and prints what the answer brings with it as JSON.
 
     python grpc_headers.py MODEL --url HOST:PORT [--stream] [NAME=VALUE ...]
+
+Of a stream it prints the parameters of each answer too, as `parameters`.
 """
 
 import argparse
@@ -27,13 +29,22 @@ def main():
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         if arguments.stream:
             call = stub.ModelStreamInfer(iter([request, request]), metadata=metadata, timeout=60)
-            assert all(not answer.error_message for answer in call)
+            try:
+                answers = list(call)
+            except grpc.RpcError:
+                answers = []
         else:
             call = stub.ModelInfer.future(request, metadata=metadata, timeout=60)
         brought = dict(call.initial_metadata())
         brought["code"] = call.code().name
         if call.code() != grpc.StatusCode.OK:
             brought |= dict(call.trailing_metadata())
+        if arguments.stream:
+            brought["errors"] = [answer.error_message for answer in answers]
+            brought["parameters"] = [
+                {name: value.string_param for name, value in answer.infer_response.parameters.items()}
+                for answer in answers
+            ]
     print(json.dumps(brought))
 
 

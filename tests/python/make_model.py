@@ -367,6 +367,19 @@ def rowwise(out, _):
     save(graph_model(nodes, {"x": wide}, {"y": wide, "sum": sums}, weights), out)
 
 
+def brittle(out, _):
+    """y = x where x is well below a million; else the run fails, for want of an element to gather."""
+    nodes = [
+        helper.make_node("ReduceMax", ["x"], ["largest"], keepdims=0),
+        helper.make_node("Div", ["largest", "million"], ["millions"]),
+        helper.make_node("Cast", ["millions"], ["index"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["zeros", "index"], ["nothing"], name="gather", axis=0),
+        helper.make_node("Add", ["x", "nothing"], ["y"]),
+    ]
+    weights = {"million": np.float32(1e6), "zeros": np.zeros(1, np.float32)}
+    save(graph_model(nodes, {"x": ROWS}, {"y": ROWS}, weights), out)
+
+
 def nan_out(out, _):
     """y = x / 0: infinities, and NaN for 0."""
     node = helper.make_node("Div", ["x", "zero"], ["y"], name="divide")
@@ -416,6 +429,7 @@ KINDS = {
         memory_bomb,
         too_large,
         rowwise,
+        brittle,
         nan_out,
         string_nul,
         scalar,

@@ -33,13 +33,14 @@ pub(super) enum Ended {
     Failed(Error),
 }
 
-/// A run that gave its outputs.
+/// A run that is over.
 struct Ran {
     plan: Plan,
     started: Instant,
     stages: Stages,
     rows: usize,
     padded: Option<usize>,
+    failed: bool,
 }
 
 impl Ran {
@@ -53,9 +54,23 @@ impl Ran {
             requests: jobs.len(),
             size: self.plan.size,
             padded: self.padded,
+            failed: self.failed,
             marks: asked.filter_map(|asked| asked.mark).collect(),
             told: AtomicBool::new(false),
         }))
+    }
+
+    /// Tells a job that asks for it how it was run on so many `threads`.
+    fn tell(&self, job: &Job, run: Option<&Arc<Run>>, timings: Timings, threads: usize) {
+        let (Some(run), Some(asked)) = (run, job.request.asked()) else { return };
+        asked.told.tell(Story {
+            road: asked.road,
+            began: self.started,
+            timings,
+            instance: Some(self.plan.instance),
+            threads,
+            run: Arc::clone(run),
+        });
     }
 }
 
@@ -114,7 +129,7 @@ impl Shared {
                     return self.verify(jobs, plan, &outputs.positions, &slices);
                 }
                 let stages = Stages { input: run - watch.started, infer: ran - run, output: ran.elapsed() };
-                let run = Ran { plan, started: watch.started, stages, rows, padded: filled };
+                let run = Ran { plan, started: watch.started, stages, rows, padded: filled, failed: false };
                 self.answer(jobs, &run, &outputs.positions, slices);
             }
             Err(Ended::Stopped) => self.stopped(plan.expected, &watch),
@@ -225,15 +240,29 @@ impl Shared {
                 let took = self.learn(&jobs, rows, &watch);
                 look(&outputs);
                 let stages = Stages { infer: took.wall, ..Stages::default() };
-                let run = Ran { plan, started: watch.started, stages, rows, padded: None };
+                let run = Ran { plan, started: watch.started, stages, rows, padded: None, failed: false };
                 self.answer(jobs, &run, &outputs.positions, vec![outputs.tensors]);
             }
             Err(Ended::Stopped) => self.stopped(plan.expected, &watch),
             Err(ended) => {
                 let error = self.error(ended);
+                self.tell_failure(&job, plan, &watch);
                 self.fail(job, error);
             }
         }
+    }
+
+    /// Tells a job whose run failed how it was run, if it asks for that.
+    fn tell_failure(&self, job: &Job, plan: Plan, watch: &Watch) {
+        if job.request.asked().is_none() {
+            return;
+        }
+        let (rows, compute) = (job.request.rows(), watch.started.elapsed());
+        let stages = Stages { infer: compute, ..Stages::default() };
+        let ran = Ran { plan, started: watch.started, stages, rows, padded: None, failed: true };
+        let queue = watch.started.saturating_duration_since(job.queued);
+        let timings = Timings { came: Some(job.queued), queue, compute, batch_rows: rows };
+        ran.tell(job, ran.told(std::slice::from_ref(job)).as_ref(), timings, self.threads);
     }
 
     /// Runs the model for every output that any of the requests asks for.
@@ -290,16 +319,8 @@ impl Shared {
         let run = ran.told(&jobs);
         for ((job, tensors), queue) in jobs.into_iter().zip(slices).zip(queued) {
             let timings = Timings { came: Some(job.queued), queue, compute, batch_rows: ran.rows };
-            let mut response = self.response(&job.request, positions, tensors, timings);
-            if let (Some(run), Some(asked)) = (&run, job.request.asked()) {
-                response.story = Some(Box::new(Story {
-                    road: asked.road,
-                    began: ran.started,
-                    instance: Some(ran.plan.instance),
-                    threads: self.threads,
-                    run: Arc::clone(run),
-                }));
-            }
+            let response = self.response(&job.request, positions, tensors, timings);
+            ran.tell(&job, run.as_ref(), timings, self.threads);
             // A caller who has left needs no answer.
             let _ = job.reply.send(Ok(response));
         }
@@ -328,7 +349,7 @@ impl Shared {
             Some((Arc::clone(&spec.name), by_position.get_mut(at)?.take()?))
         };
         let outputs = request.outputs().iter().filter_map(pick).collect();
-        Response { model: self.id.clone(), outputs, timings, story: None }
+        Response { model: self.id.clone(), outputs, timings }
     }
 
     pub(super) fn fail(&self, job: Job, error: Error) {

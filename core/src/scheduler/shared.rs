@@ -125,12 +125,19 @@ impl Shared {
                 self.tuner.observe(class(request.row_elements()), rows, Took { wall, work: None });
                 let compute = self.count(rows, &[Duration::ZERO], Stages { infer: wall, ..Stages::default() });
                 let timings = Timings { came: Some(started), queue: Duration::ZERO, compute, batch_rows: rows };
-                let mut response = self.response(&request, &outputs.positions, outputs.tensors, timings);
-                response.story = request.asked().map(|asked| Box::new(Story::at_once(asked, started, rows)));
+                let response = self.response(&request, &outputs.positions, outputs.tensors, timings);
+                if let Some(asked) = request.asked() {
+                    asked.told.tell(Story::at_once(asked, started, timings, false));
+                }
                 Ok(response)
             }
             Err(ended) => {
                 let error = self.error(ended);
+                if let Some(asked) = request.asked() {
+                    let (came, queue, batch_rows) = (Some(started), Duration::ZERO, request.rows());
+                    let timings = Timings { came, queue, compute: wall, batch_rows };
+                    asked.told.tell(Story::at_once(asked, started, timings, true));
+                }
                 self.statistics.failed(wall);
                 self.metrics.failed(wall, error.kind());
                 Err(error)

@@ -45,7 +45,7 @@ impl Model {
     fn findings(&self, outputs: &[(&str, Tensor)], frame: Frame) -> Result<Vec<Finding>, String> {
         let model = ModelId { name: ModelName::new("m").unwrap(), version: 1 };
         let outputs = outputs.iter().map(|(name, tensor)| (Arc::from(*name), tensor.clone())).collect();
-        let response = Response { model, outputs, timings: hedef_core::Timings::default(), story: None };
+        let response = Response { model, outputs, timings: hedef_core::Timings::default() };
         super::findings(&response, &self.signature, &self.plan, frame).map_err(|error| error.to_string())
     }
 }

@@ -202,7 +202,7 @@ fn told(outputs: Vec<(&str, Tensor, Option<Vec<&str>>)>, labelled: bool) -> Stri
     let signature = Signature { inputs: vec![], outputs: outputs.iter().map(spec).collect(), batch_axis: true };
     let outputs: Vec<(Arc<str>, Tensor)> = outputs.into_iter().map(|(name, tensor, _)| (name.into(), tensor)).collect();
     let model = ModelId { name: ModelName::new("m").unwrap(), version: 1 };
-    let response = Response { model, outputs, timings: Timings::default(), story: None };
+    let response = Response { model, outputs, timings: Timings::default() };
     let labels = labelled.then_some(&signature);
     let telling = Telling { non_finite: NonFinite::Quoted, labels, bytes_by_name: false };
     let mut out = Vec::new();

@@ -31,8 +31,7 @@ fn id() -> ModelId {
 
 fn told(outputs: &[(&str, Tensor)], form: Form) -> String {
     let outputs = outputs.iter().map(|(name, tensor)| (Arc::from(*name), tensor.clone())).collect();
-    String::from_utf8(encode(&Response { model: id(), outputs, timings: Timings::default(), story: None }, form))
-        .unwrap()
+    String::from_utf8(encode(&Response { model: id(), outputs, timings: Timings::default() }, form)).unwrap()
 }
 
 fn document(bytes: &[u8]) -> serde_json::Value {

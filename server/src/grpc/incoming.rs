@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use bytes::{Buf, Bytes, BytesMut};
+use futures_util::FutureExt;
 use hedef_core::ModelId;
 use hedef_protocols::v2::grpc::PREFIX;
 use tokio::task::spawn_blocking;
@@ -10,6 +11,7 @@ use tokio::task::spawn_blocking;
 use crate::app::App;
 use crate::encoding::{Coding, Unpacked};
 use crate::error::ApiError;
+use crate::listen::STREAM_WINDOW;
 use crate::payload::{IN_PLACE, Limit, Source, next};
 use crate::room::Reserved;
 
@@ -26,6 +28,8 @@ pub(super) struct Incoming<B> {
     arrived: Arrived,
     /// How many bytes are still to come of a message that nobody wants.
     unwanted: usize,
+    /// How many bytes are left of those that had come when no more were to be taken.
+    last: Option<usize>,
 }
 
 /// A message that has begun to come.
@@ -49,14 +53,32 @@ pub(super) struct Message {
 impl<B: Source> Incoming<B> {
     /// Takes the body of a call whose compressed messages are in `coding`.
     pub(super) fn new(app: &App, body: B, coding: Option<Coding>) -> Self {
-        Self { app: app.clone(), body, coding, arrived: Arrived::default(), unwanted: 0 }
+        Self { app: app.clone(), body, coding, arrived: Arrived::default(), unwanted: 0, last: None }
+    }
+
+    /// Takes what has come. What begins later is not taken any more: [`Self::begin`] fails then.
+    pub(super) fn close(&mut self) -> Result<(), ApiError> {
+        // No more than this can have come, and a client may go on sending.
+        while self.arrived.len() < STREAM_WINDOW as usize {
+            let Some(more) = self.more(0).now_or_never() else { break };
+            if !more? {
+                break;
+            }
+        }
+        self.last = Some(self.arrived.len());
+        Ok(())
+    }
+
+    /// Whether a message has begun to come.
+    pub(super) fn has_begun(&self) -> bool {
+        self.arrived.len() > 0 || self.unwanted > 0
     }
 
     /// Waits until the next message is there, or the beginning of a long one; `None` when the client has ended.
     pub(super) async fn begin(&mut self) -> Result<Option<Begun>, ApiError> {
         while self.unwanted > 0 {
             let arrived = self.arrived.len().min(self.unwanted);
-            self.arrived.take(arrived);
+            self.take(arrived);
             self.unwanted -= arrived;
             if self.unwanted > 0 && !self.more(0).await? {
                 return Err(cut());
@@ -66,6 +88,9 @@ impl<B: Source> Incoming<B> {
             if !self.more(0).await? {
                 return if self.arrived.len() == 0 { Ok(None) } else { Err(cut()) };
             }
+        }
+        if self.last == Some(0) {
+            return Err(ApiError::Stopping);
         }
         let prefix = self.arrived.bytes().first_chunk::<PREFIX>().copied().unwrap_or_default();
         let [flag, length @ ..] = prefix;
@@ -110,7 +135,7 @@ impl<B: Source> Incoming<B> {
                 return Err(cut());
             }
         }
-        let mut bytes = self.arrived.take(whole);
+        let mut bytes = self.take(whole);
         bytes.advance(PREFIX);
         let coding = self.coding.filter(|_| begun.packed);
         Ok(Message { bytes, coding, limit: limit.bytes, model: limit.model.cloned(), reserved })
@@ -129,6 +154,12 @@ impl<B: Source> Incoming<B> {
             }
         }
         Err(ApiError::BodyBroken("more than one message came in a call that takes one".into()))
+    }
+
+    /// Takes the first `count` bytes, which have come.
+    fn take(&mut self, count: usize) -> Bytes {
+        self.last = self.last.map(|last| last.saturating_sub(count));
+        self.arrived.take(count)
     }
 
     /// Waits for more bytes, of which there will be `whole` at least; `false` at the end.
@@ -224,7 +255,9 @@ impl Arrived {
             Self::One(bytes) => bytes.split_to(count),
             Self::Many(bytes) => {
                 let taken = bytes.split_to(count).freeze();
-                *self = Self::One(std::mem::take(bytes).freeze());
+                // What is empty holds no memory then.
+                let rest = if bytes.is_empty() { Bytes::new() } else { std::mem::take(bytes).freeze() };
+                *self = Self::One(rest);
                 taken
             }
         }

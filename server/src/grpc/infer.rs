@@ -17,6 +17,7 @@ use crate::error::ApiError;
 use crate::limit::body_limit;
 use crate::listen::young::grow_up;
 use crate::metrics::Protocol;
+use crate::middleware::observe;
 use crate::payload::{IN_PLACE, Limit, Received, Source};
 use crate::room::Held;
 use crate::target::Target;
@@ -85,11 +86,11 @@ pub(super) async fn score(app: &App, call: &Call, message: Bytes, answer: Answer
     let response = app.infer(call, &model, decoded.request, decoded.timeout_us).await?;
     let size = size(&response);
     received.room.force(size);
-    let encode = match answer {
-        Answer::Alone => grpc::encode,
-        Answer::InStream => grpc::encode_in_stream,
-    };
-    let answer = work(in_binary(size), || encode(&response, model.signature(), &decoded.reply))?;
+    let (signature, reply) = (model.signature(), &decoded.reply);
+    let answer = work(in_binary(size), || match answer {
+        Answer::Alone => grpc::encode(&response, signature, reply),
+        Answer::InStream => grpc::encode_in_stream(&response, signature, reply, || observe::note(call, None)),
+    })?;
     Ok(Held::count(answer, app))
 }
 

@@ -1,7 +1,7 @@
 //! Calls in which messages go both ways: `ModelStreamInfer` and server reflection.
 
 use std::convert::Infallible;
-use std::pin::Pin;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,10 +11,11 @@ use bytes::Bytes;
 use futures_util::future::{BoxFuture, pending};
 use futures_util::stream::{FuturesOrdered, StreamExt, unfold};
 use hedef_protocols::v2::grpc::{self, Head};
-use http::{Method, StatusCode, Uri};
+use http::{HeaderMap, Method, StatusCode, Uri};
 use http_body_util::StreamBody;
 use hyper::body::Frame;
-use tokio::time::sleep_until;
+use tokio::time::{sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use super::incoming::{Incoming, Message};
 use super::infer::{Answer, receive, score};
@@ -25,7 +26,7 @@ use crate::encoding::Coding;
 use crate::error::ApiError;
 use crate::metrics::Protocol;
 use crate::middleware::answer::caught;
-use crate::middleware::observe::Watch;
+use crate::middleware::observe::{self, Watch};
 use crate::payload::{Limit, Source};
 use crate::seen::Seen;
 
@@ -48,26 +49,36 @@ pub(super) fn converse<B: Source + 'static>(
     incoming: Incoming<B>,
     coding: Option<Coding>,
 ) -> Response {
-    let draining = about.app.lifecycle.draining.clone();
+    let (draining, heard) = (about.app.lifecycle.draining.clone(), about.heard.clone());
     let (due, received) = (about.due, about.call.received());
-    let ending = Box::pin(async move {
-        let due = async {
-            match due {
-                Some(due) => {
-                    sleep_until(due.into()).await;
-                    due.saturating_duration_since(received)
-                }
-                None => pending().await,
+    let time_up = async move {
+        match due {
+            Some(due) => {
+                sleep_until(due.into()).await;
+                ApiError::Timeout(due.saturating_duration_since(received).as_millis())
             }
-        };
-        tokio::select! {
-            allowed = due => ApiError::Timeout(allowed.as_millis()),
-            () = draining.raised() => ApiError::Stopping,
+            None => pending().await,
         }
-    });
-    let about = Arc::new(about);
-    let answers = FuturesOrdered::new();
-    let stream = Stream { about, talk, incoming, coding, answers, reading: true, outcome: None, ending, over: false };
+    };
+    let stop = async move {
+        draining.raised().await;
+        if let Some(heard) = heard {
+            heard.cancelled().await;
+        }
+    };
+    let stream = Stream {
+        about: Arc::new(about),
+        talk,
+        incoming,
+        coding,
+        answers: FuturesOrdered::new(),
+        reading: true,
+        stops: false,
+        outcome: None,
+        time_up: Box::pin(time_up),
+        stop: Box::pin(stop),
+        over: false,
+    };
     let frames = unfold(stream, |stream| Box::pin(stream.next()));
     outgoing::head(coding, Body::new(StreamBody::new(frames)))
 }
@@ -80,6 +91,8 @@ pub(super) struct About {
     pub(super) uri: Uri,
     /// When the client stops listening, if it said so.
     pub(super) due: Option<Instant>,
+    /// Comes when the client has heard that the server stops.
+    pub(super) heard: Option<CancellationToken>,
 }
 
 struct Stream<B> {
@@ -87,15 +100,31 @@ struct Stream<B> {
     talk: Talk,
     incoming: Incoming<B>,
     coding: Option<Coding>,
-    answers: FuturesOrdered<BoxFuture<'static, Result<Bytes, ApiError>>>,
+    answers: FuturesOrdered<BoxFuture<'static, Result<Bytes, Failed>>>,
     /// Whether more messages are expected.
     reading: bool,
+    /// Whether the server stops: what has come by now is answered, and nothing else.
+    stops: bool,
     /// What ends the stream once everything that was read is answered.
     outcome: Option<ApiError>,
-    /// Comes when no more messages are to be read: the server stops, or the time of the call is up.
-    ending: Pin<Box<dyn Future<Output = ApiError> + Send>>,
+    /// Comes when the time of the call is up.
+    time_up: BoxFuture<'static, ApiError>,
+    /// Comes when the server stops and the client has heard of it, so that all that it sent before is here.
+    stop: BoxFuture<'static, ()>,
     /// Whether the trailers are sent.
     over: bool,
+}
+
+/// A request whose error ends its stream, and what its caller is told of it beside.
+struct Failed {
+    error: ApiError,
+    told: HeaderMap,
+}
+
+impl From<ApiError> for Failed {
+    fn from(error: ApiError) -> Self {
+        Self { error, told: HeaderMap::new() }
+    }
 }
 
 impl<B: Source> Stream<B> {
@@ -105,19 +134,22 @@ impl<B: Source> Stream<B> {
             return None;
         }
         while self.reading || !self.answers.is_empty() {
+            // A client that has all its answers may end; one that says nothing is not waited for.
+            let silent = self.stops && self.reading && self.answers.is_empty() && !self.incoming.has_begun();
+            let linger = self.about.app.config.drain.linger;
             tokio::select! {
                 biased;
                 Some(answer) = self.answers.next() => match answer {
                     Ok(message) => return Some((Ok(Frame::data(message)), self)),
-                    Err(error) => return self.end(Some(error)),
+                    Err(failed) => return self.end(Some(failed)),
                 },
-                error = self.ending.as_mut(), if self.reading => {
-                    self.reading = false;
-                    // Nobody waits for answers any more when the time is up.
-                    if matches!(error, ApiError::Timeout(_)) {
-                        return self.end(Some(error));
+                // Nobody waits for answers any more then.
+                error = self.time_up.as_mut(), if self.reading => return self.end(Some(error.into())),
+                () = self.stop.as_mut(), if self.reading && !self.stops => {
+                    self.stops = true;
+                    if let Err(error) = self.incoming.close() {
+                        (self.reading, self.outcome) = (false, Some(error));
                     }
-                    self.outcome = Some(error);
                 }
                 read = read(&mut self.incoming, &self.about, self.talk), if self.reading && self.answers.len() < AT_ONCE => match read {
                     Ok(Some(message)) => {
@@ -127,20 +159,25 @@ impl<B: Source> Stream<B> {
                     Ok(None) => self.reading = false,
                     Err(error) => (self.reading, self.outcome) = (false, Some(error)),
                 },
+                () = async { sleep(linger).await }, if silent => {
+                    (self.reading, self.outcome) = (false, Some(ApiError::Stopping));
+                }
             }
         }
-        let outcome = self.outcome.take();
+        let outcome = self.outcome.take().map(Failed::from);
         self.end(outcome)
     }
 
-    fn end(mut self, error: Option<ApiError>) -> Option<(Result<Frame<Bytes>, Infallible>, Self)> {
+    fn end(mut self, failed: Option<Failed>) -> Option<(Result<Frame<Bytes>, Infallible>, Self)> {
         self.over = true;
         // What is under way has nobody to wait for it.
         self.answers = FuturesOrdered::new();
-        if let Some(error) = &error {
+        let trailers = failed.map_or_else(outgoing::ended_well, |Failed { error, told }| {
             error.log(&self.about.call);
-        }
-        let trailers = error.map_or_else(outgoing::ended_well, |error| error.trailers());
+            let mut trailers = error.trailers();
+            trailers.extend(told);
+            trailers
+        });
         Some((Ok(Frame::trailers(trailers)), self))
     }
 }
@@ -157,15 +194,21 @@ async fn read<B: Source>(incoming: &mut Incoming<B>, about: &About, talk: Talk) 
     let app = &about.app;
     let Some(begun) = incoming.begin().await? else { return Ok(None) };
     let left = about.due.map(|due| due.saturating_duration_since(Instant::now()));
-    let seen = about.call.seen().and_then(Seen::again);
+    let seen = about.call.seen().map(Seen::again);
     let call = Call::new(about.call.id().clone(), app.config.request_timeout, Ok(left), seen);
     if let Some(guest) = about.call.guest() {
         call.came_from(guest);
     }
-    let message = match talk {
-        Talk::Reflection => incoming.finish(begun, Limit { bytes: app.config.body_limits.usual, model: None }).await,
-        Talk::Infer { .. } => receive(app, &call, incoming, begun).await,
+    let finishing = async {
+        match talk {
+            Talk::Reflection => {
+                incoming.finish(begun, Limit { bytes: app.config.body_limits.usual, model: None }).await
+            }
+            Talk::Infer { .. } => receive(app, &call, incoming, begun).await,
+        }
     };
+    // One that does not go on would hold its memory as long as the stream lasts.
+    let message = call.in_time(pin!(finishing)).await.unwrap_or(Err(ApiError::BodyTimeout));
     match message {
         Err(error @ ApiError::BodyBroken(_)) => Err(error),
         message => {
@@ -183,9 +226,9 @@ async fn answer(
     talk: Talk,
     Received { call, message }: Received,
     coding: Option<Coding>,
-) -> Result<Bytes, ApiError> {
+) -> Result<Bytes, Failed> {
     let ends = match talk {
-        Talk::Reflection => return outgoing::pack(grpc::reflect(&message?.unpack().await?)?, coding),
+        Talk::Reflection => return reflect(message, coding).await.map_err(Failed::from),
         Talk::Infer { ends } => ends,
     };
     // A request of its own for the metrics and the log.
@@ -203,8 +246,19 @@ async fn answer(
     match scored {
         Err(error) if !ends => {
             error.log(&call);
-            Ok(grpc::encode_error(&error.told(), &id)?)
+            let note = observe::note(&call, Some(&error));
+            Ok(grpc::encode_error(&error.told(), &id, note).map_err(ApiError::from)?)
         }
-        scored => scored,
+        Err(error) => {
+            let mut told = HeaderMap::new();
+            observe::tell(&call, Some(&error), &mut told);
+            Err(Failed { error, told })
+        }
+        Ok(scored) => Ok(scored),
     }
+}
+
+/// Answers a question about the services.
+async fn reflect(message: Result<Message, ApiError>, coding: Option<Coding>) -> Result<Bytes, ApiError> {
+    outgoing::pack(grpc::reflect(&message?.unpack().await?)?, coding)
 }

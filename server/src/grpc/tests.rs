@@ -272,10 +272,11 @@ async fn what_is_no_frame_ends_a_stream_behind_the_answers_before_it() {
 #[tokio::test]
 async fn a_stream_is_answered_while_it_is_open_and_ended_when_the_server_stops() {
     let house = house(|_| {});
+    let one = |value: f32| Bytes::from(framed(0, &request("double", &[value, value])));
     let (mut sender, body) = Channel::<Bytes, axum::Error>::new(4);
     let mut answer = house.site().answer(call(STREAM, &[], Body::new(body))).await.into_body();
     for value in [1.0, 2.0] {
-        sender.send_data(framed(0, &request("double", &[value, value])).into()).await.unwrap();
+        sender.send_data(one(value)).await.unwrap();
         let frame = answer.frame().await.unwrap().unwrap().into_data().unwrap();
         assert!(contains(&frame, &floats(&[value * 2.0; 2])));
     }
@@ -288,6 +289,51 @@ async fn a_stream_is_answered_while_it_is_open_and_ended_when_the_server_stops()
         (&"14".parse().unwrap(), &"the server is stopping".parse().unwrap())
     );
     assert!(answer.frame().await.is_none());
+}
+
+#[tokio::test]
+async fn what_has_come_to_a_stream_when_the_server_stops_is_answered_and_what_comes_later_is_not() {
+    // More than are worked on at once, in pieces that are no messages.
+    let all: Vec<u8> = (0..100_u8).flat_map(|value| framed(0, &request("double", &[value.into(); 2]))).collect();
+    let pieces: Vec<_> = all.chunks(1 + all.len() / 7).map(Bytes::copy_from_slice).collect();
+    let later = framed(0, &request("double", &[1.0, 1.0]));
+    for (last, status) in [(None, "0"), (Some(later), "14"), (Some(vec![9; 5]), "14")] {
+        let house = house(|settings| settings.drain.linger = Duration::from_secs(60));
+        let (mut sender, body) = Channel::<Bytes, axum::Error>::new(8);
+        let mut answer = house.site().answer(call(STREAM, &[], Body::new(body))).await.into_body();
+        for piece in &pieces {
+            sender.send_data(piece.clone()).await.unwrap();
+        }
+        house.app.lifecycle.draining.raise();
+        for value in 0..100_u8 {
+            let frame = answer.frame().await.unwrap().unwrap().into_data().unwrap();
+            assert!(contains(&frame, &floats(&[f32::from(value) * 2.0; 2])));
+        }
+        match last {
+            Some(last) => sender.send_data(last.into()).await.unwrap(),
+            None => drop(sender),
+        }
+        let trailers = answer.frame().await.unwrap().unwrap().into_trailers().unwrap();
+        assert_eq!(trailers["grpc-status"], status);
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_does_not_go_on_is_given_up_with_its_memory_and_its_stream_is_not() {
+    let house = house(|settings| settings.request_timeout = Duration::from_millis(200));
+    let (mut sender, body) = Channel::<Bytes, axum::Error>::new(4);
+    let mut answer = house.site().answer(call(STREAM, &[], Body::new(body))).await.into_body();
+    let long = Bytes::from(framed(0, &rows("double", 13_000)));
+    let (start, rest) = long.split_at(10_000);
+    sender.send_data(long.slice_ref(start)).await.unwrap();
+    let frame = answer.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert!(contains(&frame, b"the body did not arrive in time"));
+    assert!(answer.frame().now_or_never().is_none());
+    assert_eq!(house.app.memory.held(), 0);
+    sender.send_data(long.slice_ref(rest)).await.unwrap();
+    sender.send_data(framed(0, &request("double", &[1.0, 1.0])).into()).await.unwrap();
+    let frame = answer.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert!(contains(&frame, b"\x1a\x017"), "it is for the next request");
 }
 
 #[tokio::test]

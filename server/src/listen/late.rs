@@ -4,13 +4,15 @@
 //! stream that it takes; what belongs to later streams is to be ignored (RFC 9113, section 6.8). h2 ignores all of it but
 //! WINDOW_UPDATE, which it takes for a fault of the client, and then no answer under way is given. Clients built on gRPC's
 //! core send one with each request, and may still do so when they have answered the PING. So here such a frame becomes one
-//! of a type that nobody knows, which is ignored too (section 5.5).
+//! of a type that nobody knows, which is ignored too (section 5.5). From then on the head of a frame is handed on as a
+//! whole, however it comes.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::sync::CancellationToken;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -32,6 +34,17 @@ const STOP: [u8; 8] = [0x0b, 0x7b, 0xa2, 0xf0, 0x8b, 0x9b, 0xfe, 0x54];
 pub(super) struct Late<S> {
     stream: S,
     client: Client,
+    held: Option<Held>,
+    /// Cancelled once the client has answered the PING of a stop, and all that it had sent by then was read.
+    heard: Option<CancellationToken>,
+}
+
+/// The head of a frame that did not come at once.
+#[derive(Debug, Default)]
+struct Held {
+    head: [u8; HEAD],
+    came: usize,
+    handed_on: usize,
 }
 
 /// What the client speaks.
@@ -44,8 +57,35 @@ enum Client {
 }
 
 impl<S> Late<S> {
-    pub(super) const fn new(stream: S) -> Self {
-        Self { stream, client: Client::Unknown(0) }
+    pub(super) const fn new(stream: S, heard: CancellationToken) -> Self {
+        Self { stream, client: Client::Unknown(0), held: None, heard: Some(heard) }
+    }
+}
+
+impl<S: AsyncRead + Unpin> Late<S> {
+    /// Waits for the rest of a head that is held, and hands on as much of it as there is room for.
+    fn poll_held(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Some(held) = self.held.as_mut().filter(|_| buffer.remaining() > 0) else { return Poll::Ready(Ok(())) };
+        let mut is_whole = held.handed_on > 0;
+        while !is_whole {
+            let mut rest = ReadBuf::new(held.head.get_mut(held.came..).unwrap_or_default());
+            ready!(Pin::new(&mut self.stream).poll_read(context, &mut rest))?;
+            let more = rest.filled().len();
+            held.came += more;
+            if held.came == HEAD {
+                self.client.follow(&mut held.head);
+            }
+            // Where the client has ended there is no more of it.
+            is_whole = held.came == HEAD || more == 0;
+        }
+        let left = held.head.get(held.handed_on..held.came).unwrap_or_default();
+        let fits = left.get(..left.len().min(buffer.remaining())).unwrap_or_default();
+        buffer.put_slice(fits);
+        held.handed_on += fits.len();
+        if held.handed_on == held.came {
+            self.held = None;
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -68,6 +108,21 @@ impl Client {
                     *self = Self::Http2(frames);
                 }
             }
+        }
+    }
+}
+
+impl Client {
+    /// Whether it has answered the PING of a stop.
+    const fn has_heard(&self) -> bool {
+        matches!(self, Self::Http2(frames) if frames.stopped)
+    }
+
+    /// Takes back the beginning of a head at the end of what was read, where it matters: how many bytes that is.
+    fn take_back(&mut self) -> usize {
+        match self {
+            Self::Http2(frames) if frames.stopped && frames.known < HEAD => std::mem::take(&mut frames.known),
+            _ => 0,
         }
     }
 }
@@ -102,11 +157,11 @@ impl Frames {
             };
             to.copy_from_slice(from);
             (self.known, at) = (self.known + came, at + came);
-            if self.known == wanted && self.is_late() {
-                // Where the type came with an earlier read it is too late for this too.
-                if let Some(kind) = at.checked_sub(HEAD - TYPE).and_then(|at| bytes.get_mut(at)) {
-                    *kind = UNKNOWN;
-                }
+            if self.known == wanted
+                && self.is_late()
+                && let Some(kind) = at.checked_sub(HEAD - TYPE).and_then(|at| bytes.get_mut(at))
+            {
+                *kind = UNKNOWN;
             }
         }
     }
@@ -138,10 +193,31 @@ impl<S: AsyncRead + Unpin> AsyncRead for Late<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        // h2 reads again when it has handed on all that it read before.
+        if let Some(heard) = this.heard.take_if(|_| this.client.has_heard()) {
+            heard.cancel();
+        }
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        self.client.follow(buffer.filled_mut().get_mut(before..).unwrap_or_default());
-        Poll::Ready(Ok(()))
+        while this.held.is_none() {
+            ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
+            this.client.follow(buffer.filled_mut().get_mut(before..).unwrap_or_default());
+            let begun = this.client.take_back();
+            let end = buffer.filled().len() - begun;
+            if begun > 0 {
+                let mut held = Held { came: begun, ..Held::default() };
+                let parts = held.head.get_mut(..begun).zip(buffer.filled().get(end..));
+                if let Some((to, from)) = parts {
+                    to.copy_from_slice(from);
+                }
+                buffer.set_filled(end);
+                this.held = Some(held);
+            }
+            if begun == 0 || end > before {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        this.poll_held(context, buffer)
     }
 }
 
@@ -173,6 +249,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Late<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
+    use tokio::io::AsyncReadExt;
+
     use super::*;
 
     fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -180,16 +260,35 @@ mod tests {
         [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
     }
 
-    /// What comes through of `frames`, read in pieces of `size` bytes.
-    fn through(frames: &[Vec<u8>], size: usize) -> Vec<u8> {
-        let mut bytes = [PREFACE, &frames.concat()].concat();
-        let mut client = Client::Unknown(0);
-        bytes.chunks_mut(size).for_each(|piece| client.follow(piece));
-        bytes.split_off(PREFACE.len())
+    /// A client whose bytes come in pieces of such a size.
+    struct Pieces(VecDeque<u8>, usize);
+
+    impl AsyncRead for Pieces {
+        fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            let count = self.1.min(to.remaining()).min(self.0.len());
+            to.put_slice(&self.0.drain(..count).collect::<Vec<_>>());
+            Poll::Ready(Ok(()))
+        }
     }
 
-    #[test]
-    fn window_updates_for_streams_after_the_last_are_ignored_and_nothing_else() {
+    /// What comes through of `sent`, which comes in pieces of some size and is read into buffers of another.
+    async fn through(sent: &[u8], piece: usize, buffer: usize) -> Vec<u8> {
+        let heard = CancellationToken::new();
+        let mut late = Late::new(Pieces(sent.iter().copied().collect(), piece), heard.clone());
+        let (mut all, mut buffer) = (Vec::new(), vec![0; buffer]);
+        loop {
+            match late.read(&mut buffer).await.unwrap() {
+                0 => {
+                    assert_eq!(heard.is_cancelled(), sent.starts_with(PREFACE));
+                    return all;
+                }
+                count => all.extend(&buffer[..count]),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn window_updates_for_streams_after_the_last_are_ignored_and_nothing_else() {
         let update = |stream| frame(WINDOW_UPDATE, 0, stream, &[0, 0, 0, 5]);
         let before = [
             frame(0x4, 0, 0, &[0; 12]),
@@ -204,22 +303,24 @@ mod tests {
             frame(HEADERS, 4, 5, &[0x82]),
         ];
         let after = [frame(0, 1, 5, &[WINDOW_UPDATE; 40]), update(0), update(3)];
-        for size in [1, 2, 7, 9, 17, 10_000] {
-            let sent = [before.as_slice(), &[update(5)], &after].concat();
-            let found = through(&sent, size);
-            let ignored = frame(UNKNOWN, 0, 5, &[0, 0, 0, 5]);
-            let expected = [before.as_slice(), &[ignored], &after].concat().concat();
-            // Cut within the head, it is let through.
-            assert!(found == expected || size < 10_000 && found == sent.concat(), "{size}");
+        let sent = [&[PREFACE.to_vec()], before.as_slice(), &[update(5)], &after].concat().concat();
+        let ignored = frame(UNKNOWN, 0, 5, &[0, 0, 0, 5]);
+        let expected = [&[PREFACE.to_vec()], before.as_slice(), &[ignored], &after].concat().concat();
+        for piece in (1..40).chain([10_000]) {
+            for buffer in [1, 2, 8, 9, 10, 4096] {
+                assert!(through(&sent, piece, buffer).await == expected, "{piece} bytes into {buffer}");
+            }
         }
+        // One that ends within a head is not waited for.
+        let cut = &sent[..sent.len() - 2];
+        assert!(through(cut, 5, 4096).await == expected[..cut.len()]);
+        assert!(through(&sent[..sent.len() - 8], 5, 4096).await == expected[..cut.len() - 6]);
     }
 
-    #[test]
-    fn http_1_passes_as_it_is() {
+    #[tokio::test]
+    async fn http_1_passes_as_it_is() {
         for sent in ["GET / HTTP/1.1\r\n\r\n", "PRI * HTTP/1.1\r\n\r\n", "P"] {
-            let (mut bytes, mut client) = (sent.as_bytes().to_vec(), Client::Unknown(0));
-            bytes.chunks_mut(3).for_each(|piece| client.follow(piece));
-            assert_eq!(bytes, sent.as_bytes());
+            assert_eq!(through(sent.as_bytes(), 3, 4).await, sent.as_bytes());
         }
     }
 }

@@ -4,14 +4,15 @@ use std::fmt;
 use std::time::Instant;
 
 use hedef_core::Kind;
-use http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
+use hedef_protocols::v2::grpc::Note;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 
 use crate::access::Guest;
 use crate::app::App;
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::log::AccessLine;
-use crate::seen::EXPLAIN;
+use crate::seen::{EXPLAIN, STORY};
 use crate::traces::{Finished, PARENT, STATE};
 
 /// The outcome of a request that was answered.
@@ -29,9 +30,14 @@ pub(crate) fn tell(call: &Call, failure: Option<&ApiError>, headers: &mut Header
     if let Some(own) = seen.traced().and_then(|traced| traced.own.header()) {
         headers.insert(PARENT, own);
     }
-    if let Some(story) = seen.told(call, failure) {
+    if let Some(story) = seen.told(call, failure).and_then(|story| HeaderValue::try_from(story).ok()) {
         headers.insert(EXPLAIN, story);
     }
+}
+
+/// The same of its story for the answer to a request in a stream, which has no header.
+pub(crate) fn note(call: &Call, failure: Option<&ApiError>) -> Option<Note<'static>> {
+    call.seen()?.told(call, failure).map(|story| (STORY, story))
 }
 
 /// Watches one request from its head to its end, whatever that is: counts it, observes it once if it was for scoring,

@@ -47,13 +47,13 @@ impl Finished<'_> {
         if let (Some(began), Some(decoded)) = (self.call.decoding(), decoded) {
             spans.push(stage("decode", began, decoded));
         }
-        let Some(ran) = self.seen.ran() else { return spans };
-        let story = &*ran.story;
-        let ended = story.began.checked_add(ran.timings.compute).unwrap_or(story.began);
-        if let Some(came) = ran.timings.came.filter(|_| !story.road.is_at_once()) {
+        let Some(story) = self.seen.story() else { return spans };
+        let ended = story.began.checked_add(story.timings.compute).unwrap_or(story.began);
+        if let Some(came) = story.timings.came.filter(|_| !story.road.is_at_once()) {
             spans.push(stage("queue", came, story.began));
         }
         let mut compute = stage("compute", story.began, ended);
+        compute.status = self.failed(story);
         compute.attributes = vec![
             attribute("hedef.road", if story.road.is_at_once() { "inline" } else { "queued" }),
             attribute("hedef.road.reason", story.road.to_string()),
@@ -71,6 +71,16 @@ impl Finished<'_> {
             spans.push(stage("encode", began, self.end));
         }
         spans
+    }
+
+    /// How a run ended, for the spans that tell of it.
+    fn failed(&self, story: &Story) -> Option<Status> {
+        story.run.failed.then(|| Status { message: self.message(), code: otlp::StatusCode::Error.into() })
+    }
+
+    /// What is said of a request that failed: no more than its caller was told.
+    fn message(&self) -> String {
+        self.seen.failure().map_or_else(|| self.outcome.to_owned(), ApiError::told)
     }
 
     /// The request itself.
@@ -102,8 +112,7 @@ impl Finished<'_> {
             (Some(_), Protocol::Grpc, Some(failure)) => is_fault(failure.code()),
             (Some(status), ..) => status.is_server_error(),
         };
-        let message = failure.map_or_else(|| self.outcome.to_owned(), ApiError::told);
-        let status = faulty.then(|| Status { message, code: otlp::StatusCode::Error.into() });
+        let status = faulty.then(|| Status { message: self.message(), code: otlp::StatusCode::Error.into() });
         let times = [self.call.received(), self.end].map(|at| clock.nanoseconds(at));
         let remote = if self.traced.parent.is_some() { REMOTE } else { 0 };
         Span {
@@ -177,7 +186,7 @@ impl Finished<'_> {
         attributes.extend(story.instance.map(|instance| attribute("hedef.instance", instance)));
         attributes.extend(padded.map(|padded| attribute("hedef.batch.padded", padded)));
         let links = marks.iter().map(|mark| link(&Context::from_mark(mark))).collect();
-        Span { attributes, links, ..span("batch".into(), own, SpanKind::Internal, times) }
+        Span { attributes, links, status: self.failed(story), ..span("batch".into(), own, SpanKind::Internal, times) }
     }
 }
 

@@ -49,9 +49,12 @@ async fn failures_of_the_server_are_errors_and_tell_no_secret() {
     assert_eq!(house.send(post("/v2/models/failing/infer", PARENT)).await.status, 500);
     let spans = house.exporter.as_mut().unwrap().waiting();
     let names: Vec<_> = spans.iter().map(|span| span.name.as_str()).collect();
-    assert_eq!(names, ["POST /v2/models/{model}/infer", "decode"], "how it was run is not known");
-    let status = spans[0].status.as_ref().unwrap();
-    assert!(status.code == 2 && !status.message.contains("secret"), "{status:?}");
+    assert_eq!(names, ["POST /v2/models/{model}/infer", "decode", "queue", "batch", "compute"]);
+    for failed in [0, 3, 4] {
+        let status = spans[failed].status.as_ref().unwrap();
+        assert!(status.code == 2 && !status.message.contains("secret"), "{status:?}");
+    }
+    assert_eq!([&spans[1].status, &spans[2].status], [&None; 2], "it was decoded, and waited, without a fault");
     assert_eq!(attribute(&spans[0], "error.type"), Some(&Value::Text("internal".into())));
     assert_eq!(attribute(&spans[0], "hedef.rows"), Some(&Value::Number(2)));
     house.send(post("/v2/models/nothing/infer", PARENT)).await;

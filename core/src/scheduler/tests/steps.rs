@@ -13,8 +13,8 @@ use crate::scheduler::batch::Former;
 use crate::scheduler::curve::Took;
 use crate::scheduler::job::Ticket;
 use crate::scheduler::tuner::class;
-use crate::story::{Road, Size};
-use crate::{Error, Response};
+use crate::story::{Road, Size, Told};
+use crate::{Error, Request, Response};
 
 type Answer = oneshot::Receiver<Result<Response, Error>>;
 
@@ -141,9 +141,17 @@ fn rows_are_left_for_instances_that_are_idle_and_have_threads() {
     }
 }
 
-/// What an answered request was told: of its run the requests, the number and the marks, and why the run was so large.
-fn told(answer: &mut Answer) -> (usize, u64, Vec<[u8; 24]>, Size) {
-    let story = answer.try_recv().unwrap().unwrap().story.unwrap();
+/// A request that asks for its story, with such a mark: what it holds of the queue, its answer, and its story.
+fn curious(shared: &Arc<Shared>, request: Request, mark: Option<u8>) -> (Ticket, Answer, Told) {
+    let told = Told::default();
+    let request = request.with_story(mark.map(|mark| [mark; 24]), told.clone());
+    let (ticket, answer) = shared.enqueue(request).unwrap();
+    (ticket, answer, told)
+}
+
+/// What a request was told: of its run the requests, the number and the marks, and why the run was so large.
+fn told(told: &Told) -> (usize, u64, Vec<[u8; 24]>, Size) {
+    let story = told.story().unwrap();
     (story.run.requests, story.run.number.unwrap(), story.run.marks.clone(), story.run.size)
 }
 
@@ -151,33 +159,50 @@ fn told(answer: &mut Answer) -> (usize, u64, Vec<[u8; 24]>, Size) {
 fn who_asks_is_told_of_the_run_and_who_does_not_is_not() {
     let shared = shared(4, 100, Tuning::default());
     let call = Call::plain;
-    let marked = |mark| shared.enqueue(call(1).request().with_story(Some([mark; 24]))).unwrap();
-    let (mut first, mut silent, mut unmarked) =
-        (marked(1), ask(&shared, 2).unwrap(), { shared.enqueue(call(1).request().with_story(None)).unwrap() });
-    let (mut fourth, mut fifth) = (marked(4), marked(5));
+    let marked = |mark| curious(&shared, call(1).request(), Some(mark));
+    let (first, mut silent, unmarked) =
+        (marked(1), ask(&shared, 2).unwrap(), curious(&shared, call(1).request(), None));
+    let (fourth, fifth) = (marked(4), marked(5));
+    assert!(first.2.story().is_none());
     shared.run_next(3);
-    let (requests, number, marks, size) = told(&mut first.1);
+    let (requests, number, marks, size) = told(&first.2);
     assert_eq!((requests, marks, size), (4, vec![[1; 24], [4; 24]], Size::Cap(4)));
-    assert!(silent.1.try_recv().unwrap().unwrap().story.is_none());
-    let story = unmarked.1.try_recv().unwrap().unwrap().story.unwrap();
+    let timings = silent.1.try_recv().unwrap().unwrap().timings;
+    let story = unmarked.2.story().unwrap();
+    assert_eq!((story.timings.batch_rows, story.timings.compute), (4, timings.compute));
     assert_eq!((story.run.number, story.instance, story.road), (Some(number), Some(3), Road::Long));
     assert!(story.run.is_untold() && !story.run.is_untold(), "once for all who shared it");
-    assert!(!fourth.1.try_recv().unwrap().unwrap().story.unwrap().run.is_untold());
+    assert!(!fourth.2.story().unwrap().run.is_untold());
     shared.run_next(3);
-    let (requests, other, marks, size) = told(&mut fifth.1);
+    let (requests, other, marks, size) = told(&fifth.2);
     assert_eq!((requests, marks, size), (1, vec![[5; 24]], Size::Alone));
     assert_ne!(other, number);
 }
 
 #[test]
+fn who_asks_is_told_of_a_run_that_failed() {
+    let shared = shared(4, 100, Tuning::default());
+    let poison = Call { poison: true, ..Call::plain(1) };
+    let (mut failing, other) =
+        (curious(&shared, poison.request(), Some(1)), curious(&shared, Call::plain(1).request(), Some(2)));
+    shared.run_next(3);
+    assert!(failing.1.try_recv().unwrap().is_err());
+    for (told, mark, failed) in [(failing.2, 1, true), (other.2, 2, false)] {
+        let story = told.story().unwrap();
+        let run = (story.run.failed, story.run.size, story.run.marks.clone(), story.timings.batch_rows);
+        assert_eq!(run, (failed, Size::OneByOne, vec![[mark; 24]], 1));
+    }
+}
+
+#[test]
 fn the_reason_of_a_run_s_size_is_told() {
     let asked = |shared: &Arc<Shared>, count: usize| -> Vec<_> {
-        (0..count).map(|_| shared.enqueue(Call::plain(1).request().with_story(None)).unwrap()).collect()
+        (0..count).map(|_| curious(shared, Call::plain(1).request(), None)).collect()
     };
     let size = |shared: &Arc<Shared>, count| {
-        let mut asked = asked(shared, count);
+        let asked = asked(shared, count);
         shared.run_next(0);
-        told(&mut asked[0].1).3
+        told(&asked[0].2).3
     };
     assert_eq!(size(&shared(8, 100, Tuning::default()), 3), Size::All);
     let idle = with_instances(4, 4, 8, 100, Tuning::default());
@@ -195,10 +220,8 @@ fn the_reason_of_a_run_s_size_is_told() {
     let call = Call::plain(1);
     drop(first.remove(0));
     drop(first);
-    let hurried: Vec<_> =
-        (0..2).map(|_| hasty.enqueue(call.request().with_story(None).with_deadline(Some(due))).unwrap()).collect();
+    let hurried: Vec<_> = (0..2).map(|_| curious(&hasty, call.request().with_deadline(Some(due)), None)).collect();
     let _late = asked(&hasty, 2);
     hasty.run_next(0);
-    let mut hurried = hurried;
-    assert_eq!(told(&mut hurried[0].1).3, Size::Deadline);
+    assert_eq!(told(&hurried[0].2).3, Size::Deadline);
 }

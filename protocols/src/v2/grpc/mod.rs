@@ -29,6 +29,6 @@ pub use logging::{decode_logging, logging};
 pub use reflection::reflect;
 pub use repository::{decode_index, decode_load, decode_unload, done, index};
 pub use request::{Head, decode, decode_within};
-pub use response::{encode, encode_error, encode_in_stream};
+pub use response::{Note, encode, encode_error, encode_in_stream};
 pub use server::{Named, decode_named, metadata, server_metadata, verdict};
 pub use statistics::statistics;

@@ -21,18 +21,29 @@ pub fn encode(response: &Response, signature: &Signature, reply: &Reply) -> Resu
     write(response, signature, reply, false)?.finish()
 }
 
-/// Writes a `ModelStreamInferResponse` with an answer in it, in its frame.
-pub fn encode_in_stream(response: &Response, signature: &Signature, reply: &Reply) -> Result<Bytes, Error> {
-    write(response, signature, reply, true)?.wrap(2).finish()
+/// A text beside an answer in a stream: the name of a parameter, and its value.
+pub type Note<'a> = (&'a str, String);
+
+/// Writes a `ModelStreamInferResponse` with an answer in it, in its frame. `note` is asked when all else is written.
+pub fn encode_in_stream<'a>(
+    response: &Response,
+    signature: &Signature,
+    reply: &Reply,
+    note: impl FnOnce() -> Option<Note<'a>>,
+) -> Result<Bytes, Error> {
+    let mut draft = write(response, signature, reply, true)?;
+    write_note(&mut draft.bytes, note());
+    draft.wrap(2).finish()
 }
 
 /// Writes a `ModelStreamInferResponse` that says why the request of this id has no answer, in its frame.
-pub fn encode_error(message: &str, id: &str) -> Result<Bytes, Error> {
+pub fn encode_error(message: &str, id: &str, note: Option<Note<'_>>) -> Result<Bytes, Error> {
     let mut draft = Draft::with_capacity(message.len() + id.len() + 32);
     write_bytes(&mut draft.bytes, 1, message.as_bytes());
     // With its id, so that the client knows which request it was.
     let mut response = Vec::new();
     write_text(&mut response, 3, id);
+    write_note(&mut response, note);
     write_bytes(&mut draft.bytes, 2, &response);
     draft.finish()
 }
@@ -96,6 +107,16 @@ fn write_output(out: &mut Vec<u8>, name: &str, tensor: &Tensor, typed: Option<bo
         data => contents::write(data),
     };
     write_bytes(out, 5, &contents.unwrap_or_default());
+}
+
+/// Writes an entry of a response's `parameters`, of which `string_param` has the number 3.
+fn write_note(out: &mut Vec<u8>, note: Option<Note<'_>>) {
+    let Some((name, value)) = note else { return };
+    let (mut entry, mut parameter) = (Vec::new(), Vec::new());
+    write_text(&mut entry, 1, name);
+    write_bytes(&mut parameter, 3, value.as_bytes());
+    write_bytes(&mut entry, 2, &parameter);
+    write_bytes(out, 4, &entry);
 }
 
 /// Writes a text, which is left out where it is empty.

@@ -40,7 +40,6 @@ fn response(outputs: Vec<(&str, Tensor)>) -> Response {
         model: ModelId { name: ModelName::new("m").unwrap(), version: 3 },
         outputs: outputs.into_iter().map(|(name, tensor)| (Arc::from(name), tensor)).collect(),
         timings: Timings::default(),
-        story: None,
     }
 }
 

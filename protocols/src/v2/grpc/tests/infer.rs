@@ -111,7 +111,6 @@ fn response(tensor: Tensor) -> Response {
         model: ModelId { name: ModelName::new("m").unwrap(), version: 3 },
         outputs: vec![(Arc::from("y"), tensor)],
         timings: Timings::default(),
-        story: None,
     }
 }
 
@@ -164,15 +163,32 @@ fn an_answer_in_a_stream_is_wrapped() {
         "inference.ModelInferResponse",
         &encode(&response(tensor.clone()), &signature(DataType::Fp32), &reply).unwrap(),
     );
-    let wrapped = encode_in_stream(&response(tensor), &signature(DataType::Fp32), &reply).unwrap();
+    let wrapped = encode_in_stream(&response(tensor.clone()), &signature(DataType::Fp32), &reply, || None).unwrap();
     let wrapped = read("inference.ModelStreamInferResponse", &wrapped);
     let mut inner = wrapped.get_field_by_name("infer_response").unwrap().as_message().unwrap().clone();
     let last = parameters(&[("triton_final_response", "bool_param", Value::Bool(true))]);
     assert_eq!(*inner.get_field_by_name("parameters").unwrap(), last);
     inner.clear_field_by_name("parameters");
     assert_eq!(inner, alone);
-    let failed = read("inference.ModelStreamInferResponse", &encode_error("no", "7").unwrap());
+    let failed = read("inference.ModelStreamInferResponse", &encode_error("no", "7", None).unwrap());
     assert_eq!(failed.to_string(), r#"error_message:"no",infer_response{id:"7"}"#);
+}
+
+#[test]
+fn an_answer_in_a_stream_has_its_note_among_its_parameters() {
+    let tensor = Tensor::from_elements([1, 2], vec![1_f32, 2.0]).unwrap();
+    let note = ("story", "long ago".repeat(20));
+    let told = Value::String(note.1.clone());
+    let story = ("story", "string_param", told);
+    let answer =
+        encode_in_stream(&response(tensor), &signature(DataType::Fp32), &Reply::default(), || Some(note.clone()));
+    let failed = encode_error("no", "7", Some(note.clone()));
+    let last = ("triton_final_response", "bool_param", Value::Bool(true));
+    for (bytes, expected) in [(answer, vec![last, story.clone()]), (failed, vec![story])] {
+        let wrapped = read("inference.ModelStreamInferResponse", &bytes.unwrap());
+        let inner = wrapped.get_field_by_name("infer_response").unwrap().as_message().unwrap().clone();
+        assert_eq!(*inner.get_field_by_name("parameters").unwrap(), parameters(&expected));
+    }
 }
 
 #[test]
