@@ -127,6 +127,17 @@ fn where_nothing_is_found_score_says_so_without_a_body() {
 }
 
 #[test]
+fn check_says_how_images_are_read_and_what_answers_are_made_of() {
+    let said = crate::binary::run(&["check", config::samples().join("digits").to_str().unwrap()], b"").stdout;
+    for line in [
+        "images  stretched to 8 times 8, grey, row by row, as FP32 [1,64]: value * 0.0627451",
+        "answers classes, by their scores in `probabilities`; 10 labels; at most 5, with scores from 0",
+    ] {
+        assert!(said.lines().any(|found| found.trim() == line), "{said}");
+    }
+}
+
+#[test]
 fn a_wrong_plan_stops_the_load_and_says_what_is_wrong() {
     let models = Models::samples(&["digits"]);
     fs::write(models.path().join("digits/model.toml"), "[image]\nwidth = 9\nheight = 8\n").unwrap();

@@ -3,6 +3,7 @@
 
 mod answer;
 mod input;
+mod summary;
 #[cfg(test)]
 mod tests;
 

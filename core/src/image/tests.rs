@@ -132,3 +132,34 @@ fn labels_are_those_of_the_file_else_the_output_s_own_and_as_many_as_classes() {
     assert_eq!(make(&own, "first_class = 1", None).unwrap().class(0), "0");
     assert_eq!(make(&own, "", labels("x y")).unwrap_err(), "labels: expected one for each of 3 classes, found 2");
 }
+
+#[test]
+fn a_plan_says_in_two_lines_how_images_are_read_and_what_answers_are_made_of() {
+    let told = |text: &str, signature: &Signature| plan(text, signature).unwrap().summary(signature);
+    let [images, answers] = told("mean = [0.5, 0.25, 0]\nstd = 0.5\nsoftmax = true", &classifier());
+    assert_eq!(
+        images,
+        "stretched to 200 times 224, RGB, channel by channel, as FP32 [1,3,224,200]: value * 0.007843138 + [-1, -0.5, 0]"
+    );
+    assert_eq!(
+        answers,
+        "classes, by their scores in `p`, made probabilities by a softmax; no labels; at most 5, with scores from 0"
+    );
+    let outputs = ["detection_boxes", "detection_scores", "detection_classes"].map(|name| fp32(name, &[]));
+    let detector = signature(spec("x", DataType::Uint8, &[1, 30, 20, 1]), &outputs);
+    let [images, answers] = told("resize = \"letterbox\"", &detector);
+    assert_eq!(images, "letterboxed to 20 times 30, grey, row by row, as UINT8 [1,30,20,1]");
+    assert_eq!(
+        answers,
+        "boxes, by their scores in `detection_scores`, from `detection_boxes` (yxyx, fraction) with classes in \
+         `detection_classes`; no labels; at most 100, with scores from 0.25"
+    );
+    let yolo = signature(fp32("x", &[1, 8, 8, 3]), &[fp32("o", &[1, 84, -1])]);
+    let [images, answers] = told("color = \"bgr\"\nscale = 1", &yolo);
+    assert_eq!(images, "letterboxed to 8 times 8, BGR, pixel by pixel, as FP32 [1,8,8,3]: value * 1");
+    assert_eq!(
+        answers,
+        "boxes, from the candidates in `o` (cxcywh, pixel), of which those of one class overlap by 0.7 at most; no labels; \
+         at most 100, with scores from 0.25"
+    );
+}
