@@ -109,6 +109,15 @@ fn images_become_the_tensors_that_pillow_and_numpy_make_of_them() {
 }
 
 #[test]
+fn the_grid_of_custom_visions_older_models_is_read_as_numpy_reads_it() {
+    let models = Models::empty();
+    python::script("custom_vision.py", &["make", models.path().to_str().unwrap()]);
+    let server = Server::start(models.path(), &[]);
+    let said = python::script("custom_vision.py", &["ask", &format!("http://{}", server.address)]);
+    assert!(said.contains("12 images") && said.contains(" 0 failures"), "{said}");
+}
+
+#[test]
 fn where_nothing_is_found_score_says_so_without_a_body() {
     let models = Models::samples(&["digits"]);
     let settings = models.path().join("digits/model.toml");

@@ -33,6 +33,11 @@ impl Plan {
                 name(candidates),
                 form.summary()
             ),
+            Answer::YoloV2 { grid, anchors, max_overlap } => format!(
+                "boxes, from the grid of {} anchors in `{}`, of which those of one class overlap by {max_overlap} at most",
+                anchors.len(),
+                name(grid)
+            ),
         };
         let labels = match &self.labels {
             Some(labels) => format!("{} labels", labels.len()),
