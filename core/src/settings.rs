@@ -1,5 +1,6 @@
 //! `model.toml`: what a model's owner may say about it.
 
+mod document;
 mod image;
 
 use std::collections::BTreeMap;
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+pub use self::document::{InvalidDocument, parse};
 pub use self::image::{AnswerKind, BoxForm, BoxUnit, Color, ImageSettings, PerChannel, Resize};
 use crate::host::Denormals;
 use crate::{Device, ModelVersion};
@@ -236,7 +238,7 @@ impl Settings {
     pub fn read(file: &Path) -> Result<Self, String> {
         let name = file.file_name().unwrap_or_default().display();
         let text = std::fs::read_to_string(file).map_err(|error| format!("{name}: {error}"))?;
-        toml::from_str(&text).map_err(|error| format!("{name}: {}", error.to_string().trim_end()))
+        parse(&text).map_err(|error| format!("{name}: {error}"))
     }
 }
 
@@ -245,7 +247,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Settings, String> {
-        toml::from_str(text).map_err(|error| error.to_string())
+        super::parse(text).map_err(|error| error.to_string())
     }
 
     #[test]

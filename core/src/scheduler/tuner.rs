@@ -123,7 +123,7 @@ impl Tuner {
             Learned { row_elements, row_seconds, max_rows, reason: self.reason(curve) }
         };
         let mut all: Vec<_> = curves.iter().map(one).collect();
-        all.sort_by_key(|learned| learned.row_elements);
+        all.sort_unstable_by_key(|learned| learned.row_elements);
         all
     }
 
