@@ -97,7 +97,8 @@ fn a_short_run_is_not_refused_for_a_long_one_that_it_need_not_wait_for() {
     let due = Some(Instant::now() + Duration::from_secs(500));
     let _long = ask(&shared, 64).unwrap();
     let forecast = |class| shared.forecast(class);
-    let _under_way = shared.queue.take(&Former { forecast: &forecast, threads_for: 1, instances: 1, instance: 0 });
+    let former = Former { forecast: &forecast, threads_for: 1, instances: 1, instance: 0, prepared: false };
+    let _under_way = shared.queue.take(&former);
     assert!(shared.run_at_once(Call::plain(1).request().with_deadline(due)).is_ok());
     assert!(shared.admits(due).is_ok());
     let thread = shared.share.take(2);
