@@ -183,6 +183,7 @@ fn swagger_2_and_3_are_valid_for_every_sample_model() {
                 ["/", "/score", "/swagger.json"].iter().all(|path| document["paths"][path].is_object()),
                 "{document}"
             );
+            assert_eq!(document["paths"]["/image"].is_object(), model == "digits", "{document}");
         }
         // The example that the document gives is a request that works.
         let example = &third["components"]["schemas"]["ServiceInput"]["example"];

@@ -109,6 +109,15 @@ fn images_become_the_tensors_that_pillow_and_numpy_make_of_them() {
 }
 
 #[test]
+fn the_grid_of_custom_visions_older_models_is_read_as_numpy_reads_it() {
+    let models = Models::empty();
+    python::script("custom_vision.py", &["make", models.path().to_str().unwrap()]);
+    let server = Server::start(models.path(), &[]);
+    let said = python::script("custom_vision.py", &["ask", &format!("http://{}", server.address)]);
+    assert!(said.contains("12 images") && said.contains(" 0 failures"), "{said}");
+}
+
+#[test]
 fn where_nothing_is_found_score_says_so_without_a_body() {
     let models = Models::samples(&["digits"]);
     let settings = models.path().join("digits/model.toml");
@@ -124,6 +133,17 @@ fn where_nothing_is_found_score_says_so_without_a_body() {
     let blank = fs::read(config::root().join("fuzz/seeds/image_decode/black.png")).unwrap();
     assert!(post(&client, "/score", "image/png", &blank).expect(204).body.is_empty());
     assert_eq!(post(&client, "/image", "image/png", &blank).expect(200).json()["predictions"], json!([]));
+}
+
+#[test]
+fn check_says_how_images_are_read_and_what_answers_are_made_of() {
+    let said = crate::binary::run(&["check", config::samples().join("digits").to_str().unwrap()], b"").stdout;
+    for line in [
+        "images  stretched to 8 times 8, grey, row by row, as FP32 [1,64]: value * 0.0627451",
+        "answers classes, by their scores in `probabilities`; 10 labels; at most 5, with scores from 0",
+    ] {
+        assert!(said.lines().any(|found| found.trim() == line), "{said}");
+    }
 }
 
 #[test]

@@ -25,6 +25,7 @@ mod broken;
 mod budget;
 mod clients;
 mod command;
+mod cuda;
 mod dashboard;
 mod explain;
 mod floods;

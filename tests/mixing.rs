@@ -104,18 +104,24 @@ async fn compare(model: &Arc<Model>, requests: &[Request], expected: &[Response]
 
 #[test]
 fn a_hundred_thousand_requests_get_what_they_would_have_got_alone() {
+    requests_get_what_they_would_have_got_alone("cpu", requests());
+}
+
+/// Compares so many on that device.
+pub(crate) fn requests_get_what_they_would_have_got_alone(device: &str, requests: usize) {
     let models = Models::empty();
     models.make("rowwise");
-    let batching = "inline = false\n[batching]\nmax_rows = 32\n";
+    let batching = format!("device = \"{device}\"\ninline = false\n[batching]\nmax_rows = 32\n");
     let padding = "[batching.padding]\naxis = 1\ninputs = { x = 0 }\noutputs = [\"y\"]\n";
     let widths: Vec<_> = (1..=24).collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let (_alone, alone) = load(models.path(), "rowwise", "inline = true\n[batching]\nenabled = false\n");
+    let (_alone, alone) =
+        load(models.path(), "rowwise", "device = \"cpu\"\ninline = true\n[batching]\nenabled = false\n");
     let expected: Vec<_> =
         varied(&alone, &widths).into_iter().map(|request| runtime.block_on(alone.infer(request)).unwrap()).collect();
-    for settings in [batching.to_string(), format!("{batching}{padding}")] {
+    for settings in [batching.clone(), format!("{batching}{padding}")] {
         let (_repository, model) = load(models.path(), "rowwise", &settings);
-        let count = requests() / 2;
+        let count = requests / 2;
         let made = varied(&model, &widths);
         let (compared, largest) = runtime.block_on(compare(&model, &made, &expected, count));
         assert!(compared >= count * 8 / 10 && largest > 6, "{compared} of {count}, at most {largest} rows together");

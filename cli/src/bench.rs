@@ -28,8 +28,8 @@ pub(crate) fn run(bench: &Bench, engine: &Engine) -> anyhow::Result<()> {
             let (loader, load) = (loader(engine, true)?.0, &bench.load);
             let duration = load.duration.unwrap_or(SWEEP);
             let length = Length { duration, requests: load.requests, warm_up: load.warm_up.min(duration / 4) };
-            let trial = (bench.layout.arena, length);
-            let swept = sweep(&loader.runtime, path, &inputs(bench), cpus(&loader), trial, &progress)?;
+            let layouts = (layout(bench, &loader), cpus(&loader));
+            let swept = sweep(&loader.runtime, path, &inputs(bench), layouts, length, &progress)?;
             (swept.table(), swept.json(), swept.errors())
         }
         Some(path) => report(&mut bare(bench, path, engine)?, bench, &progress)?,
@@ -90,14 +90,18 @@ fn server(bench: &Bench) -> anyhow::Result<HttpSubject> {
 
 fn bare(bench: &Bench, path: &Path, engine: &Engine) -> anyhow::Result<BareSubject> {
     let loader = loader(engine, true)?.0;
-    let layout = Layout {
-        instances: bench.layout.instances.map_or(cpus(&loader).get(), size),
+    Ok(BareSubject::new(&loader.runtime, path, layout(bench, &loader), &inputs(bench))?)
+}
+
+fn layout(bench: &Bench, loader: &OnnxLoader) -> Layout {
+    Layout {
+        device: bench.layout.device,
+        instances: bench.layout.instances.map_or(cpus(loader).get(), size),
         threads: size(bench.layout.threads),
         batch: size(bench.inputs.batch),
         arena: bench.layout.arena,
         own_sessions: bench.layout.own_sessions,
-    };
-    Ok(BareSubject::new(&loader.runtime, path, layout, &inputs(bench))?)
+    }
 }
 
 /// The processors that this process may keep busy.

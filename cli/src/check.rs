@@ -33,6 +33,11 @@ fn verdict(model: &Model) -> String {
     };
     section("input", &signature.inputs);
     section("output", &signature.outputs);
+    if let Some(plan) = model.image() {
+        let [images, answers] = plan.summary(signature);
+        let _ = writeln!(text, "  images  {images}");
+        let _ = writeln!(text, "  answers {answers}");
+    }
     let batching = if signature.batch_axis { "on axis 0" } else { "off" };
     let _ = writeln!(text, "  batching {batching}: {}", status.batching_reason);
     let report = model.report();

@@ -131,6 +131,7 @@ impl Parts {
             objective: self.tuning.objective,
             padding: self.tuning.padding,
             threads: self.status.threads.max(1),
+            prepared: self.tuning.prepared,
             works_alone: self.status.threads == 1 && self.status.device == "cpu",
             instances: AtomicUsize::new(0),
             share: Share::new(&self.slots),

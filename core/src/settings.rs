@@ -1,5 +1,6 @@
 //! `model.toml`: what a model's owner may say about it.
 
+mod document;
 mod image;
 
 use std::collections::BTreeMap;
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+pub use self::document::{InvalidDocument, parse};
 pub use self::image::{AnswerKind, BoxForm, BoxUnit, Color, ImageSettings, PerChannel, Resize};
 use crate::host::Denormals;
 use crate::{Device, ModelVersion};
@@ -122,6 +124,9 @@ pub struct Cuda {
     /// The most memory of the device for weights and what runs compute, in MiB; workspaces of cuDNN come on top.
     /// Default: what there is.
     pub memory_limit_mib: Option<NonZeroU32>,
+    /// Whether tensor cores may round what they multiply to TF32, which has three digits: faster, and rows that share a
+    /// run can differ from rows that run alone in the third digit.
+    pub tf32: bool,
 }
 
 /// A model in OpenVINO.
@@ -233,7 +238,7 @@ impl Settings {
     pub fn read(file: &Path) -> Result<Self, String> {
         let name = file.file_name().unwrap_or_default().display();
         let text = std::fs::read_to_string(file).map_err(|error| format!("{name}: {error}"))?;
-        toml::from_str(&text).map_err(|error| format!("{name}: {}", error.to_string().trim_end()))
+        parse(&text).map_err(|error| format!("{name}: {error}"))
     }
 }
 
@@ -242,7 +247,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Settings, String> {
-        toml::from_str(text).map_err(|error| error.to_string())
+        super::parse(text).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -250,12 +255,12 @@ mod tests {
         let settings = parse(
             "description = \"d\"\ndevice = \"cuda:1\"\ninstances = 2\nthreads = 1\nversions = { latest = 2 }\n\
              queue_capacity = 8\nlabels = { y = \"labels.txt\" }\n\
-             memory = { arena = true, pattern = true }\ncuda = { memory_limit_mib = 512 }\n\
+             memory = { arena = true, pattern = true }\ncuda = { memory_limit_mib = 512, tf32 = true }\n\
              openvino = { precision = \"f32\" }\nimage = { kind = \"yolo\", mean = [0, 0.5, 1] }\n[batching]\nenabled = true\nmax_rows = 4\nobjective_p99_ms = 50\n\
              [batching.padding]\naxis = 1\ninputs = { x = 0 }\n[warm_up.x]\nshape = [1, 2]\nvalues = [0.5, 1]\n",
         )
         .unwrap();
-        assert_eq!(settings.cuda.memory_limit_mib, NonZeroU32::new(512));
+        assert_eq!((settings.cuda.memory_limit_mib, settings.cuda.tf32), (NonZeroU32::new(512), true));
         assert_eq!(settings.openvino.precision, Precision::F32);
         assert_eq!(settings.device, Device::Cuda(1));
         assert_eq!(settings.versions, VersionPolicy::Latest(2));

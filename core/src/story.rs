@@ -157,6 +157,8 @@ pub enum Size {
     Cap(usize),
     /// Other instances were idle: each takes so many rows.
     Split(usize),
+    /// The device was prepared for runs of so many rows, and for no size between that and all that waited.
+    Prepared(usize),
     /// More rows would have made a request late.
     Deadline,
     /// What waited next has no rows.
@@ -174,6 +176,7 @@ impl fmt::Display for Size {
             Self::All => f.write_str("an idle instance took all that had queued"),
             Self::Cap(rows) => write!(f, "cap of {rows} rows"),
             Self::Split(rows) => write!(f, "other instances were idle: {rows} rows for each"),
+            Self::Prepared(rows) => write!(f, "the device was prepared for {rows} rows"),
             Self::Deadline => f.write_str("more rows would have made a request late"),
             Self::Empty => f.write_str("the next request has no rows"),
             Self::OneByOne => f.write_str("a joined run was run again one by one, as it failed or to verify it"),

@@ -5,6 +5,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use hedef_core::settings::parse;
 use serde::Deserialize;
 
 use crate::filter::{Filter, InvalidFilter};
@@ -288,7 +289,7 @@ impl Settings {
             Some(file) => {
                 let wrong = |reason| InvalidSettings::File { file: file.display().to_string(), reason };
                 let text = fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
-                toml::from_str(&text).map_err(|error| wrong(reason(&text, &error)))?
+                parse(&text).map_err(|error| wrong(error.to_string()))?
             }
             None => Self::default(),
         };
@@ -424,12 +425,6 @@ impl Settings {
         }
         Ok(())
     }
-}
-
-/// What is wrong in a file, and where. The line itself is not shown: it may hold a secret.
-fn reason(text: &str, error: &toml::de::Error) -> String {
-    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-    format!("line {}: {}", before.matches('\n').count() + 1, error.message())
 }
 
 fn is_name(name: &str) -> bool {

@@ -126,9 +126,9 @@ impl Lanes {
     /// The lanes of answers, the important first.
     fn in_order(&self, outputs: &[Output]) -> Vec<LaneId> {
         let mut lanes: Vec<_> =
-            self.outputs.iter().copied().zip(outputs.iter().map(|output| output.priority)).collect();
-        lanes.sort_by_key(|(_, priority)| *priority);
-        lanes.into_iter().map(|(lane, _)| lane).collect()
+            outputs.iter().map(|output| output.priority).zip(self.outputs.iter().copied()).collect();
+        lanes.sort_unstable_by_key(|(priority, lane)| (*priority, lane.0));
+        lanes.into_iter().map(|(_, lane)| lane).collect()
     }
 }
 

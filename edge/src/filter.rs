@@ -107,6 +107,7 @@ fn numbers(data: &Data) -> Option<Vec<f64>> {
 
 #[cfg(test)]
 mod tests {
+    use hedef_core::settings::parse;
     use hedef_core::{DataType, Dim, ModelId, ModelName, TensorSpec, Timings};
 
     use super::*;
@@ -129,7 +130,7 @@ mod tests {
     }
 
     fn filter(text: &str) -> Filter {
-        let filter: Filter = toml::from_str(text).unwrap();
+        let filter: Filter = parse(text).unwrap();
         filter.check().unwrap();
         filter
     }
@@ -161,9 +162,9 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_refused() {
         for text in ["", "every = 0", "label = 'x'", "label = 'x'\ncolumn = 1\nabove = 1.0"] {
-            let filter: Filter = toml::from_str(text).unwrap();
+            let filter: Filter = parse(text).unwrap();
             assert!(filter.check().is_err(), "{text}");
         }
-        assert!(toml::from_str::<Filter>("evry = 1").is_err());
+        assert!(parse::<Filter>("evry = 1").is_err());
     }
 }

@@ -54,7 +54,7 @@ fn files(folder: &Path) -> Vec<Found> {
     let files =
         entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|ending| ending == "json"));
     let mut files: Vec<_> = files.collect();
-    files.sort();
+    files.sort_unstable();
     let name = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     files.iter().take(MOST).map(|path| (name(path), fs::read(path).unwrap_or_default())).collect()
 }

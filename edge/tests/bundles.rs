@@ -11,22 +11,36 @@ pub(crate) enum Does {
     Neg,
     /// Gives NaN for what is negative.
     Log,
+    /// Gives it back, and fails for what is negative.
+    Fails,
 }
 
 impl Does {
     pub(crate) fn to(self, x: f32) -> f32 {
         match self {
-            Self::Identity => x,
+            Self::Identity | Self::Fails => x,
             Self::Neg => -x,
             Self::Log => x.ln(),
         }
     }
 
-    fn operator(self) -> &'static str {
+    fn nodes(self) -> Vec<Vec<u8>> {
+        let one = |operator| vec![node(operator, &["x"], "y")];
         match self {
-            Self::Identity => "Identity",
-            Self::Neg => "Neg",
-            Self::Log => "Log",
+            Self::Identity => one("Identity"),
+            Self::Neg => one("Neg"),
+            Self::Log => one("Log"),
+            // As many numbers as there are, and one more where some are negative, which nothing can be reshaped to.
+            Self::Fails => vec![
+                node("Neg", &["x"], "negated"),
+                node("Relu", &["negated"], "below"),
+                node("Sign", &["below"], "signs"),
+                node("ReduceMax", &["signs"], "any"),
+                to_int64("any", "more"),
+                node("Shape", &["x"], "shape"),
+                node("Add", &["shape", "more"], "wrong"),
+                node("Reshape", &["x", "wrong"], "y"),
+            ],
         }
     }
 }
@@ -88,7 +102,7 @@ impl Recipe {
     }
 }
 
-/// A model of one node. Source: onnx.proto3 of the ONNX project.
+/// A model of some nodes. Source: onnx.proto3 of the ONNX project.
 fn onnx(does: Does, weights: usize) -> Vec<u8> {
     let value = |name: &str| {
         let dimension = text(2, "n");
@@ -96,14 +110,25 @@ fn onnx(does: Does, weights: usize) -> Vec<u8> {
         let tensor = [number(1, 1), message(2, &shape)].concat();
         [text(1, name), message(2, &message(1, &tensor))].concat()
     };
-    let node = [text(1, "x"), text(2, "y"), text(4, does.operator())].concat();
-    let mut graph = [message(1, &node), text(2, "g"), message(11, &value("x")), message(12, &value("y"))].concat();
+    let nodes: Vec<u8> = does.nodes().iter().flat_map(|node| message(1, node)).collect();
+    let mut graph = [nodes, text(2, "g"), message(11, &value("x")), message(12, &value("y"))].concat();
     if weights > 0 {
         let raw = vec![0; 4 * weights];
         let tensor = [[vec![1 << 3], length(weights)].concat(), number(2, 1), text(8, "w"), message(9, &raw)].concat();
         graph.extend(message(5, &tensor));
     }
     [number(1, 8), message(7, &graph), message(8, &number(2, 13))].concat()
+}
+
+fn node(operator: &str, inputs: &[&str], output: &str) -> Vec<u8> {
+    let inputs: Vec<u8> = inputs.iter().flat_map(|input| text(1, input)).collect();
+    [inputs, text(2, output), text(4, operator)].concat()
+}
+
+/// A Cast: its attribute `to`, of the type INT, is 7.
+fn to_int64(input: &str, output: &str) -> Vec<u8> {
+    let attribute = [text(1, "to"), number(3, 7), vec![0xA0, 1, 2]].concat();
+    [node("Cast", &[input], output), message(5, &attribute)].concat()
 }
 
 fn number(field: u8, value: u8) -> Vec<u8> {

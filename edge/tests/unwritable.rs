@@ -31,6 +31,7 @@ fn without_a_data_folder_what_needs_none_works_and_the_rest_waits() {
     let (_, status) = place.hub.call("status", "");
     assert_eq!((&status["data"]["writable"], &status["ready"]), (&json!(false), &json!(true)), "{status}");
     assert!(status["data"]["error"].as_str().unwrap().starts_with("the queue cannot be opened"), "{status}");
+    until("the twin tells", || (place.hub.reported()["data"] == status["data"]).then_some(()));
     let mut health = Command::new(env!("CARGO_BIN_EXE_hedef-edge"));
     health.args(["health", "edge.toml"]).current_dir(place.home.path());
     let said = health.env("HEDEF_METRICS_LISTEN", device.metrics().to_string()).output().unwrap();
@@ -49,6 +50,8 @@ fn without_a_data_folder_what_needs_none_works_and_the_rest_waits() {
     assert_eq!((sent.property("$.cid"), sent.property("error")), (Some("m0"), None));
     place.until_active(&device, 1);
     assert!(writable());
+    until("the twin tells", || (place.hub.reported()["data"]["writable"] == true).then_some(()));
+    assert!(place.hub.reported()["data"].get("error").is_none_or(serde_json::Value::is_null));
     let (status, log) = device.stop();
     assert!(status.success(), "{status}: {log}");
 }

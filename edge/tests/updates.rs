@@ -90,6 +90,29 @@ impl Place {
         (place, device)
     }
 
+    /// One whose version 2 is on trial, which good runs do not end.
+    fn on_trial(does: Does) -> (Self, Device) {
+        let (place, device) = Self::with_version_1(QUICK);
+        device.stop();
+        place.write("trial_runs = 1000000");
+        let device = place.start();
+        place.desire(2, &Recipe::new(2, does).make(&place.key));
+        let reported = place.until_state("trial");
+        assert_eq!(
+            (&reported["active"], &reported["previous"], &reported["lastGood"]),
+            (&json!(2), &json!(1), &json!(1))
+        );
+        (place, device)
+    }
+
+    /// Asks the model about a number until it is rolled back.
+    fn until_rolled_back(&self, device: &Device, x: f32) {
+        until("it is rolled back", || {
+            let _ = ask(device, x);
+            (self.reported()["state"] == "rolledback").then_some(())
+        });
+    }
+
     /// Waits until the update has failed for that reason, and asks the old version.
     pub(crate) fn until_failed(&self, device: &Device, state: &str, reason: &str) {
         let reported = until(&format!("it is {state}: {reason}"), || {
@@ -263,19 +286,10 @@ fn an_older_version_is_taken_only_if_that_is_signed() {
 
 #[test]
 fn a_trial_that_gives_nan_is_rolled_back_and_never_taken_again() {
-    let (place, device) = Place::with_version_1(QUICK);
-    device.stop();
-    place.write("trial_runs = 1000");
-    let device = place.start();
-    let bad = Recipe::new(2, Does::Log).make(&place.key);
-    place.desire(2, &bad);
-    let reported = place.until_state("trial");
-    assert_eq!((&reported["active"], &reported["previous"], &reported["lastGood"]), (&json!(2), &json!(1), &json!(1)));
-    until("it is rolled back", || {
-        let _ = ask(&device, -1.0);
-        (place.reported()["state"] == "rolledback").then_some(())
-    });
+    let (place, device) = Place::on_trial(Does::Log);
+    place.until_rolled_back(&device, -1.0);
     place.until_failed(&device, "rolledback", "gave NaN or infinity");
+    let bad = Recipe::new(2, Does::Log).make(&place.key);
     let url = place.depot.put("again.bundle", &bad);
     let mut again = wanted(2, &bad, &url);
     again["model"] = "m".into();
@@ -283,14 +297,24 @@ fn a_trial_that_gives_nan_is_rolled_back_and_never_taken_again() {
     assert_eq!(status, "409", "{body}");
 }
 
+/// It loads, knows its golden answers and answers some requests. Others fail in ONNX Runtime, in the middle of the model.
+#[test]
+fn a_trial_whose_runs_fail_is_rolled_back() {
+    let (place, device) = Place::on_trial(Does::Fails);
+    assert_eq!(ask(&device, 3.0), Some((2, 3.0)));
+    assert_eq!(ask(&device, -3.0), None);
+    place.until_rolled_back(&device, -3.0);
+    let reported = place.reported();
+    let error = reported["error"].as_str().unwrap();
+    assert!(error.contains(" 3 failed, 0 gave NaN or infinity, 0 took too long"), "{error}");
+    // What the bad version failed for is no matter to the one of before.
+    until("the version before answers", || (ask(&device, -3.0) == Some((1, -3.0))).then_some(()));
+    place.until_failed(&device, "rolledback", "runs 3 failed");
+}
+
 #[test]
 fn a_trial_that_crashes_again_and_again_is_rolled_back_before_it_is_loaded() {
-    let (place, device) = Place::with_version_1(QUICK);
-    device.stop();
-    place.write("trial_runs = 1000000");
-    let mut device = place.start();
-    place.desire(2, &Recipe::new(2, Does::Neg).make(&place.key));
-    place.until_state("trial");
+    let (place, mut device) = Place::on_trial(Does::Neg);
     for _ in 0..2 {
         until("the new version is served", || (ask(&device, 2.0)?.0 == 2).then_some(()));
         device.kill();
@@ -305,12 +329,7 @@ fn a_trial_that_crashes_again_and_again_is_rolled_back_before_it_is_loaded() {
 
 #[test]
 fn a_trial_goes_on_after_power_cuts_but_not_for_ever() {
-    let (place, device) = Place::with_version_1(QUICK);
-    device.stop();
-    place.write("trial_runs = 1000000");
-    let mut device = place.start();
-    place.desire(2, &Recipe::new(2, Does::Neg).make(&place.key));
-    place.until_state("trial");
+    let (place, mut device) = Place::on_trial(Does::Neg);
     let sign = place.home.path().join("data/working");
     assert_eq!(fs::read(&sign).unwrap(), fs::read("/proc/sys/kernel/random/boot_id").unwrap());
     for _ in 0..5 {
@@ -331,10 +350,7 @@ fn a_first_version_that_fails_leaves_nothing() {
     let device = place.start();
     place.desire(1, &Recipe::new(1, Does::Log).make(&place.key));
     place.until_state("trial");
-    until("it is rolled back", || {
-        let _ = ask(&device, -1.0);
-        (place.reported()["state"] == "rolledback").then_some(())
-    });
+    place.until_rolled_back(&device, -1.0);
     until("it is not served", || ask(&device, 1.0).is_none().then_some(()));
     assert_eq!(place.reported()["active"], Value::Null);
     assert_eq!(place.hub.call("rollback", r#"{"model": "m"}"#).0, "409");

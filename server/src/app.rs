@@ -1,6 +1,5 @@
 //! What every handler shares, and the two steps that every scoring handler takes in the same way.
 
-use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::pin::pin;
 use std::sync::Arc;
@@ -134,8 +133,9 @@ impl App {
     pub(crate) fn model_names(&self, call: &Call) -> Vec<String> {
         let models = self.repository.models();
         let names = models.iter().map(|model| model.id().name.as_str());
-        let names: BTreeSet<_> = names.filter(|name| call.may_use(name)).collect();
-        names.into_iter().map(String::from).collect()
+        let mut names: Vec<_> = names.filter(|name| call.may_use(name)).map(String::from).collect();
+        names.dedup();
+        names
     }
 
     /// What the index holds of a model, or of one version of it. Fails when that is nothing.
@@ -153,7 +153,8 @@ impl App {
     pub(crate) fn score_model(&self, call: &Call) -> Result<Target, ApiError> {
         let setting = self.config.azure.score_model.as_ref();
         let known = self.repository.index().into_iter().map(|entry| entry.name);
-        let known: BTreeSet<_> = known.filter(|name| call.may_use(name.as_str())).collect();
+        let mut known: Vec<_> = known.filter(|name| call.may_use(name.as_str())).collect();
+        known.dedup();
         let only = if known.len() == 1 { known.first() } else { None };
         let model = setting.or(only).map(ToString::to_string).ok_or_else(|| {
             let known: Vec<_> = known.iter().map(|name| format!("`{name}`")).collect();

@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Instant;
 
 use hedef_core::backend::onnx::Runtime;
-use hedef_core::{Dim, Tensor};
+use hedef_core::{Device, Dim, Tensor};
 use serde_json::{Value, json};
 
 use self::line::Line;
@@ -35,6 +35,8 @@ const WHOLE_REQUESTS: usize = 8;
 /// How the bare runtime runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
+    /// Where it runs.
+    pub device: Device,
     /// Threads that each run the model.
     pub instances: usize,
     /// Threads that one run uses.
@@ -159,6 +161,7 @@ impl Subject for BareSubject {
     fn describe(&self) -> Value {
         json!({
             "in_process": self.path.display().to_string(),
+            "device": self.layout.device.to_string(),
             "instances": self.layout.instances,
             "threads": self.layout.threads,
             "batch": self.layout.batch,

@@ -7,7 +7,7 @@ use hedef_core::backend::{Backend, RunError};
 use hedef_core::host::Denormals;
 use hedef_core::preflight::{explain, inspect};
 use hedef_core::repository::scan;
-use hedef_core::{Device, Signature, Tensor, settings};
+use hedef_core::{Signature, Tensor, settings};
 
 use super::Layout;
 use crate::Error;
@@ -35,7 +35,7 @@ impl Sessions {
         let inspection = inspect(&file).map_err(|error| failed(error.to_string()))?;
         let facts = ModelFacts::of(&inspection);
         let options = SessionOptions {
-            device: Device::Cpu,
+            device: layout.device,
             threads: layout.threads,
             arena: layout.arena,
             memory_pattern: layout.arena,

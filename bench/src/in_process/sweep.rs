@@ -28,22 +28,23 @@ pub struct Sweep {
     points: Vec<(Layout, Measured)>,
 }
 
-/// Measures rows a second at every layout for so many processors, with batches of 1, 2, 4, … 64 rows.
+/// Measures rows a second at every layout for so many processors, with batches of 1, 2, 4, … 64 rows; what else there
+/// is to a layout stays as it is in `base`.
 pub fn sweep(
     runtime: &Runtime,
     path: &Path,
     inputs: &Inputs,
-    cpus: NonZeroUsize,
-    trial: (bool, Length),
+    (base, cpus): (Layout, NonZeroUsize),
+    length: Length,
     progress: &Progress,
 ) -> Result<Sweep, Error> {
-    let (arena, length) = trial;
     let mut points: Vec<(Layout, Measured)> = Vec::new();
     let mut subject = Value::Null;
     for (instances, threads, own_sessions) in layouts(cpus.get()) {
-        let layout = Layout { instances, threads, batch: 1, arena, own_sessions };
+        let layout = Layout { instances, threads, batch: 1, own_sessions, ..base };
         let mut bare = BareSubject::new(runtime, path, layout, inputs)?;
-        subject = json!({"in_process": path.display().to_string(), "arena": arena});
+        let (device, arena) = (base.device.to_string(), base.arena);
+        subject = json!({"in_process": path.display().to_string(), "device": device, "arena": arena});
         let (mut best, mut worse) = (0.0_f64, 0);
         for batch in (0..).map(|power| 1_usize << power).take_while(|rows| *rows <= MOST_ROWS) {
             if bare.set_batch(batch).is_err() {

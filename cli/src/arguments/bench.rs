@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use hedef_bench::{Address, FreeShape, parse_duration};
+use hedef_core::Device;
 
 /// Measures a server, or the bare runtime.
 #[derive(Debug, Args)]
@@ -133,6 +134,9 @@ pub(crate) struct BenchCallers {
 /// How the bare runtime runs, with --in-process.
 #[derive(Debug, Args)]
 pub(crate) struct BenchLayout {
+    /// Where it runs: `cpu`, `cuda:0` or `openvino`.
+    #[arg(long, value_name = "DEVICE", requires = "in_process", default_value_t = Device::Cpu)]
+    pub(crate) device: Device,
     /// Threads that each run the model. Default: one for each processor.
     #[arg(long, value_name = "N", requires = "in_process", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) instances: Option<u32>,

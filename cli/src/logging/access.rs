@@ -14,11 +14,13 @@ use crate::arguments::LogFormat;
 /// Writes `line` into `to`.
 pub(super) fn write(line: &AccessLine<'_>, format: LogFormat, to: &mut Vec<u8>) -> io::Result<()> {
     let method = line.method.as_str().as_bytes();
-    let (path, status) = (line.path.as_bytes(), line.status.as_str().as_bytes());
+    let status = line.status.as_str().as_bytes();
     match format {
         LogFormat::Text => {
             now(to)?;
-            put(to, [b"  INFO ", method, b" ", path, b" ", status, b" request.id=", line.id.as_bytes()]);
+            put(to, [b"  INFO ", method, b" "]);
+            shown(line.path, to)?;
+            put(to, [b" ", status, b" request.id=", line.id.as_bytes()]);
             if let Some(key) = line.key {
                 put(to, [b" key=", key.as_bytes()]);
             }
@@ -63,6 +65,18 @@ fn put<const PARTS: usize>(to: &mut Vec<u8>, parts: [&[u8]; PARTS]) {
     }
 }
 
+/// Writes a text that may hold what a terminal would obey, such as U+009B, or take for the end of the line.
+fn shown(text: &str, to: &mut Vec<u8>) -> io::Result<()> {
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        put(to, [text.as_bytes()]);
+        return Ok(());
+    }
+    text.chars().try_for_each(|char| match char {
+        control if control.is_control() => write!(to, "{}", control.escape_unicode()),
+        other => write!(to, "{other}"),
+    })
+}
+
 /// Writes a time in milliseconds, to the microsecond.
 fn millis(time: Duration, to: &mut Vec<u8>) -> io::Result<()> {
     let micros = time.as_micros();
@@ -98,12 +112,14 @@ mod tests {
 
     use super::*;
 
-    fn written(format: LogFormat, subject: Option<&str>) -> String {
+    const INFER: &str = "/v2/models/iris/infer";
+
+    fn written(format: LogFormat, path: &str, subject: Option<&str>) -> String {
         let mut text = Vec::new();
         let model = hedef_core::ModelId { name: hedef_core::ModelName::new("iris").unwrap(), version: 3 };
         let line = AccessLine {
             method: &Method::POST,
-            path: "/v2/models/iris/infer",
+            path,
             status: StatusCode::OK,
             id: &HeaderValue::from_static("7f"),
             key: subject.map(|_| "jwt"),
@@ -117,7 +133,7 @@ mod tests {
 
     #[test]
     fn text_is_as_other_lines_are() {
-        let line = written(LogFormat::Text, None);
+        let line = written(LogFormat::Text, INFER, None);
         let (time, rest) = line.split_at("2026-01-31T23:59:59.123456Z".len());
         assert!(time.starts_with("20") && time.ends_with('Z') && time.as_bytes()[19] == b'.', "{time}");
         let told = "POST /v2/models/iris/infer 200 request.id=7f model=iris/3 http.status=200 http.ms=12.034\n";
@@ -125,8 +141,14 @@ mod tests {
     }
 
     #[test]
+    fn a_terminal_shows_a_path_and_does_not_obey_it() {
+        let line = written(LogFormat::Text, "/é\u{9b}31m\u{85}\u{7f}", None);
+        assert!(line.contains(r" POST /é\u{9b}31m\u{85}\u{7f} 200 "), "{line}");
+    }
+
+    #[test]
     fn json_is_json_whoever_asked() {
-        let line = written(LogFormat::Json, Some("a \"b\"\n"));
+        let line = written(LogFormat::Json, INFER, Some("a \"b\"\n"));
         let told: Value = serde_json::from_str(&line).unwrap();
         assert_eq!(line.lines().count(), 1);
         assert_eq!((&told["subject"], &told["key"]), (&Value::from("a \"b\"\n"), &Value::from("jwt")));

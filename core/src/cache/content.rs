@@ -112,7 +112,7 @@ impl Hashes {
             .into_iter()
             .filter_map(|path| Some((path.metadata().ok()?.modified().ok()?, path)))
             .collect();
-        all.sort();
+        all.sort_unstable();
         for (_, path) in all.iter().take(all.len().saturating_sub(MOST)) {
             let _ = std::fs::remove_file(path);
         }

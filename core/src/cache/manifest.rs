@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::folder;
+use crate::settings::parse;
 use crate::verdict::Verdict;
 
 /// A manifest is small; a longer one was not written by us.
@@ -33,7 +34,7 @@ impl Manifest {
     pub(super) fn read(path: &Path) -> io::Result<Self> {
         let mut text = String::new();
         folder::open(path)?.0.take(LONGEST).read_to_string(&mut text)?;
-        toml::from_str(&text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.message().to_owned()))
+        parse(&text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
 
     pub(super) fn write(&self, path: &Path) -> io::Result<()> {

@@ -155,7 +155,7 @@ impl GraphCache {
             Some((wanted, entry.join(GRAPH).metadata().ok()?.len(), entry))
         };
         let mut all: Vec<_> = folder::entries(&self.folder).into_iter().filter_map(facts).collect();
-        all.sort();
+        all.sort_unstable();
         let mut total = all.iter().fold(0_u64, |total, (_, bytes, _)| total.saturating_add(*bytes));
         for (_, bytes, entry) in all.iter().filter(|(_, _, entry)| entry != newest) {
             if total <= self.most_bytes {

@@ -34,6 +34,16 @@ pub enum Answer {
         /// What the boxes are told in.
         form: Boxes,
     },
+    /// A grid `[1,anchors * (5 + classes),rows,columns]`: for each anchor the centre of the box within its place, its width and
+    /// height, whether there is anything, and the classes, all as logits (Redmon and Farhadi, YOLO9000, section 2).
+    YoloV2 {
+        /// The output.
+        grid: usize,
+        /// Width and height of each, in columns and rows.
+        anchors: Vec<[f32; 2]>,
+        /// How much of two boxes of one class may be common to both.
+        max_overlap: f32,
+    },
 }
 
 /// What boxes are told in.
@@ -50,6 +60,13 @@ pub struct Boxes {
 const BOXES: [&str; 4] = ["detection_boxes", "detected_boxes", "bboxes", "boxes"];
 const SCORES: [&str; 3] = ["detection_scores", "detected_scores", "scores"];
 const CLASSES: [&str; 4] = ["detection_classes", "detected_classes", "classes", "labels"];
+
+/// The anchors of Custom Vision's older compact models, all of which have the same. Source: the sample that comes with each export
+/// (`object_detection.py`).
+const ANCHORS: [[f32; 2]; 5] = [[0.573, 0.677], [1.87, 2.06], [3.34, 5.47], [7.88, 3.53], [9.77, 9.17]];
+
+/// What a candidate of a grid has beside its classes.
+const BESIDE_CLASSES: usize = 5;
 
 impl Answer {
     pub(super) fn new(settings: &ImageSettings, signature: &Signature) -> Result<Self, String> {
@@ -76,7 +93,7 @@ impl Answer {
             }
             _ => Ok(at),
         };
-        let floats = &[DataType::Fp32];
+        let floats = &[DataType::Fp32, DataType::Fp16];
         match kind {
             AnswerKind::Classification => {
                 let only = only(signature, could_be_scores);
@@ -96,12 +113,23 @@ impl Answer {
                 if let Some(spec) = spec.filter(|spec| !spec.dims.as_deref().is_none_or(could_be)) {
                     return Err(format!("output: expected [1,4 + classes,candidates], it is {spec}"));
                 }
-                let max_overlap = settings.max_overlap.unwrap_or(0.7);
-                if !(0.0..=1.0).contains(&max_overlap) {
-                    return Err(format!("max_overlap: expected a number from 0 to 1, found {max_overlap}"));
-                }
+                let max_overlap = max_overlap(settings, 0.7)?;
                 let form = boxes(settings, BoxForm::Cxcywh, BoxUnit::Pixel);
                 Ok(Self::Yolo { candidates, max_overlap, form })
+            }
+            AnswerKind::YoloV2 => {
+                let only = only(signature, |spec| rank(spec) == Some(4));
+                let grid = find("output", settings.output.as_ref(), only.as_slice())?;
+                of_type("output", grid, floats)?;
+                let anchors = settings.anchors.clone().unwrap_or_else(|| ANCHORS.into());
+                if anchors.is_empty() || anchors.iter().flatten().any(|side| !(side.is_finite() && *side > 0.0)) {
+                    return Err("anchors: expected pairs of numbers above 0".into());
+                }
+                if let Some(spec) = signature.outputs.get(grid).filter(|spec| !could_be_grid(spec, anchors.len())) {
+                    let count = anchors.len();
+                    return Err(format!("output: expected [1,{count} * (5 + classes),rows,columns], it is {spec}"));
+                }
+                Ok(Self::YoloV2 { grid, anchors, max_overlap: max_overlap(settings, 0.45)? })
             }
             AnswerKind::Detection => {
                 let boxes_at = of_type("boxes", find("boxes", settings.boxes.as_ref(), &BOXES)?, floats)?;
@@ -133,6 +161,7 @@ impl Answer {
             Self::Classification { .. } => AnswerKind::Classification,
             Self::Detection { .. } => AnswerKind::Detection,
             Self::Yolo { .. } => AnswerKind::Yolo,
+            Self::YoloV2 { .. } => AnswerKind::YoloV2,
         }
     }
 
@@ -141,7 +170,8 @@ impl Answer {
         match self {
             Self::Classification { scores: at, .. }
             | Self::Detection { classes: at, .. }
-            | Self::Yolo { candidates: at, .. } => *at,
+            | Self::Yolo { candidates: at, .. }
+            | Self::YoloV2 { grid: at, .. } => *at,
         }
     }
 
@@ -155,6 +185,9 @@ impl Answer {
         match self {
             Self::Classification { scores, .. } => fixed(*scores, <[Dim]>::last),
             Self::Yolo { candidates, .. } => fixed(*candidates, |dims| dims.get(1))?.checked_sub(4),
+            Self::YoloV2 { grid, anchors, .. } => {
+                (fixed(*grid, |dims| dims.get(1))? / anchors.len()).checked_sub(BESIDE_CLASSES)
+            }
             Self::Detection { .. } => None,
         }
     }
@@ -163,7 +196,9 @@ impl Answer {
     #[must_use]
     pub fn outputs(&self) -> Vec<usize> {
         match self {
-            Self::Classification { scores: at, .. } | Self::Yolo { candidates: at, .. } => vec![*at],
+            Self::Classification { scores: at, .. }
+            | Self::Yolo { candidates: at, .. }
+            | Self::YoloV2 { grid: at, .. } => vec![*at],
             Self::Detection { boxes, scores, classes, .. } => vec![*boxes, *scores, *classes],
         }
     }
@@ -180,6 +215,12 @@ fn guess(settings: &ImageSettings, signature: &Signature) -> AnswerKind {
         && rank(only) == Some(3)
     {
         AnswerKind::Yolo
+    } else if let [only] = signature.outputs.as_slice()
+        && let Some([_, _, rows, columns]) = only.dims.as_deref()
+        // Some classifications have their scores as a picture of one pixel.
+        && [rows, columns] != [&Dim::Fixed(1); 2]
+    {
+        AnswerKind::YoloV2
     } else {
         AnswerKind::Classification
     }
@@ -191,21 +232,23 @@ const fn name(kind: AnswerKind) -> &'static str {
         AnswerKind::Classification => "classification",
         AnswerKind::Detection => "detection",
         AnswerKind::Yolo => "yolo",
+        AnswerKind::YoloV2 => "yolov2",
     }
 }
 
 /// The keys that are given and mean nothing for this kind.
 fn unwanted(settings: &ImageSettings, kind: AnswerKind) -> Vec<&'static str> {
-    use AnswerKind::{Classification, Detection, Yolo};
-    let keys: [(&str, bool, &[AnswerKind]); 8] = [
-        ("output", settings.output.is_some(), &[Classification, Yolo]),
+    use AnswerKind::{Classification, Detection, Yolo, YoloV2};
+    let keys: [(&str, bool, &[AnswerKind]); 9] = [
+        ("output", settings.output.is_some(), &[Classification, Yolo, YoloV2]),
         ("softmax", settings.softmax, &[Classification]),
         ("boxes", settings.boxes.is_some(), &[Detection]),
         ("scores", settings.scores.is_some(), &[Detection]),
         ("classes", settings.classes.is_some(), &[Detection]),
         ("box_form", settings.box_form.is_some(), &[Detection, Yolo]),
         ("box_unit", settings.box_unit.is_some(), &[Detection, Yolo]),
-        ("max_overlap", settings.max_overlap.is_some(), &[Yolo]),
+        ("anchors", settings.anchors.is_some(), &[YoloV2]),
+        ("max_overlap", settings.max_overlap.is_some(), &[Yolo, YoloV2]),
     ];
     keys.iter().filter(|(_, given, kinds)| *given && !kinds.contains(&kind)).map(|(key, ..)| *key).collect()
 }
@@ -215,13 +258,34 @@ fn rank(spec: &TensorSpec) -> Option<usize> {
 }
 
 fn could_be_scores(spec: &TensorSpec) -> bool {
-    spec.data_type == DataType::Fp32 && matches!(rank(spec), None | Some(1 | 2))
+    matches!(spec.data_type, DataType::Fp32 | DataType::Fp16) && matches!(rank(spec), None | Some(1 | 2))
+}
+
+fn could_be_grid(spec: &TensorSpec, anchors: usize) -> bool {
+    match spec.dims.as_deref() {
+        None => true,
+        Some([Dim::Fixed(1) | Dim::Free | Dim::Symbol(_), channels, _, _]) => match channels {
+            Dim::Fixed(channels) => channels % anchors == 0 && channels / anchors > BESIDE_CLASSES,
+            _ => true,
+        },
+        Some(_) => false,
+    }
 }
 
 /// The name of the only output that is as wanted.
 fn only(signature: &Signature, wanted: impl Fn(&TensorSpec) -> bool) -> Vec<&str> {
     let found: Vec<_> = signature.outputs.iter().filter(|spec| wanted(spec)).map(|spec| &*spec.name).collect();
     if found.len() == 1 { found } else { Vec::new() }
+}
+
+fn max_overlap(settings: &ImageSettings, default: f32) -> Result<f32, String> {
+    let found = settings.max_overlap.unwrap_or(default);
+    let range = 0.0..=1.0;
+    if range.contains(&found) {
+        Ok(found)
+    } else {
+        Err(format!("max_overlap: expected a number from 0 to 1, found {found}"))
+    }
 }
 
 fn boxes(settings: &ImageSettings, form: BoxForm, unit: BoxUnit) -> Boxes {

@@ -11,7 +11,7 @@ use crate::{DataType, Dim, Shape, Signature};
 /// to 255.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Input {
-    /// FP32 or UINT8.
+    /// FP32, FP16 or UINT8.
     pub data_type: DataType,
     /// All dimensions; a batch of one, if there is a batch.
     pub shape: Shape,
@@ -64,8 +64,8 @@ impl Input {
             return Err(format!("expected a model with one input, which takes the image; it takes {found}"));
         };
         let takes = |expected: &str| format!("input `{}`: expected {expected}, it is {spec}", spec.name);
-        if !matches!(spec.data_type, DataType::Fp32 | DataType::Uint8) {
-            return Err(takes("FP32 or UINT8"));
+        if !matches!(spec.data_type, DataType::Fp32 | DataType::Fp16 | DataType::Uint8) {
+            return Err(takes("FP32, FP16 or UINT8"));
         }
         let dims = spec.dims.as_deref().unwrap_or_default();
         let (dims, batch) = match dims {
@@ -90,9 +90,21 @@ impl Input {
             (Layout::Pixels, _) => &[height, width, channels],
         };
         let shape = batch.into_iter().chain(size.iter().copied()).collect();
-        let (scale, offset) = scaling(settings, spec.data_type, channels, notes)?;
+        let (usual_color, usual_scale) = match kind {
+            // As the sample that comes with an export has it.
+            AnswerKind::YoloV2 => (Color::Bgr, 1.0),
+            _ => (Color::Rgb, 1.0 / 255.0),
+        };
+        let (scale, offset) = match spec.data_type {
+            DataType::Uint8 => unscaled(settings)?,
+            _ => scaling(settings, channels, notes, usual_scale)?,
+        };
         let resize = if kind == AnswerKind::Yolo { Resize::Letterbox } else { Resize::Stretch };
-        let noted = if notes.get(PIXEL_FORMAT).is_some_and(|order| order == "Bgr8") { Color::Bgr } else { Color::Rgb };
+        let noted = match notes.get(PIXEL_FORMAT).map(String::as_str) {
+            Some("Bgr8") => Color::Bgr,
+            Some("Rgb8") => Color::Rgb,
+            _ => usual_color,
+        };
         Ok(Self {
             data_type: spec.data_type,
             shape,
@@ -137,24 +149,26 @@ fn size(side: &str, dim: &Dim, given: Option<NonZeroU16>) -> Result<usize, Strin
     }
 }
 
+/// What a tensor of whole numbers takes.
+fn unscaled(settings: &ImageSettings) -> Result<([f32; 3], [f32; 3]), String> {
+    if settings.scale.is_some() || settings.mean.is_some() || settings.std.is_some() {
+        return Err("scale, mean, std: expected none of them, since the model's input is UINT8".into());
+    }
+    Ok(([1.0; 3], [0.0; 3]))
+}
+
 /// What each channel's value is multiplied with, and what is added to it then.
 fn scaling(
     settings: &ImageSettings,
-    data_type: DataType,
     channels: usize,
     notes: &BTreeMap<String, String>,
+    usual: f32,
 ) -> Result<([f32; 3], [f32; 3]), String> {
     let ImageSettings { scale, mean, std, .. } = settings;
-    if data_type == DataType::Uint8 {
-        if scale.is_some() || mean.is_some() || std.is_some() {
-            return Err("scale, mean, std: expected none of them, since the model's input is UINT8".into());
-        }
-        return Ok(([1.0; 3], [0.0; 3]));
-    }
     let (scale_noted, mean_noted) = match notes.get(PIXEL_RANGE).map(String::as_str) {
         Some("NominalRange_0_255") => (1.0, 0.0),
         Some("Normalized_1_1") => (1.0 / 127.5, 1.0),
-        _ => (1.0 / 255.0, 0.0),
+        _ => (usual, 0.0),
     };
     let factor = scale.unwrap_or(scale_noted);
     // Who says how values are scaled means all of it.

@@ -3,6 +3,7 @@
 
 mod answer;
 mod input;
+mod summary;
 #[cfg(test)]
 mod tests;
 
@@ -55,7 +56,7 @@ impl Plan {
         let first_class = settings.first_class.unwrap_or(i64::from(counts_from_one));
         let (threshold, top) = match answer.kind() {
             AnswerKind::Classification => (0.0, 5),
-            AnswerKind::Detection | AnswerKind::Yolo => (0.25, 100),
+            AnswerKind::Detection | AnswerKind::Yolo | AnswerKind::YoloV2 => (0.25, 100),
         };
         let threshold = settings.threshold.unwrap_or(threshold);
         if !(0.0..=1.0).contains(&threshold) {

@@ -57,6 +57,31 @@ fn what_exports_of_detectors_call_their_outputs_says_what_they_are() {
     assert!(matches!(yolo.answer, Answer::Yolo { candidates: 0, .. }) && yolo.input.resize == Resize::Letterbox);
 }
 
+/// A model with a grid of so many channels.
+fn grid(channels: i64) -> Signature {
+    signature(fp32("data", &[-1, 3, 416, 416]), &[fp32("model_outputs0", &[-1, channels, 13, 13])])
+}
+
+#[test]
+fn a_grid_is_that_of_custom_vision_unless_the_settings_say_otherwise() {
+    let made = plan("", &grid(40)).unwrap();
+    let Answer::YoloV2 { grid: 0, anchors, max_overlap: 0.45 } = &made.answer else { panic!("{made:?}") };
+    assert_eq!((anchors.len(), anchors[1]), (5, [1.87, 2.06]));
+    assert_eq!((made.input.color, made.input.scale, made.input.resize), (Color::Bgr, [1.0; 3], Resize::Stretch));
+    assert_eq!(made.answer.class_count(&grid(40)), Some(3));
+    let own = plan("anchors = [[1, 2], [3, 4.5]]\ncolor = \"rgb\"\nscale = 0.5\nmax_overlap = 0.6", &grid(14)).unwrap();
+    let expected = Answer::YoloV2 { grid: 0, anchors: vec![[1.0, 2.0], [3.0, 4.5]], max_overlap: 0.6 };
+    assert_eq!((&own.answer, own.input.color, own.input.scale), (&expected, Color::Rgb, [0.5; 3]));
+    let notes = [("Image.BitmapPixelFormat".into(), "Rgb8".into())].into();
+    assert_eq!(Plan::new(&ImageSettings::default(), &grid(40), &notes, None).unwrap().input.color, Color::Rgb);
+    let pixel = signature(fp32("x", &[1, 3, 8, 8]), &[fp32("y", &[1, 1000, 1, 1])]);
+    assert!(matches!(plan("output = \"y\"", &pixel).unwrap().answer, Answer::Classification { .. }));
+    let half = |name, dims: &[i64]| spec(name, DataType::Fp16, dims);
+    let half = signature(half("data", &[1, 3, 416, 416]), &[half("model_outputs0", &[1, 40, 13, 13])]);
+    let half = plan("", &half).unwrap();
+    assert_eq!((half.input.data_type, half.input.scale), (DataType::Fp16, [1.0; 3]));
+}
+
 #[test]
 fn the_notes_that_onnx_defines_for_images_are_followed_unless_the_settings_say_otherwise() {
     let notes = [("Image.BitmapPixelFormat", "Bgr8"), ("Image.NominalPixelRange", "NominalRange_0_255")];
@@ -81,7 +106,7 @@ fn what_does_not_fit_the_model_is_said() {
         (
             "",
             &signature(spec("x", DataType::Int64, &[1, 3, 8, 8]), std::slice::from_ref(&logits)),
-            "expected FP32 or UINT8",
+            "expected FP32, FP16 or UINT8",
         ),
         ("", &sized(&[2, 3, 8, 8]), "expected [1,channels,height,width]"),
         ("", &sized(&[1, 4, 8, 8]), "of 1 or 3 channels"),
@@ -107,6 +132,17 @@ fn what_does_not_fit_the_model_is_said() {
             &sized(&[1, 3, 8, 8]),
             "output: expected [1,4 + classes,candidates], it is FP32 [1,3]",
         ),
+        (
+            "kind = \"yolov2\"\noutput = \"y\"",
+            &sized(&[1, 3, 8, 8]),
+            "output: expected [1,5 * (5 + classes),rows,columns], it is FP32 [1,3]",
+        ),
+        ("", &grid(41), "output: expected [1,5 * (5 + classes),rows,columns], it is FP32 [-1,41,13,13]"),
+        ("anchors = [[1, 2]]", &grid(5), "output: expected [1,1 * (5 + classes)"),
+        ("anchors = [[1, 0]]", &grid(6), "anchors: expected pairs of numbers above 0"),
+        ("anchors = []", &grid(6), "anchors: expected pairs of numbers above 0"),
+        ("max_overlap = -1", &grid(40), "max_overlap: expected a number from 0 to 1"),
+        ("anchors = [[1, 2]]", &classifier(), "anchors: not for kind = \"classification\""),
         ("threshold = 2", &classifier(), "threshold: expected a number from 0 to 1"),
         ("kind = \"segmentation\"", &classifier(), "segmentation"),
         ("colour = \"rgb\"", &classifier(), "colour"),
@@ -131,4 +167,42 @@ fn labels_are_those_of_the_file_else_the_output_s_own_and_as_many_as_classes() {
     assert_eq!(make(&own, "first_class = 1", None).unwrap().class(1), "a");
     assert_eq!(make(&own, "first_class = 1", None).unwrap().class(0), "0");
     assert_eq!(make(&own, "", labels("x y")).unwrap_err(), "labels: expected one for each of 3 classes, found 2");
+}
+
+#[test]
+fn a_plan_says_in_two_lines_how_images_are_read_and_what_answers_are_made_of() {
+    let told = |text: &str, signature: &Signature| plan(text, signature).unwrap().summary(signature);
+    let [images, answers] = told("mean = [0.5, 0.25, 0]\nstd = 0.5\nsoftmax = true", &classifier());
+    assert_eq!(
+        images,
+        "stretched to 200 times 224, RGB, channel by channel, as FP32 [1,3,224,200]: value * 0.007843138 + [-1, -0.5, 0]"
+    );
+    assert_eq!(
+        answers,
+        "classes, by their scores in `p`, made probabilities by a softmax; no labels; at most 5, with scores from 0"
+    );
+    let outputs = ["detection_boxes", "detection_scores", "detection_classes"].map(|name| fp32(name, &[]));
+    let detector = signature(spec("x", DataType::Uint8, &[1, 30, 20, 1]), &outputs);
+    let [images, answers] = told("resize = \"letterbox\"", &detector);
+    assert_eq!(images, "letterboxed to 20 times 30, grey, row by row, as UINT8 [1,30,20,1]");
+    assert_eq!(
+        answers,
+        "boxes, by their scores in `detection_scores`, from `detection_boxes` (yxyx, fraction) with classes in \
+         `detection_classes`; no labels; at most 100, with scores from 0.25"
+    );
+    let yolo = signature(fp32("x", &[1, 8, 8, 3]), &[fp32("o", &[1, 84, -1])]);
+    let [images, answers] = told("color = \"bgr\"\nscale = 1", &yolo);
+    assert_eq!(images, "letterboxed to 8 times 8, BGR, pixel by pixel, as FP32 [1,8,8,3]: value * 1");
+    assert_eq!(
+        answers,
+        "boxes, from the candidates in `o` (cxcywh, pixel), of which those of one class overlap by 0.7 at most; no labels; \
+         at most 100, with scores from 0.25"
+    );
+    let [images, answers] = told("", &grid(40));
+    assert_eq!(images, "stretched to 416 times 416, BGR, channel by channel, as FP32 [1,3,416,416]: value * 1");
+    assert_eq!(
+        answers,
+        "boxes, from the grid of 5 anchors in `model_outputs0`, of which those of one class overlap by 0.45 at most; no \
+         labels; at most 100, with scores from 0.25"
+    );
 }

@@ -25,6 +25,8 @@ const RULES: &[Rule] = &[
     data_type_unknown,
     library_missing,
     no_cuda,
+    no_device,
+    no_device_memory,
     no_memory,
     not_a_model,
     inconsistent,
@@ -109,10 +111,26 @@ fn no_cuda(fact: &str) -> Option<String> {
     })
 }
 
+fn no_device(fact: &str) -> Option<String> {
+    let (asked, rest) = after(fact, "Invalid device ID: ")?.split_once(", must be between 0 (inclusive) and ")?;
+    let count = first_word(rest);
+    Some(format!("there is no device cuda:{asked}: of {count} the first is cuda:0"))
+}
+
+/// What ONNX Runtime's CUDA provider says when the device's memory, or the part that a model may take, is used up.
+const NO_DEVICE_MEMORY: [&str; 3] = ["Available memory of ", "CUDA failure 2:", "CUDNN_STATUS_ALLOC_FAILED"];
+
+fn no_device_memory(fact: &str) -> Option<String> {
+    NO_DEVICE_MEMORY.iter().any(|words| fact.contains(words)).then(|| {
+        format!("the device has not enough memory for the model: raise `cuda.memory_limit_mib` if model.toml sets it, make room on the device, or set device = \"cpu\" ({fact})")
+    })
+}
+
 /// Whether `message`, an error of ONNX Runtime, says that there is not enough memory.
 #[must_use]
 pub fn is_out_of_memory(message: &str) -> bool {
-    ["bad_alloc", "Failed to allocate memory", "bad allocation"].iter().any(|words| message.contains(words))
+    let host = ["bad_alloc", "Failed to allocate memory", "bad allocation"];
+    host.iter().chain(&NO_DEVICE_MEMORY).any(|words| message.contains(words))
 }
 
 fn no_memory(fact: &str) -> Option<String> {

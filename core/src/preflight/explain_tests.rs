@@ -7,7 +7,12 @@ const SOURCE: &str = "[ONNXRuntimeError] : 1 : FAIL : /onnxruntime_src/onnxrunti
 #[test]
 fn known_refusals_keep_the_fact_and_say_what_helps() {
     let ir = format!("{SOURCE}Unsupported model IR version: 14, max supported IR version: 13\n");
-    let cases: [(&str, &[&str]); 13] = [
+    let cases: [(&str, &[&str]); 15] = [
+        ("Invalid device ID: 77, must be between 0 (inclusive) and 1 (exclusive).", &["no device cuda:77", "of 1"]),
+        (
+            "Exception during initialization: /onnxruntime_src/onnxruntime/core/framework/bfc_arena.cc:360 void* onnxruntime::BFCArena::AllocateRawInternal(size_t, bool, onnxruntime::Stream*) Available memory of 264960 is smaller than requested bytes of 11129088\n",
+            &["`cuda.memory_limit_mib`", "264960"],
+        ),
         (&ir, &["IR version 14", "up to 13", "`model.ir_version = 13`"]),
         (
             r#"[ONNXRuntimeError] : 10 : INVALID_GRAPH : This is an invalid model. In Node, ("", Nope, "", -1) : ("x": tensor(float),) -> ("y": tensor(float),) , Error No Op registered for Nope with domain_version of 13"#,

@@ -146,9 +146,9 @@ pub(super) fn of_model(model: &ModelProto, file_bytes: u64, file: String) -> Res
     let mut inspection = Inspection {
         file_bytes,
         ir_version: model.ir_version.unwrap_or_default(),
-        opsets: model.opset_import.iter().map(|opset| (domain(&opset.domain), opset.version)).collect(),
+        opsets: BTreeMap::new(),
         producer: producer.trim().to_owned(),
-        metadata: model.metadata_props.iter().map(|entry| (text(&entry.key), text(&entry.value))).collect(),
+        metadata: BTreeMap::new(),
         inputs: inputs.collect(),
         outputs: graph.output.iter().map(declared).collect(),
         zipmaps: zipmaps(graph),
@@ -159,6 +159,8 @@ pub(super) fn of_model(model: &ModelProto, file_bytes: u64, file: String) -> Res
         locales: BTreeSet::new(),
         file,
     };
+    inspection.opsets.extend(model.opset_import.iter().map(|opset| (domain(&opset.domain), opset.version)));
+    inspection.metadata.extend(model.metadata_props.iter().map(|entry| (text(&entry.key), text(&entry.value))));
     let functions = model.functions.iter().map(|function| (domain(&function.domain), function.name.as_str()));
     let functions: HashSet<(String, &str)> = functions.collect();
     visit_parts(model, &mut |part| match part {

@@ -89,7 +89,7 @@ fn packages(root: &Path) -> Result<Vec<Result<Package, String>>, String> {
         .into_iter()
         .map(|entry| entry.path())
         .collect();
-    entries.sort();
+    entries.sort_unstable();
     let visible = |path: &&PathBuf| !path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
     Ok(entries.iter().filter(visible).filter_map(|path| package(path)).collect())
 }

@@ -26,6 +26,8 @@ const DEFAULT_QUEUE_CAPACITY: usize = 1024;
 /// Models of so many bytes of weights keep memory between runs: fetching it anew for each took up to half of a
 /// convolutional network's time. The runs of smaller ones are over before one could wait for another's lock.
 const LARGE: u64 = 1 << 20;
+/// Runs at once on a CUDA device: one alone left half of an H200 idle, and more than these hardly help.
+const CUDA_INSTANCES: usize = 4;
 
 /// Loads models into ONNX Runtime.
 #[derive(Debug)]
@@ -58,7 +60,7 @@ impl Load for OnnxLoader {
         let inspected = Instant::now();
         let opening = Opening { version, inspection: &inspection, options: &options, facts: &facts };
         let Opened { backend, placement, graph, key, verdict, looked_up } =
-            self.open(&opening).map_err(|error| preflight::explain(&error))?;
+            self.open_where_quicker(&opening).map_err(|error| preflight::explain(&error))?;
         let mapped = backend.mapped_bytes();
         let opened = Instant::now();
         let first = match &verdict {
@@ -108,7 +110,8 @@ impl Load for OnnxLoader {
             inline: settings.inline,
             fixed: settings.batching.max_rows.is_some(),
             trusted: settings.batching.enabled == Some(true),
-            elastic: elastic && !matches!(placement.device, Device::Cuda(_)),
+            elastic: elastic && !each_size,
+            prepared: each_size,
             objective: settings.batching.objective_p99_ms.map(|ms| Duration::from_millis(ms.get().into())),
             padding,
             row_elements: judged.row_elements,
@@ -116,7 +119,11 @@ impl Load for OnnxLoader {
         };
         let own_weights = if mapped > 0 { 0 } else { inspection.weight_bytes };
         // Memory that others gave back meanwhile hides some of the growth.
-        let private = growth.bytes().unwrap_or(0).max(own_weights);
+        let private = match placement.device {
+            // What CUDA itself takes of this process, hundreds of MiB with the first model, is no model's own.
+            Device::Cuda(_) => own_weights,
+            Device::Auto | Device::Cpu | Device::OpenVino => growth.bytes().unwrap_or(0).max(own_weights),
+        };
         let stages = LoadStages {
             inspect: inspected - started,
             look_up: looked_up,
@@ -196,8 +203,9 @@ impl OnnxLoader {
 
     fn instances(&self, settings: &Settings, device: Device) -> usize {
         let default = match (device, settings.profile) {
-            // A session runs serially on its device's stream.
-            (Device::Cuda(_), _) | (_, Profile::Latency) => 1,
+            (_, Profile::Latency) => 1,
+            // While a run waits for the device, others bring and fetch what they need.
+            (Device::Cuda(_), Profile::Throughput) => self.slots.all().min(CUDA_INSTANCES),
             (Device::Cpu | Device::OpenVino | Device::Auto, Profile::Throughput) => self.slots.all(),
         };
         settings.instances.map_or(default, usize::from).max(1)

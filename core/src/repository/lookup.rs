@@ -57,7 +57,7 @@ impl Repository {
         let snapshot = self.snapshot.load();
         let mut models: Vec<_> =
             snapshot.values().flat_map(|entry| entry.slots.values()).filter_map(|slot| slot.model.clone()).collect();
-        models.sort_by(|a, b| a.id().cmp(b.id()));
+        models.sort_unstable_by(|a, b| a.id().cmp(b.id()));
         models
     }
 
@@ -83,7 +83,7 @@ impl Repository {
                 index.push(IndexEntry { name: name.clone(), version: Some(*version), state, reason });
             }
         }
-        index.sort_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
+        index.sort_unstable_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
         index
     }
 }

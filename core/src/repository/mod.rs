@@ -17,6 +17,7 @@ mod overrides;
 mod quarantine;
 #[cfg(test)]
 mod quarantine_tests;
+mod quicker;
 mod quota;
 mod stuck;
 #[cfg(test)]

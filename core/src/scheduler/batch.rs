@@ -54,6 +54,8 @@ pub(crate) struct Former<'a> {
     pub(crate) instances: usize,
     /// The one that asks.
     pub(crate) instance: usize,
+    /// Whether runs have 1, 2, 4, … rows where that can be.
+    pub(crate) prepared: bool,
 }
 
 impl Former<'_> {
@@ -97,7 +99,9 @@ impl Former<'_> {
         let Some(jobs) = state.lanes.get_mut(lane) else { return };
         let Some(forecast) = jobs.values().next().map(|job| (self.forecast)(job.class)) else { return };
         let run = |rows| forecast.run(rows).unwrap_or(0.0) * SLACK;
-        let most = split(&forecast, idle, jobs.values().map(|job| job.request.rows()));
+        let waiting = || jobs.values().map(|job| job.request.rows());
+        let shared = split(&forecast, idle, waiting());
+        let most = if self.prepared { prepared(shared, waiting()) } else { shared };
         let mut rows = 0;
         batch.plan.size = if *lane == Lane::only() { Size::Apart } else { Size::Alone };
         while let Some(entry) = jobs.first_entry() {
@@ -109,7 +113,11 @@ impl Former<'_> {
                 let enough = if more == 0 {
                     Some(Size::Empty)
                 } else if rows + more > most {
-                    Some(if most < forecast.cap { Size::Split(most) } else { Size::Cap(most) })
+                    Some(match most {
+                        _ if most < shared => Size::Prepared(most),
+                        _ if most < forecast.cap => Size::Split(most),
+                        _ => Size::Cap(most),
+                    })
                 } else if too_long(job) || batch.jobs.iter().any(too_long) {
                     Some(Size::Deadline)
                 } else {
@@ -168,6 +176,12 @@ fn split(forecast: &Forecast, idle: usize, waiting: impl Iterator<Item = usize>)
     }
 }
 
+/// The largest power of two of rows that wait and may share a run.
+fn prepared(most: usize, waiting: impl Iterator<Item = usize>) -> usize {
+    let all = waiting.take(most).fold(0_usize, usize::saturating_add);
+    1 << all.clamp(1, most.max(1)).ilog2()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,6 +191,15 @@ mod tests {
     fn forecast(cap: usize, fixed: f64) -> Forecast {
         let row = |level: i32| (fixed / 2_f64.powi(level) + 1.0) / 1000.0;
         Forecast::new(cap, (0..7).map(|level| Some(Row { seconds: row(level), work: row(level) })))
+    }
+
+    #[test]
+    fn a_prepared_size_is_a_power_of_two_that_waits() {
+        let rows = |waiting| std::iter::repeat_n(1, waiting);
+        assert_eq!([1, 2, 3, 7, 8, 63, 1000].map(|waiting| prepared(64, rows(waiting))), [1, 2, 2, 4, 8, 32, 64]);
+        assert_eq!(prepared(24, rows(1000)), 16);
+        assert_eq!(prepared(64, [3, 3].into_iter()), 4);
+        assert_eq!(prepared(64, [0].into_iter()), 1);
     }
 
     #[test]

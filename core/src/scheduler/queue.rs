@@ -104,6 +104,9 @@ impl Queue {
         let run = forecast.run(rows.max(forecast.cap.min(mates + rows))).unwrap_or(0.0);
         let shared = if mates > 0 { forecast.share(mates) } else { 0.0 };
         job.promised = state.admit(self.capacity, job.due, (run, shared), parallel)?;
+        if state.backlog.is_free(parallel) {
+            state.backlog.forget();
+        }
         job.cost = forecast.share(rows);
         state.backlog.add(job.cost);
         let number = state.next_number;
@@ -194,7 +197,7 @@ impl State {
     /// While nothing is ahead everything is taken: a forecast that is wrong must not lock everyone out, and only runs
     /// can put it right.
     fn admit(
-        &mut self,
+        &self,
         capacity: usize,
         due: Option<Instant>,
         (run, shared): (f64, f64),
@@ -208,7 +211,6 @@ impl State {
             return Err(Refusal::Expired);
         }
         if self.backlog.is_free(parallel) {
-            self.backlog.forget();
             return Ok(run);
         }
         let plain = self.backlog.wait(now, shared, parallel) + run;
@@ -226,4 +228,24 @@ impl State {
 
 fn duration(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scheduler::backlog::Promise;
+
+    #[test]
+    fn who_only_asks_leaves_the_forecast_as_it_is() {
+        let queue = Queue::new(1);
+        let bias = || queue.lock().backlog.bias();
+        let before = bias();
+        let queued = Instant::now();
+        let promise = Promise { queued, seconds: 1.0 };
+        queue.lock().backlog.learn(Some(promise), queued + Duration::from_secs(9));
+        let learned = bias();
+        assert!(learned > before);
+        assert_eq!(queue.admits(None, 0.0, 1), Ok(()));
+        assert_eq!(bias(), learned);
+    }
 }

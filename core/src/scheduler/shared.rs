@@ -52,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) threads: usize,
     /// Whether a run's work is all done by the thread that calls.
     pub(crate) works_alone: bool,
+    /// Whether runs have 1, 2, 4, … rows where that can be.
+    pub(crate) prepared: bool,
     pub(crate) instances: AtomicUsize,
     pub(crate) share: Share,
     pub(crate) statistics: Statistics,
@@ -87,7 +89,8 @@ impl Shared {
         let threads_for = self.share.slots().free() / self.threads;
         let instances = self.instances.load(Ordering::Relaxed);
         let forecast = |class| self.forecast(class);
-        let batch = self.queue.take(&Former { forecast: &forecast, threads_for, instances, instance });
+        let batch =
+            self.queue.take(&Former { forecast: &forecast, threads_for, instances, instance, prepared: self.prepared });
         self.metrics.queue_depth(self.queue.len());
         for job in batch.left {
             self.forget(&job);
@@ -170,8 +173,18 @@ impl Shared {
 
     /// Fails where a request with that deadline would be refused whatever it brings.
     pub(crate) fn admits(&self, deadline: Option<Instant>) -> Result<(), Error> {
-        let due = self.due(deadline, Instant::now());
-        self.queue.admits(due, self.tuner.least(), self.parallel()).map_err(|refusal| self.refused(&refusal))
+        let (due, least) = (self.due(deadline, Instant::now()), self.tuner.least());
+        match self.queue.admits(due, least, self.parallel()) {
+            // A short run does not wait for those under way.
+            Err(Refusal::TooLate(_) | Refusal::Full(..)) if self.may_pass_by(least) => Ok(()),
+            admitted => admitted.map_err(|refusal| self.refused(&refusal)),
+        }
+    }
+
+    /// Whether a run could be done at once, where rows take `least` seconds or more.
+    fn may_pass_by(&self, least: f64) -> bool {
+        let short = least > 0.0 && least <= INLINE.as_secs_f64();
+        self.threads == 1 && self.inline.unwrap_or(short) && self.queue.is_idle() && self.share.slots().free() > 0
     }
 
     /// How many runs can be under way at once.

@@ -127,7 +127,7 @@ impl Search {
 /// The lower one of the two in the middle: what holds runs up makes them longer, never shorter.
 fn median(costs: &[f64]) -> f64 {
     let mut sorted = costs.to_vec();
-    sorted.sort_by(f64::total_cmp);
+    sorted.sort_unstable_by(f64::total_cmp);
     sorted.get(sorted.len().saturating_sub(1) / 2).copied().unwrap_or(0.0)
 }
 

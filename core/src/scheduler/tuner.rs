@@ -33,6 +33,8 @@ pub struct Tuning {
     pub trusted: bool,
     /// Whether there are as many instances as processors, however many those become.
     pub elastic: bool,
+    /// Whether the device was prepared for runs of 1, 2, 4, … rows, and is slow in the first of any other size.
+    pub prepared: bool,
     /// The time within which nearly all requests are to be answered.
     pub objective: Option<Duration>,
     /// How requests of different lengths are made as long as one another, if they may.
@@ -121,7 +123,7 @@ impl Tuner {
             Learned { row_elements, row_seconds, max_rows, reason: self.reason(curve) }
         };
         let mut all: Vec<_> = curves.iter().map(one).collect();
-        all.sort_by_key(|learned| learned.row_elements);
+        all.sort_unstable_by_key(|learned| learned.row_elements);
         all
     }
 

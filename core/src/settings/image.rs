@@ -10,8 +10,10 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ImageSettings {
-    /// What the model does: `"classification"`, `"detection"`, or `"yolo"`, a detection whose candidates are not sorted out
-    /// yet, in one output `[1,4 + classes,candidates]`. Default: what its outputs look like.
+    /// What the model does: `"classification"`, `"detection"`, or a detection whose candidates are not sorted out yet:
+    /// `"yolo"`, in one output `[1,4 + classes,candidates]`, or `"yolov2"`, in one output
+    /// `[1,anchors * (5 + classes),rows,columns]`, as Custom Vision's older compact models have it. Default: what its outputs
+    /// look like.
     pub kind: Option<AnswerKind>,
     /// The width in pixels where the input leaves it free.
     pub width: Option<NonZeroU16>,
@@ -20,16 +22,17 @@ pub struct ImageSettings {
     /// How an image of another size is made to fit: `"stretch"`, or `"letterbox"`, which keeps its proportions and fills the
     /// rest with grey (114). Default: `"letterbox"` for `"yolo"`, else `"stretch"`.
     pub resize: Option<Resize>,
-    /// The order of the colours: `"rgb"` or `"bgr"`. Default: as the model's own notes say, else `"rgb"`.
+    /// The order of the colours: `"rgb"` or `"bgr"`. Default: as the model's own notes say, else `"bgr"` for `"yolov2"` and
+    /// `"rgb"` for others.
     pub color: Option<Color>,
     /// What the values of pixels, 0 to 255, are multiplied with. Default: 1 for UINT8, else as the model's own notes say, else
-    /// 1/255.
+    /// 1 for `"yolov2"` and 1/255 for others.
     pub scale: Option<f32>,
     /// What is subtracted then, one number or one for each channel of the input. Default: 0.
     pub mean: Option<PerChannel>,
     /// What is divided by then, one number or one for each channel of the input. Default: 1.
     pub std: Option<PerChannel>,
-    /// The output with the scores of the classes, or with what a `"yolo"` gives. Default: the only one that can be.
+    /// The output with the scores of the classes, or with the candidates. Default: the only one that can be.
     pub output: Option<String>,
     /// Whether the scores of a classification are made probabilities by a softmax.
     pub softmax: bool,
@@ -48,8 +51,11 @@ pub struct ImageSettings {
     pub box_unit: Option<BoxUnit>,
     /// The number of the class that the first label is for. Default: 1 for `detection_classes`, else 0.
     pub first_class: Option<i64>,
-    /// How much of two boxes of one class of a `"yolo"` may be common to both (intersection over union); of those that have
-    /// more, the one with the higher score stays. Default: 0.7.
+    /// The anchors of a `"yolov2"`: the width and the height of each, in columns and rows of the output. Default: those of Custom
+    /// Vision, `[[0.573, 0.677], [1.87, 2.06], [3.34, 5.47], [7.88, 3.53], [9.77, 9.17]]`.
+    pub anchors: Option<Vec<[f32; 2]>>,
+    /// How much of the boxes of two candidates of one class may be common to both (intersection over union); of those that have
+    /// more, the one with the higher score stays. Default: 0.45 for `"yolov2"`, 0.7 for `"yolo"`.
     pub max_overlap: Option<f32>,
     /// The file beside `model.toml` that holds the labels of the classes, one a line. Default: those of the output.
     pub labels: Option<PathBuf>,
@@ -69,6 +75,8 @@ pub enum AnswerKind {
     Detection,
     /// One output holds, for each of many candidates, a box and a score for each class.
     Yolo,
+    /// One output holds, for each place of a grid and each anchor, what makes a box and a score for each class.
+    YoloV2,
 }
 
 /// How an image of another size is made to fit.

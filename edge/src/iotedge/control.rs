@@ -22,6 +22,10 @@ use crate::updates::Updates;
 /// When a request is made again that was not answered, or was refused for now.
 const AGAIN: Duration = Duration::from_secs(30);
 
+/// The shortest time between two reports of what is wrong with the data folder: on a full disk some messages find room and
+/// others do not.
+const DATA_INTERVAL: Duration = Duration::from_secs(5);
+
 /// What the hub said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
@@ -107,6 +111,8 @@ pub struct Control {
     connected: bool,
     /// What is wrong with what is desired.
     complaint: Option<String>,
+    /// What is wrong with the data folder, as it is reported.
+    trouble: Option<String>,
     calls: JoinSet<(String, methods::Answer)>,
 }
 
@@ -115,6 +121,7 @@ impl Control {
     #[must_use]
     pub fn new(surroundings: Surroundings, tellings: mpsc::Sender<Telling>) -> Self {
         Self {
+            trouble: surroundings.queue.trouble(),
             surroundings,
             tellings,
             desired: Desired::default(),
@@ -136,6 +143,8 @@ impl Control {
 
     async fn follow(&mut self, mut news: mpsc::Receiver<News>) {
         let changed = Arc::clone(&self.surroundings.changed);
+        let mut troubles = self.surroundings.queue.troubles();
+        let mut troubles_due = Moment::now();
         loop {
             tokio::select! {
                 heard = news.recv() => match heard {
@@ -148,6 +157,10 @@ impl Control {
                     }
                 }
                 () = changed.notified() => (),
+                true = changed_after(&mut troubles, troubles_due) => {
+                    self.trouble = troubles.borrow_and_update().clone();
+                    troubles_due = Moment::now() + DATA_INTERVAL;
+                }
                 () = at(self.again) => self.try_again().await,
             }
             self.report().await;
@@ -245,20 +258,21 @@ impl Control {
     async fn status(&self) -> Value {
         let lanes = self.surroundings.queue.states().await;
         let trouble = self.surroundings.queue.trouble();
-        let lanes = lanes.into_iter().map(|lane| {
+        let mut queue = Map::new();
+        for lane in lanes {
             let state = json!({
                 "messages": lane.messages, "bytes": lane.bytes, "dropped": lane.dropped, "damaged": lane.damaged
             });
-            (lane.name, state)
-        });
+            queue.insert(lane.name, state);
+        }
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "ready": self.surroundings.repository.is_ready(),
             "uptime_s": self.surroundings.started.elapsed().as_secs(),
             "models": self.models(),
             "inbox": self.surroundings.updates.inbox(),
-            "queue": lanes.collect::<Map<_, _>>(),
-            "data": { "writable": trouble.is_none(), "error": trouble.as_deref().map(short) },
+            "queue": queue,
+            "data": data(trouble.as_deref()),
         })
     }
 
@@ -295,6 +309,7 @@ impl Control {
         wanted.insert("version".into(), env!("CARGO_PKG_VERSION").into());
         wanted.insert("ready".into(), self.surroundings.repository.is_ready().into());
         wanted.insert("models".into(), self.models().into());
+        wanted.insert("data".into(), data(self.trouble.as_deref()));
         let followed = json!({ "version": self.desired.version(), "error": self.complaint });
         wanted.insert("desired".into(), followed);
         let request = self.next_request();
@@ -313,6 +328,11 @@ impl Control {
         // Without a connection there is nobody to be told.
         let _ = self.tellings.send((topic, body)).await;
     }
+}
+
+/// Whether the data folder can be written, and why not.
+fn data(trouble: Option<&str>) -> Value {
+    json!({ "writable": trouble.is_none(), "error": trouble.map(short) })
 }
 
 /// Adds what is to be told of a model's updates to what is told of the model, which knows best what is served.
@@ -342,6 +362,12 @@ async fn at(time: Option<Moment>) {
         Some(time) => sleep_until(time).await,
         None => pending().await,
     }
+}
+
+/// Ready when what is watched has changed, but not before that time. `false`: it never will.
+async fn changed_after<T>(watched: &mut watch::Receiver<T>, time: Moment) -> bool {
+    sleep_until(time).await;
+    watched.changed().await.is_ok()
 }
 
 #[cfg(test)]

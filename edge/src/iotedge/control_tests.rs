@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::care::Working;
 use crate::metrics::Metrics;
-use crate::queue::Place;
+use crate::queue::{LaneSettings, Place, WhenFull};
 use crate::steps::Steps;
 use crate::watchdog::Beat;
 
@@ -31,17 +31,28 @@ struct Hub {
 
 impl Hub {
     fn connect() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::connect_with(tempfile::tempdir().unwrap())
+    }
+
+    /// One of a device whose queue is in `queue` in the folder.
+    fn connect_with(folder: tempfile::TempDir) -> Self {
         let registry = prometheus::Registry::new();
         let metrics = hedef_core::metrics::Metrics::new(&registry).unwrap();
         let place = Place {
             working: Arc::new(Working::begin(folder.path()).unwrap()),
-            folder: folder.path().into(),
-            lanes: Vec::new(),
+            folder: folder.path().join("queue"),
+            lanes: vec![LaneSettings {
+                name: "lane".into(),
+                priority: 0,
+                when_full: WhenFull::DropNew,
+                share: 1,
+                max_age: None,
+            }],
             capacity: 1 << 20,
             steps: Steps::default(),
         };
-        let (queue, _) = Queue::open(place, &Metrics::new(&registry).unwrap(), Beat::unwatched()).unwrap();
+        let (queue, work) = Queue::prepare(place, &Metrics::new(&registry).unwrap(), Beat::unwatched());
+        tokio::spawn(work);
         let (wishes_sender, wishes) = watch::channel(Wishes::default());
         let surroundings = Surroundings {
             repository: Arc::new(Repository::new(Vec::new(), Box::new(NoModels), metrics)),
@@ -59,6 +70,14 @@ impl Hub {
 
     async fn say(&self, news: News) {
         self.news.send(news).await.unwrap();
+    }
+
+    /// Answers the next report, and returns what it said of the data folder.
+    async fn data(&mut self) -> Value {
+        let (topic, told) = timeout(AGAIN, self.tellings.recv()).await.unwrap().unwrap();
+        let request = topic.strip_prefix(PATCH).unwrap_or_else(|| panic!("{topic}")).parse().unwrap();
+        self.answer(request, 204, "").await;
+        serde_json::from_slice::<Value>(&told).unwrap()["data"].take()
     }
 
     /// The next request, which has to be of that kind, and how long it took to come.
@@ -123,4 +142,36 @@ async fn what_the_twin_says_in_vain_is_told_in_few_words() {
     let told: Value = serde_json::from_slice(&told).unwrap();
     let error = told["desired"]["error"].as_str().unwrap();
     assert!(error.starts_with("`model`: expected a name") && error.len() < 1000, "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_wrong_with_the_data_folder_is_reported_and_taken_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let way = folder.path().join("queue");
+    std::fs::write(&way, "in the way").unwrap();
+    let mut hub = Hub::connect_with(folder);
+    hub.say(News::Connected).await;
+    hub.request(GET).await;
+    let data = hub.data().await;
+    assert_eq!(data["writable"], false);
+    assert!(data["error"].as_str().unwrap().starts_with("the queue cannot be opened"), "{data}");
+    std::fs::remove_file(&way).unwrap();
+    assert_eq!(hub.data().await, json!({ "writable": true, "error": null }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_changes_all_the_time_is_reported_now_and_then() {
+    let (sender, mut receiver) = watch::channel(0);
+    tokio::spawn(async move {
+        for number in 0..1000 {
+            sender.send_replace(number);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    let (began, mut due, mut seen) = (Moment::now(), Moment::now(), 0);
+    while changed_after(&mut receiver, due).await {
+        seen += 1;
+        due = Moment::now() + DATA_INTERVAL;
+    }
+    assert!((20..=22).contains(&seen) && began.elapsed() >= Duration::from_secs(99), "{seen}");
 }

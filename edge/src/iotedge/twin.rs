@@ -97,8 +97,9 @@ fn merge(into: &mut Map<String, Value>, patch: Map<String, Value>) {
 
 fn without_nulls(value: Value) -> Value {
     let Value::Object(members) = value else { return value };
-    let kept = members.into_iter().filter(|(_, value)| !value.is_null());
-    Value::Object(kept.map(|(name, value)| (name, without_nulls(value))).collect())
+    let mut kept = Map::new();
+    merge(&mut kept, members);
+    Value::Object(kept)
 }
 
 /// What was reported.

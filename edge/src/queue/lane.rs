@@ -275,7 +275,8 @@ impl<D: Disk> Lane<D> {
 
     /// Gives up what is left of a file that cannot be read.
     fn skip_damage(&mut self, segment: Segment) -> io::Result<()> {
-        let mut lost: BTreeSet<_> = (segment.first.max(self.head)..segment.next).collect();
+        let mut lost = BTreeSet::new();
+        lost.extend(segment.first.max(self.head)..segment.next);
         let mut at = 0;
         // What comes before the damage may be under way.
         while at < self.reading.at {

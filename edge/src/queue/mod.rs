@@ -153,6 +153,12 @@ impl Queue {
         self.trouble.borrow().clone()
     }
 
+    /// [`Queue::trouble`], to wait for its changes.
+    #[must_use]
+    pub fn troubles(&self) -> watch::Receiver<Option<String>> {
+        self.trouble.clone()
+    }
+
     /// Adds a message, and returns its number when it would survive the end of the process. While the disk fails it is
     /// tried again; what finds no room in the queue is lost, and counted.
     pub async fn push(&self, lane: LaneId, body: Vec<u8>) -> Result<u64, PushError> {

@@ -117,7 +117,9 @@ impl Board {
     }
 
     pub(super) fn records(&self) -> BTreeMap<ModelName, Record> {
-        self.entries().iter().map(|(name, entry)| (name.clone(), entry.record.clone())).collect()
+        let mut records = BTreeMap::new();
+        records.extend(self.entries().iter().map(|(name, entry)| (name.clone(), entry.record.clone())));
+        records
     }
 
     /// Whether it is known what the twin wants, if anything.
@@ -285,7 +287,7 @@ impl Updates {
     /// What is to be told of each model that updates have to do with: `state`, and where there is something to tell
     /// `active`, `previous`, `lastGood`, `progress` in percent and `error`.
     #[must_use]
-    pub fn states(&self) -> BTreeMap<ModelName, Map<String, Value>> {
+    pub fn states(&self) -> Vec<(ModelName, Map<String, Value>)> {
         let entries = self.board.entries();
         let touched =
             |entry: &&Entry| entry.record != Record::default() || entry.trouble.is_some() || entry.order.is_some();

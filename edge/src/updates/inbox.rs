@@ -48,7 +48,7 @@ impl Inbox {
         let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
         let mut paths: Vec<_> =
             entries.filter(|path| path.extension().is_some_and(|ending| ending == "bundle")).collect();
-        paths.sort();
+        paths.sort_unstable();
         self.seen.retain(|path, _| paths.binary_search(path).is_ok());
         let mut found = Vec::new();
         for path in paths {

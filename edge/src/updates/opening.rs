@@ -70,7 +70,8 @@ impl Opening<'_> {
                 trials.watch(ModelId { name: name.clone(), version: active.version }, settings.terms());
             }
         }
-        let shipped: BTreeSet<_> = scan(self.roots).packages.into_keys().collect();
+        let mut shipped = BTreeSet::new();
+        shipped.extend(scan(self.roots).packages.into_keys());
         let board = Board::new(self.reports, settings.allow_http, settings.pace(), shipped);
         fill(&board, records, settings);
         let board = Arc::new(board);

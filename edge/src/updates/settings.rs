@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     fn check(text: &str) -> Result<(), String> {
-        toml::from_str::<Updates>(text).map_err(|error| error.to_string())?.check()
+        hedef_core::settings::parse::<Updates>(text).map_err(|error| error.to_string())?.check()
     }
 
     #[test]

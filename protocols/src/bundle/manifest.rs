@@ -1,7 +1,7 @@
 //! What a bundle holds.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use hedef_core::ModelName;
@@ -138,13 +138,13 @@ impl Manifest {
             }
             self.check_version(&file.path)?;
         }
-        let files: BTreeSet<_> = self.files.iter().map(|file| file.path.as_str()).collect();
+        let files: HashSet<_> = self.files.iter().map(|file| file.path.as_str()).collect();
         let model = format!("{}/model.onnx", self.version);
         if !files.contains(model.as_str()) {
             let found = format!("{} others", files.len());
             return Err(BundleError::unexpected("manifest.json: `files`", format!("`{model}` among them"), found));
         }
-        let mut golden = BTreeSet::new();
+        let mut golden = HashSet::new();
         match self.golden.iter().find(|path| !files.contains(path.as_str()) || !golden.insert(path.as_str())) {
             None => Ok(()),
             Some(wrong) => {
@@ -244,7 +244,11 @@ struct Fields<'a> {
 impl<'a> Fields<'a> {
     fn of(name: &str, value: Value<'a>) -> Result<Self, BundleError> {
         match value {
-            Value::Object(members) => Ok(Self { name: name.to_string(), left: members.into_iter().collect() }),
+            Value::Object(members) => {
+                let mut left = BTreeMap::new();
+                left.extend(members);
+                Ok(Self { name: name.to_string(), left })
+            }
             other => Err(wrong(name, "an object", &other)),
         }
     }

@@ -1,9 +1,13 @@
 //! What a model found on an image.
 
+use std::borrow::Cow;
+
+use half::f16;
 use hedef_core::image::{Answer, Boxes, Plan};
 use hedef_core::{Response, Signature, Tensor};
 
 use super::boxes::{Rectangle, common, place};
+use super::grid;
 use super::resample::Frame;
 use crate::Error;
 
@@ -33,10 +37,10 @@ pub struct Place {
 
 /// A class by its number, in an image that is the model's input.
 #[derive(Clone, Copy, Debug)]
-struct Candidate {
-    class: i64,
-    confidence: f32,
-    place: Option<Rectangle>,
+pub(super) struct Candidate {
+    pub(super) class: i64,
+    pub(super) confidence: f32,
+    pub(super) place: Option<Rectangle>,
 }
 
 /// What is in the answer to an image that stands in `frame`, surest first; no more, and none less sure, than the plan wants.
@@ -54,10 +58,11 @@ pub fn findings(response: &Response, signature: &Signature, plan: &Plan, frame: 
             detected(&of(*boxes)?, &of(*scores)?, &of(*classes)?, *form, plan)?
         }
         Answer::Yolo { candidates, form, .. } => proposed(&of(*candidates)?, *form, plan)?,
+        Answer::YoloV2 { grid, anchors, .. } => grid::candidates(&of(*grid)?, anchors, plan)?,
     };
     candidates.retain(|candidate| candidate.confidence >= plan.threshold);
     candidates.sort_unstable_by(|a, b| b.confidence.total_cmp(&a.confidence).then(a.class.cmp(&b.class)));
-    if let Answer::Yolo { max_overlap, .. } = plan.answer {
+    if let Answer::Yolo { max_overlap, .. } | Answer::YoloV2 { max_overlap, .. } = plan.answer {
         candidates = apart(&candidates, max_overlap, plan.top);
     }
     let mut findings = Vec::new();
@@ -72,14 +77,19 @@ pub fn findings(response: &Response, signature: &Signature, plan: &Plan, frame: 
 }
 
 /// An output of an answer.
-struct Output<'r> {
-    name: &'r str,
-    tensor: &'r Tensor,
+pub(super) struct Output<'r> {
+    pub(super) name: &'r str,
+    pub(super) tensor: &'r Tensor,
 }
 
 impl<'r> Output<'r> {
-    fn floats(&self) -> Result<&'r [f32], Error> {
-        self.tensor.elements().ok_or_else(|| unlike(self.name, "FP32", &self.tensor.data_type().to_string()))
+    /// Its elements, FP32 or FP16.
+    pub(super) fn floats(&self) -> Result<Cow<'r, [f32]>, Error> {
+        if let Some(halves) = self.tensor.elements::<f16>() {
+            return Ok(halves.iter().map(|half| half.to_f32()).collect());
+        }
+        let floats = self.tensor.elements().map(Cow::Borrowed);
+        floats.ok_or_else(|| unlike(self.name, "FP32 or FP16", &self.tensor.data_type().to_string()))
     }
 
     /// Fails for what is no probability. Some arithmetic makes it a little more than one.
@@ -95,20 +105,25 @@ impl<'r> Output<'r> {
     }
 }
 
-fn unlike(name: &str, expected: &str, found: &str) -> Error {
+pub(super) fn unlike(name: &str, expected: &str, found: &str) -> Error {
     Error::Unsupported { place: format!("output `{name}`"), reason: format!("expected {expected}, found {found}") }
 }
 
 fn classes(output: &Output<'_>, softmax: bool) -> Result<Vec<Candidate>, Error> {
-    let mut scores = output.floats()?.to_vec();
+    let mut scores = output.floats()?.into_owned();
     if softmax {
-        let most = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        scores.iter_mut().for_each(|score| *score = (*score - most).exp());
-        let sum: f32 = scores.iter().sum();
-        scores.iter_mut().for_each(|score| *score /= sum);
+        make_probabilities(&mut scores);
     }
     let candidate = |(class, score)| Ok(Candidate { class, confidence: output.confidence(score)?, place: None });
     (0..).zip(scores).map(candidate).collect()
+}
+
+/// A softmax.
+pub(super) fn make_probabilities(scores: &mut [f32]) {
+    let most = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    scores.iter_mut().for_each(|score| *score = (*score - most).exp());
+    let sum: f32 = scores.iter().sum();
+    scores.iter_mut().for_each(|score| *score /= sum);
 }
 
 fn detected(
@@ -130,16 +145,12 @@ fn detected(
     let (places, confidences) = (boxes.floats()?, scores.floats()?);
     let (places, left) = places.as_chunks::<4>();
     if !left.is_empty() || places.len() != confidences.len() || places.len() != classes_found.len() {
-        let found = format!(
-            "{} numbers, {} scores and {} classes",
-            boxes.floats()?.len(),
-            confidences.len(),
-            classes_found.len()
-        );
+        let (numbers, classes) = (4 * places.len() + left.len(), classes_found.len());
+        let found = format!("{numbers} numbers, {} scores and {classes} classes", confidences.len());
         return Err(unlike(boxes.name, "four numbers, a score and a class for each box", &found));
     }
     let mut candidates = Vec::new();
-    for ((numbers, score), class) in places.iter().zip(confidences).zip(classes_found) {
+    for ((numbers, score), class) in places.iter().zip(confidences.iter()).zip(classes_found) {
         let confidence = scores.confidence(*score)?;
         candidates.push(Candidate { class, confidence, place: Some(Rectangle::new(*numbers, form, &plan.input)) });
     }

@@ -11,6 +11,7 @@ mod contracts;
 #[cfg_attr(not(feature = "images"), expect(dead_code, reason = "what decoders alone need"))]
 mod decoded;
 mod findings;
+mod grid;
 #[cfg(feature = "images")]
 mod jpeg;
 mod multipart;
@@ -23,6 +24,7 @@ mod resample;
 #[cfg(test)]
 mod tests;
 
+use half::f16;
 use hedef_core::image::Plan;
 use hedef_core::{DataType, Request, Signature, Tensor};
 
@@ -73,11 +75,17 @@ pub fn decode_within(
     let elements = input.shape.elements().unwrap_or(usize::MAX);
     limits.take(elements.saturating_mul(size_of::<f32>()))?;
     let (values, frame) = resample::draw(&decoded, input);
-    let tensor = if input.data_type == DataType::Uint8 {
-        limits.take(elements)?;
-        Tensor::from_elements(input.shape.clone(), values.into_iter().map(whole).collect::<Vec<u8>>())
-    } else {
-        Tensor::from_elements(input.shape.clone(), values)
+    let shape = input.shape.clone();
+    let tensor = match input.data_type {
+        DataType::Uint8 => {
+            limits.take(elements)?;
+            Tensor::from_elements(shape, values.into_iter().map(whole).collect::<Vec<u8>>())
+        }
+        DataType::Fp16 => {
+            limits.take(elements.saturating_mul(size_of::<f16>()))?;
+            Tensor::from_elements(shape, values.into_iter().map(f16::from_f32).collect::<Vec<_>>())
+        }
+        _ => Tensor::from_elements(shape, values),
     };
     let name = signature.inputs.first().map(|spec| &*spec.name).unwrap_or_default();
     let tensor = tensor.map_err(|error| Error::unexpected(format!("input `{name}`"), "an image", error.to_string()))?;

@@ -78,6 +78,9 @@ fn colours_stand_in_the_order_and_the_layout_that_the_model_wants() {
     assert_eq!(pixels, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
     let whole = Model::classifier(DataType::Uint8, &[2, 1, 3], "").decode(&upright).unwrap().0;
     assert_eq!((whole.shape().dims(), whole.elements::<u8>().unwrap()), (&[2, 1, 3][..], &[1, 2, 3, 4, 5, 6][..]));
+    let half = Model::classifier(DataType::Fp16, &[2, 1, 3], "scale = 0.5").decode(&upright).unwrap().0;
+    let half: Vec<f32> = half.elements::<f16>().unwrap().iter().map(|value| value.to_f32()).collect();
+    assert_eq!(half, [0.5, 1.0, 1.5, 2.0, 2.5, 3.0]);
     let unit = Model::classifier(DataType::Fp32, &[0, 3, 1, 2], "").floats(&rgb((2, 1), &[255; 6]));
     assert!(unit.iter().all(|value| (value - 1.0).abs() < 1e-6), "{unit:?}");
     let flat = Model::classifier(DataType::Fp32, &[0, 2], "width = 2\nheight = 1\nscale = 1").floats(&image);
@@ -197,6 +200,7 @@ fn tensor(dims: &[usize], values: &[f32]) -> Tensor {
 }
 
 const WHOLE: Frame = Frame { left: 0, top: 0, width: 10, height: 10 };
+const WHOLE_WIDE: Frame = Frame { width: 20, ..WHOLE };
 
 #[test]
 fn classes_are_told_surest_first_by_their_labels() {
@@ -281,6 +285,35 @@ fn of_candidates_of_a_yolo_the_surest_of_each_place_and_class_stays() {
     assert!((place.left - 0.3).abs() < 1e-6 && (place.width - 0.4).abs() < 1e-6, "{place:?}");
     let other = [("output0", tensor(&[1, 4, 6], &values))];
     assert!(model.findings(&other, WHOLE).unwrap_err().contains("[1,4 + classes,candidates]"));
+}
+
+#[test]
+fn of_a_grid_each_place_and_anchor_is_a_candidate_of_each_class() {
+    let input = spec("data", DataType::Fp32, &[1, 3, 10, 20]);
+    let text = "anchors = [[1, 0.5], [2, 2]]\nthreshold = 0.1";
+    let model = Model::new(input, vec![spec("grid", DataType::Fp32, &[1, 14, 1, 2])], text);
+    // Logits of two places for each anchor: centre, size, whether there is anything, two classes.
+    let nothing = -20.0;
+    let first = [[0.0, nothing], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [nothing, 20.0], [0.0, 0.0], [0.0, 3.0_f32.ln()]];
+    let second = [[0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [nothing; 2], [0.0, 0.0], [0.0, 0.0]];
+    let values = [first, second].as_flattened().as_flattened().to_vec();
+    let found = model.findings(&[("grid", tensor(&[1, 14, 1, 2], &values))], WHOLE_WIDE).unwrap();
+    let told: Vec<_> = found.iter().map(|finding| (&*finding.class, (finding.confidence * 1e4).round())).collect();
+    assert_eq!(told, [("1", 7500.0), ("0", 2500.0)]);
+    // In the right place at its left edge, half as wide as the image, of which the left half lies in the other place.
+    let place = found[0].place.unwrap();
+    let near = |found: f32, expected: f32| assert!((found - expected).abs() < 1e-6, "{place:?}");
+    near(place.left, 0.25);
+    near(place.width, 0.5);
+    near(place.top, 0.25);
+    near(place.height, 0.5);
+    let halves: Vec<_> = values.iter().copied().map(half::f16::from_f32).collect();
+    let halves = Tensor::from_elements(vec![1, 14, 1, 2], halves).unwrap();
+    assert_eq!(model.findings(&[("grid", halves)], WHOLE_WIDE).unwrap().len(), 2);
+    let other = model.findings(&[("grid", tensor(&[1, 7, 2, 2], &values))], WHOLE_WIDE).unwrap_err();
+    assert!(other.contains("expected [1,2 * (5 + classes),rows,columns], found [1,7,2,2]"), "{other}");
+    let damaged = model.findings(&[("grid", tensor(&[1, 14, 1, 2], &[f32::NAN; 28]))], WHOLE_WIDE).unwrap();
+    assert_eq!(damaged, []);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! Source: the templates of the `azureml-inference-server-http` package, Swagger 2.0 and OpenAPI 3.0.3.
 
+mod images;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -54,6 +55,8 @@ pub struct Service<'a> {
     pub path_prefix: &'a str,
     /// The model that `/score` means.
     pub model: &'a str,
+    /// Whether that takes images.
+    pub images: bool,
 }
 
 /// Makes the document. It holds an example that the model takes, unless that would be very long.
@@ -64,7 +67,7 @@ pub fn document(version: Version, service: Service<'_>, signature: &Signature) -
         "description": format!("Scores the model `{}`.", service.model),
         "version": service.version,
     });
-    let schemas = json!({
+    let mut schemas = json!({
         "ServiceInput": schema::input(signature),
         "ServiceOutput": schema::output(signature),
         "ErrorResponse": {
@@ -74,11 +77,15 @@ pub fn document(version: Version, service: Service<'_>, signature: &Signature) -
         },
     });
     let prefix = service.path_prefix;
-    let paths = json!({
+    let mut paths = json!({
         (format!("{prefix}/")): { "get": health(version) },
         (format!("{prefix}/score")): { "post": score(version) },
         (format!("{prefix}/swagger.json")): { "get": swagger(version) },
     });
+    if service.images {
+        merge(&mut schemas, images::schemas().into());
+        images::add(&mut paths, version, prefix);
+    }
     match version {
         Version::Two => json!({
             "swagger": "2.0",

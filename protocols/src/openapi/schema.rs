@@ -84,7 +84,8 @@ fn list(dim: Option<&Dim>, items: Value) -> Value {
 }
 
 fn object(specs: &[TensorSpec], schema: impl Fn(&TensorSpec) -> Value) -> Value {
-    let properties: Map<_, _> = specs.iter().map(|spec| (spec.name.to_string(), schema(spec))).collect();
+    let mut properties = Map::new();
+    properties.extend(specs.iter().map(|spec| (spec.name.to_string(), schema(spec))));
     let required: Vec<&str> = specs.iter().map(|spec| &*spec.name).collect();
     let mut schema = json!({ "type": "object", "properties": properties });
     // A list of no names is against both specifications.

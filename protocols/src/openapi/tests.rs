@@ -18,7 +18,11 @@ fn iris() -> Signature {
 }
 
 fn described(version: Version, signature: &Signature) -> Value {
-    document(version, Service { name: "flowers", version: "1.2", path_prefix: "", model: "iris" }, signature)
+    document(
+        version,
+        Service { name: "flowers", version: "1.2", path_prefix: "", model: "iris", images: false },
+        signature,
+    )
 }
 
 #[test]
@@ -89,7 +93,32 @@ fn an_image_needs_no_example() {
 
 #[test]
 fn the_prefix_stands_before_every_path() {
-    let service = Service { name: "flowers", version: "1", path_prefix: "/api", model: "iris" };
+    let service = Service { name: "flowers", version: "1", path_prefix: "/api", model: "iris", images: false };
     let document = document(Version::Three, service, &iris());
     assert!(document["paths"].as_object().unwrap().keys().all(|path| path.starts_with("/api/")));
+}
+
+#[test]
+fn a_model_that_takes_images_has_their_routes_and_content_types() {
+    let described = |version| {
+        let service = Service { name: "flowers", version: "1", path_prefix: "/api", model: "iris", images: true };
+        document(version, service, &iris())
+    };
+    let (two, three) = (described(Version::Two), described(Version::Three));
+    let score = |document: &Value| document["paths"]["/api/score"]["post"].clone();
+    assert_eq!(score(&two)["consumes"], json!(["application/json", "image/jpeg", "image/png"]));
+    assert_eq!(score(&two)["responses"]["200"]["schema"]["$ref"], "#/definitions/ServiceOutput");
+    let takes = |operation: &Value| {
+        operation["requestBody"]["content"].as_object().unwrap().keys().cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(takes(&score(&three)), ["application/json", "image/jpeg", "image/png"]);
+    let gives = &score(&three)["responses"]["200"]["content"]["application/json"]["schema"];
+    assert_eq!(gives.as_object().unwrap().keys().collect::<Vec<_>>(), ["anyOf"]);
+    assert!(score(&three)["responses"]["204"].is_object() && score(&two)["responses"]["204"].is_object());
+    let image = &three["paths"]["/api/image"]["post"];
+    assert_eq!(takes(image), ["application/octet-stream", "image/jpeg", "image/png", "multipart/form-data"]);
+    assert_eq!(two["paths"]["/api/image"]["post"]["consumes"], json!(takes(image)));
+    for (name, schemas) in [("Inferences", &two["definitions"]), ("Predictions", &three["components"]["schemas"])] {
+        assert!(schemas[name]["properties"].is_object() && schemas["ErrorResponse"].is_object());
+    }
 }

@@ -90,7 +90,7 @@ pub fn status(name: &str, versions: &[VersionStatus<'_>]) -> Vec<u8> {
         error_message: &'a str,
     }
     let mut newest_first = versions.to_vec();
-    newest_first.sort_by_key(|status| std::cmp::Reverse(status.version));
+    newest_first.sort_unstable_by_key(|status| std::cmp::Reverse(status.version));
     let OpenAiModel { id, object, created, owned_by } = OpenAiModel::new(name);
     print(&ModelStatus {
         name,
@@ -150,7 +150,9 @@ pub fn metadata(model: &ModelId, signature: &Signature) -> Vec<u8> {
 }
 
 fn infos(specs: &[TensorSpec]) -> BTreeMap<&str, TensorInfo> {
-    specs.iter().map(|spec| (&*spec.name, TensorInfo::new(spec))).collect()
+    let mut infos = BTreeMap::new();
+    infos.extend(specs.iter().map(|spec| (&*spec.name, TensorInfo::new(spec))));
+    infos
 }
 
 #[derive(Serialize)]

@@ -82,8 +82,8 @@ fn first(
     text: &dyn Fn(usize) -> String,
 ) -> Vec<(usize, String)> {
     let mut positions: Vec<usize> = (0..count).collect();
-    // The earlier one of equals comes first, because the sort is stable.
-    positions.sort_by(|a, b| order(*a, *b));
+    // The earlier one of equals comes first.
+    positions.sort_unstable_by(|a, b| order(*a, *b).then(a.cmp(b)));
     positions.into_iter().take(best).map(|index| (index, text(index))).collect()
 }
 

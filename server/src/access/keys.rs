@@ -9,6 +9,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hedef_core::ModelName;
+use hedef_core::settings::parse;
 use ring::digest::{Digest, SHA256, digest};
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
@@ -137,7 +138,7 @@ impl Keys {
         if text.trim().is_empty() && before.is_some_and(|before| before.len() > 0) {
             return Err("the file is empty: `keys = []` says that there are none any more".into());
         }
-        let file: File = toml::from_str(text).map_err(|error| told(text, &error))?;
+        let file: File = parse(text).map_err(|error| error.to_string())?;
         let mut keys = Self::default();
         for entry in &file.keys {
             let key = Key::new(entry, before)?;
@@ -162,13 +163,6 @@ impl Keys {
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
-}
-
-/// What is wrong with a file, without showing what stands in it.
-fn told(text: &str, error: &toml::de::Error) -> String {
-    let before = error.span().and_then(|span| text.get(..span.start));
-    let line = before.map(|before| format!("line {}: ", before.matches('\n').count() + 1));
-    format!("{}{}", line.unwrap_or_default(), error.message())
 }
 
 fn bytes(digest: Digest) -> Option<[u8; 32]> {

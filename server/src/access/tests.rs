@@ -242,5 +242,5 @@ async fn a_file_that_is_wrong_stops_the_start() {
     let open = || Access::open(&settings, AdminOpen { main: true, own: false }).err().unwrap().to_string();
     assert!(open().starts_with("the API keys: ") && open().contains("cannot be read"), "{}", open());
     fs::write(ring.file(), "[[keys]]\nname = 1").unwrap();
-    assert!(open().starts_with("the API keys: line 2: invalid type"), "{}", open());
+    assert!(open().starts_with("the API keys: line 2: `name`: invalid type"), "{}", open());
 }

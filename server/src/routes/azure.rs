@@ -92,6 +92,7 @@ async fn swagger(
         version: &azure.service_version,
         path_prefix: &azure.path_prefix,
         model: model.id().name.as_str(),
+        images: model.image().is_some(),
     };
     Ok(Json(openapi::document(version, service, model.signature()).to_string().into_bytes()))
 }

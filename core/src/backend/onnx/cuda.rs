@@ -1,6 +1,4 @@
-//! CUDA: the provider's settings, its libraries, and the memory that inputs and outputs go through.
-//!
-//! Nothing here has run on a GPU yet.
+//! CUDA: the provider's settings, its libraries, and the memory that inputs go through.
 
 use std::path::{Path, PathBuf};
 use std::sync::Once;
@@ -22,13 +20,15 @@ pub(super) fn provider(number: i32, settings: Cuda) -> ep::CUDA {
         .fold(ep::CUDA::default(), |provider, (key, value)| provider.with_arbitrary_config(key, value))
 }
 
-/// The provider's settings. Memory is taken as it is needed, not doubled, so that models can share a device; and cuDNN
-/// says which algorithm suits a convolution instead of trying all, which takes seconds for each new shape.
+/// The provider's settings. Memory is taken as it is needed, not doubled, so that models can share a device; cuDNN says
+/// which algorithm suits a convolution instead of trying all, which takes seconds for each new shape; and FP32 is
+/// computed in FP32, as on the CPU, where ONNX Runtime by itself would take TF32.
 fn keys(number: i32, settings: Cuda) -> Vec<(&'static str, String)> {
     let mut keys = vec![
         ("device_id", number.to_string()),
         ("arena_extend_strategy", "kSameAsRequested".to_owned()),
         ("cudnn_conv_algo_search", "HEURISTIC".to_owned()),
+        ("use_tf32", u8::from(settings.tf32).to_string()),
     ];
     if let Some(mib) = settings.memory_limit_mib {
         keys.push(("gpu_mem_limit", (u64::from(mib.get()) << 20).to_string()));
@@ -66,7 +66,7 @@ pub(super) fn pinned(session: &Session, number: i32) -> Option<Pinned> {
     match memory.and_then(|memory| Pinned::new(session, memory)) {
         Ok(pinned) => Some(pinned),
         Err(error) => {
-            tracing::warn!("no pinned memory for inputs and outputs: {}", error.message());
+            tracing::warn!("no pinned memory for inputs: {}", error.message());
             None
         }
     }
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_memory_limit_is_given_in_bytes_and_only_where_it_is_set() {
-        let keys = |mib| keys(1, Cuda { memory_limit_mib: NonZeroU32::new(mib) });
+        let keys = |mib| keys(1, Cuda { memory_limit_mib: NonZeroU32::new(mib), ..Cuda::default() });
         assert!(keys(6144).contains(&("gpu_mem_limit", "6442450944".to_owned())));
         assert!(keys(0).iter().all(|(key, _)| *key != "gpu_mem_limit"));
         for expected in [("device_id", "1"), ("arena_extend_strategy", "kSameAsRequested")] {

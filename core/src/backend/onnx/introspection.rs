@@ -21,6 +21,11 @@ pub(super) fn elsewhere(session: &Session, provider: &str) -> String {
     in_words(&nodes(session).unwrap_or_default(), provider)
 }
 
+/// Whether `provider` took none of the nodes; false where this ONNX Runtime does not tell.
+pub(super) fn takes_none(session: &Session, provider: &str) -> bool {
+    nodes(session).is_ok_and(|nodes| !nodes.is_empty() && !nodes.contains_key(provider))
+}
+
 fn in_words(nodes: &BTreeMap<String, usize>, provider: &str) -> String {
     let total: usize = nodes.values().sum();
     let own = nodes.get(provider).copied().unwrap_or(0);

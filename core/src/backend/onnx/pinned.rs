@@ -1,7 +1,7 @@
 //! Runs whose inputs and outputs go through pinned memory: a device reads and writes it by itself, while other memory
 //! is copied by the driver, piece by piece.
 //!
-//! Nothing here has run on a GPU yet; the tests run it on the CPU's own memory.
+//! The tests here run it on the CPU's own memory; `tests/cuda.rs` has a GPU's.
 #![expect(unsafe_code, reason = "`ort` binds inputs and outputs through `&mut Session` only, one run at a time")]
 
 use std::ffi::CStr;

@@ -32,6 +32,9 @@ pub(super) fn place(runtime: &Runtime, path: &Path, options: &SessionOptions) ->
             Ok(placed(Device::OpenVino, &format!("asked for; {precision}{elsewhere}"), session))
         }
         Device::Cpu | Device::Auto => match on(Device::Cuda(0)) {
+            Ok(session) if introspection::takes_none(&session, cuda::PROVIDER) => {
+                Ok(placed(Device::Cpu, "none of its nodes can run on CUDA", on(Device::Cpu)?))
+            }
             Ok(session) => {
                 let elsewhere = introspection::elsewhere(&session, cuda::PROVIDER);
                 Ok(placed(Device::Cuda(0), &format!("CUDA is there{elsewhere}"), session))

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use super::fake::{Call, metrics, parts};
 use crate::model::{Slots, Tuning};
 use crate::scheduler::Shared;
+use crate::scheduler::batch::Former;
 use crate::scheduler::curve::Took;
 use crate::scheduler::job::Ticket;
 use crate::scheduler::tuner::class;
@@ -85,6 +86,26 @@ fn what_would_miss_the_objective_is_refused_when_it_comes() {
     let Err(refused) = ask(&shared, 2) else { panic!("two seconds of waiting and one of running, and some for error") };
     assert!(matches!(refused, Error::TooBusy { .. }), "{refused}");
     assert_eq!(refused.retry_after().map(|wait| wait.as_secs()), Some(3));
+}
+
+#[test]
+fn a_short_run_is_not_refused_for_a_long_one_that_it_need_not_wait_for() {
+    let mut shared = with_instances(1, 2, 1, 100, Tuning::default());
+    Arc::get_mut(&mut shared).unwrap().inline = None;
+    shared.tuner.observe(class(64), 1, Took { wall: Duration::from_secs(1000), work: None });
+    shared.tuner.observe(class(2), 1, Took { wall: Duration::from_micros(50), work: None });
+    let due = Some(Instant::now() + Duration::from_secs(500));
+    let _long = ask(&shared, 64).unwrap();
+    let forecast = |class| shared.forecast(class);
+    let former = Former { forecast: &forecast, threads_for: 1, instances: 1, instance: 0, prepared: false };
+    let _under_way = shared.queue.take(&former);
+    assert!(shared.run_at_once(Call::plain(1).request().with_deadline(due)).is_ok());
+    assert!(shared.admits(due).is_ok());
+    let thread = shared.share.take(2);
+    assert!(matches!(shared.admits(due), Err(Error::TooBusy { .. })), "there is no thread for it");
+    drop(thread);
+    let _waits = ask(&shared, 64).unwrap();
+    assert!(matches!(shared.admits(due), Err(Error::TooBusy { .. })), "it would have to wait its turn");
 }
 
 #[test]
@@ -188,10 +209,15 @@ fn the_reason_of_a_run_s_size_is_told() {
     let idle = with_instances(4, 4, 8, 100, Tuning::default());
     teach(&idle);
     assert_eq!(size(&idle, 8), Size::Split(2));
+    let on_device = shared(8, 100, Tuning { prepared: true, ..Tuning::default() });
+    assert_eq!(size(&on_device, 7), Size::Prepared(4));
+    on_device.run_next(0);
+    on_device.run_next(0);
+    assert!(on_device.queue.is_idle(), "seven are four, two and one");
     let hasty = slow(8, 60);
     let mut first = asked(&hasty, 5);
     // Each row is known to take a second, and runs may take a tenth longer.
-    let due = std::time::Instant::now() + Duration::from_secs(3);
+    let due = Instant::now() + Duration::from_secs(3);
     let call = Call::plain(1);
     drop(first.remove(0));
     drop(first);
