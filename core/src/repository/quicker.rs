@@ -25,8 +25,8 @@ impl OnnxLoader {
             return Ok(opened);
         }
         let options = SessionOptions { device: Device::Cpu, ..options.clone() };
-        let (cpu, _) = OnnxBackend::open(&self.runtime, version.file, &options, facts)?;
-        // Of a model that does not run on generated inputs nothing is known.
+        // What the CPU cannot run stays there, and so does what does not run on generated inputs: nothing is known of it.
+        let Ok((cpu, _)) = OnnxBackend::open(&self.runtime, version.file, &options, facts) else { return Ok(opened) };
         let Some(there) = quickest(&opened.backend, version.settings, None) else { return Ok(opened) };
         let Some(here) = quickest(&cpu, version.settings, Some(there)) else { return Ok(opened) };
         let device = opened.placement.device;
