@@ -31,19 +31,23 @@ pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, InvalidDocument> {
     let read = |text| {
         let table = DeTable::parse(text).map_err(|error| {
             let at = error.span().map(|span| span.start);
-            Wrong { at, named: true, message: error.message().to_owned() }
+            Wrong(Box::new(Fault { at, named: true, message: error.message().to_owned() }))
         })?;
         T::deserialize(Node { at: 0, value: DeValue::Table(table.into_inner()) })
     };
-    read(text).map_err(|Wrong { at, message, .. }: Wrong| {
-        let before = text.get(..at.unwrap_or(0)).unwrap_or_default();
-        InvalidDocument { line: before.matches('\n').count() + 1, message }
+    read(text).map_err(|Wrong(fault): Wrong| {
+        let before = text.get(..fault.at.unwrap_or(0)).unwrap_or_default();
+        InvalidDocument { line: before.matches('\n').count() + 1, message: fault.message }
     })
 }
 
-/// What is wrong, and where it begins, in bytes.
+/// What is wrong: small, since what may give it is compiled for each type.
 #[derive(Debug)]
-struct Wrong {
+struct Wrong(Box<Fault>);
+
+#[derive(Debug)]
+struct Fault {
+    /// Where it begins, in bytes.
     at: Option<usize>,
     /// Whether the message names the key that it is about.
     named: bool,
@@ -52,19 +56,31 @@ struct Wrong {
 
 impl Wrong {
     /// The same, at that place if it has none yet.
-    fn at(self, at: usize) -> Self {
-        Self { at: self.at.or(Some(at)), ..self }
+    #[cold]
+    fn at(mut self, at: usize) -> Self {
+        self.0.at.get_or_insert(at);
+        self
     }
 
     /// The same, about that key if it names none yet.
-    fn about(self, key: &str) -> Self {
-        if self.named { self } else { Self { named: true, message: format!("`{key}`: {}", self.message), ..self } }
+    #[cold]
+    fn about(mut self, key: &str) -> Self {
+        if !self.0.named {
+            self.0.message = format!("`{key}`: {}", self.0.message);
+        }
+        self.named()
+    }
+
+    /// The same, which names the key by itself.
+    fn named(mut self) -> Self {
+        self.0.named = true;
+        self
     }
 }
 
 impl Display for Wrong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.0.message)
     }
 }
 
@@ -72,7 +88,7 @@ impl std::error::Error for Wrong {}
 
 impl de::Error for Wrong {
     fn custom<T: Display>(message: T) -> Self {
-        Self { at: None, named: false, message: message.to_string() }
+        Self(Box::new(Fault { at: None, named: false, message: message.to_string() }))
     }
 }
 
@@ -256,7 +272,7 @@ impl<'de> MapAccess<'de> for Members<'de> {
         let Some((key, value)) = self.rest.next() else { return Ok(None) };
         let name: StrDeserializer<'_, Wrong> = (**key.get_ref()).into_deserializer();
         let read = seed.deserialize(name).map(Some);
-        let read = read.map_err(|wrong| Wrong { named: true, ..wrong.at(key.span().start) });
+        let read = read.map_err(|wrong| wrong.at(key.span().start).named());
         self.member = Some((key, value.into()));
         read
     }
