@@ -20,7 +20,7 @@ use crate::{Device, ModelVersion};
 pub struct Settings {
     /// What the model does.
     pub description: Option<String>,
-    /// Where to run it: `"auto"`, `"cpu"`, `"cuda:0"` or `"openvino"`, which is the CPU again, but through OpenVINO:
+    /// Where to run it: `"auto"`, where a run takes less time, `"cpu"`, `"cuda:0"` or `"openvino"`, which is the CPU again, but through OpenVINO:
     /// faster on CPUs with AMX, where it computes in bf16, and about as fast as `"cpu"` on others.
     pub device: Device,
     /// What the threads are for: many requests a second, or each one's answer soon.

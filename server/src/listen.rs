@@ -298,8 +298,8 @@ async fn unheard(seen: &Seen, streams: &young::Streams) {
         if timeout(HEARING, seen.heard.cancelled()).await.is_ok() {
             break;
         }
-        // Its last answer has had that time to go out.
-        if !streams.are_under_way() {
+        // An answer that still goes out may be large, and its client slow: other limits are for that.
+        if !streams.are_under_way() && !seen.wrote.swap(false, Ordering::Relaxed) {
             return;
         }
     }
@@ -311,6 +311,8 @@ async fn unheard(seen: &Seen, streams: &young::Streams) {
 struct Seen {
     asked: AtomicBool,
     http2: AtomicBool,
+    /// Whether something was written since somebody looked.
+    wrote: AtomicBool,
     /// Cancelled once a client of HTTP/2 has said that it has heard of the stop, and all that it had sent by then was read.
     heard: CancellationToken,
 }

@@ -168,6 +168,7 @@ fn scaling(
     let (scale_noted, mean_noted) = match notes.get(PIXEL_RANGE).map(String::as_str) {
         Some("NominalRange_0_255") => (1.0, 0.0),
         Some("Normalized_1_1") => (1.0 / 127.5, 1.0),
+        Some("Normalized_0_1") => (1.0 / 255.0, 0.0),
         _ => (usual, 0.0),
     };
     let factor = scale.unwrap_or(scale_noted);

@@ -89,6 +89,9 @@ fn the_notes_that_onnx_defines_for_images_are_followed_unless_the_settings_say_o
     let noted = |text: &str| Plan::new(&toml::from_str(text).unwrap(), &classifier(), &notes, None).unwrap().input;
     assert_eq!((noted("").color, noted("").scale), (Color::Bgr, [1.0; 3]));
     assert_eq!((noted("color = \"rgb\"\nscale = 2").color, noted("scale = 2").scale), (Color::Rgb, [2.0; 3]));
+    let unit = [("Image.NominalPixelRange".to_owned(), "Normalized_0_1".to_owned())].into();
+    let unit = Plan::new(&toml::from_str("").unwrap(), &grid(30), &unit, None).unwrap().input;
+    assert_eq!((unit.scale, unit.offset), ([1.0 / 255.0; 3], [0.0; 3]));
     let imagenet = plan("mean = [0.5, 0.25, 0]\nstd = [0.5, 2, 1]", &classifier()).unwrap().input;
     assert_eq!(imagenet.offset, [-1.0, -0.125, 0.0]);
     assert_eq!(imagenet.scale, [2.0 / 255.0, 0.5 / 255.0, 1.0 / 255.0]);

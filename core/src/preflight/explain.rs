@@ -122,6 +122,8 @@ const NO_DEVICE_MEMORY: [&str; 3] = ["Available memory of ", "CUDA failure 2:", 
 
 fn no_device_memory(fact: &str) -> Option<String> {
     NO_DEVICE_MEMORY.iter().any(|words| fact.contains(words)).then(|| {
+        // CUDA's own words are followed by the host's name, and by places in the source.
+        let fact = fact.split(" ; ").next().unwrap_or(fact);
         format!("the device has not enough memory for the model: raise `cuda.memory_limit_mib` if model.toml sets it, make room on the device, or set device = \"cpu\" ({fact})")
     })
 }
@@ -136,7 +138,7 @@ pub fn is_out_of_memory(message: &str) -> bool {
 fn no_memory(fact: &str) -> Option<String> {
     is_out_of_memory(fact).then(|| {
         let fact = fact.replace("std::bad_alloc", "an allocation failed");
-        format!("there is not enough memory for the model: raise the process's limit, or run fewer instances ({fact})")
+        format!("there is not enough memory for the model: raise the process's limit, run fewer instances, or make room on its GPU ({fact})")
     })
 }
 

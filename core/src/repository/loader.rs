@@ -119,11 +119,11 @@ impl Load for OnnxLoader {
         };
         let own_weights = if mapped > 0 { 0 } else { inspection.weight_bytes };
         // Memory that others gave back meanwhile hides some of the growth.
-        let private = match placement.device {
-            // What CUDA itself takes of this process, hundreds of MiB with the first model, is no model's own.
-            Device::Cuda(_) => own_weights,
-            Device::Auto | Device::Cpu | Device::OpenVino => growth.bytes().unwrap_or(0).max(own_weights),
-        };
+        // What CUDA itself takes of this process, hundreds of MiB with the first model that tries it, is no model's own.
+        let tried_cuda = matches!(settings.device, Device::Auto | Device::Cuda(_))
+            && self.runtime.surely_cpu(settings.device).is_none();
+        let grown = if tried_cuda { 0 } else { growth.bytes().unwrap_or(0) };
+        let private = grown.max(own_weights);
         let stages = LoadStages {
             inspect: inspected - started,
             look_up: looked_up,

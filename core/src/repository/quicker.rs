@@ -8,7 +8,7 @@ use crate::backend::onnx::{OnnxBackend, SessionOptions};
 use crate::settings::Settings;
 use crate::{Device, warm_up};
 
-/// Models with more bytes of weights are not opened twice: on the CPU their runs are no match.
+/// Models with more bytes of weights that run on a GPU are not opened twice: on the CPU their runs are no match.
 const LARGEST: u64 = 256 << 20;
 /// Runs are timed so often, the quickest counts.
 const RUNS: usize = 3;
@@ -21,23 +21,26 @@ impl OnnxLoader {
         let mut opened = self.open(opening)?;
         let Opening { version, inspection, options, facts } = *opening;
         let (Device::Auto, Device::Cuda(_)) = (options.device, opened.placement.device) else { return Ok(opened) };
-        if inspection.weight_bytes > LARGEST {
+        let there = quickest(&opened.backend, version.settings, None);
+        if there.is_some() && inspection.weight_bytes > LARGEST {
             return Ok(opened);
         }
         let options = SessionOptions { device: Device::Cpu, ..options.clone() };
-        // What the CPU cannot run stays there, and so does what does not run on generated inputs: nothing is known of it.
+        // What the CPU cannot run stays there, and so does what runs nowhere: nothing is known of it.
         let Ok((cpu, _)) = OnnxBackend::open(&self.runtime, version.file, &options, facts) else { return Ok(opened) };
-        let Some(there) = quickest(&opened.backend, version.settings, None) else { return Ok(opened) };
-        let Some(here) = quickest(&cpu, version.settings, Some(there)) else { return Ok(opened) };
-        let device = opened.placement.device;
-        if here > there {
+        let Some(here) = quickest(&cpu, version.settings, there) else { return Ok(opened) };
+        if let Some(there) = there.filter(|there| here > *there) {
             let reason = format!("; a run takes {} there and {} on the CPU", in_words(there), in_words(here));
             opened.placement.reason.push_str(&reason);
             return Ok(opened);
         }
+        let device = opened.placement.device;
         drop((cpu, opened));
         let mut opened = self.open(&Opening { version, inspection, options: &options, facts })?;
-        opened.placement.reason = format!("a run takes {} here and {} on {device}", in_words(here), in_words(there));
+        opened.placement.reason = match there {
+            Some(there) => format!("a run takes {} here and {} on {device}", in_words(here), in_words(there)),
+            None => format!("runs fail on {device}"),
+        };
         Ok(opened)
     }
 }

@@ -108,8 +108,11 @@ impl Node<'_> {
     /// Says that it is not what was expected.
     fn unlike(&self, expected: &dyn Expected) -> Wrong {
         let found = match &self.value {
-            DeValue::String(text) => Unexpected::Str(text),
-            DeValue::Integer(number) => whole(number).map_or(Unexpected::Other("integer"), Unexpected::Signed),
+            // It may be a secret.
+            DeValue::String(_) => Unexpected::Other("string"),
+            DeValue::Integer(number) => {
+                whole(number).map_or(Unexpected::Other("integer out of range"), Unexpected::Signed)
+            }
             DeValue::Float(number) => Unexpected::Float(number.as_str().parse().unwrap_or(f64::NAN)),
             DeValue::Boolean(value) => Unexpected::Bool(*value),
             DeValue::Datetime(_) => Unexpected::Other("date"),
@@ -167,7 +170,11 @@ impl<'de> Deserializer<'de> for Node<'de> {
 
     fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
         let number = match &self.value {
-            DeValue::Float(number) => number.as_str().parse().ok(),
+            // What is too large would be read as infinite.
+            DeValue::Float(text) => {
+                let named = text.as_str().ends_with("inf") || text.as_str().ends_with("nan");
+                text.as_str().parse().ok().filter(|number: &f64| named || number.is_finite())
+            }
             _ => None,
         };
         match number {
@@ -186,7 +193,16 @@ impl<'de> Deserializer<'de> for Node<'de> {
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
         let at = self.at;
         match self.value {
-            DeValue::Array(items) => visitor.visit_seq(Items(items.into_iter())).map_err(|wrong| wrong.at(at)),
+            DeValue::Array(items) => {
+                let mut items = Items(items.into_iter());
+                let read = visitor.visit_seq(&mut items).map_err(|wrong| wrong.at(at))?;
+                match items.0.next() {
+                    None => Ok(read),
+                    Some(item) => {
+                        Err(<Wrong as de::Error>::custom("more elements than expected").at(item.span().start))
+                    }
+                }
+            }
             value => Err(Self { at, value }.unlike(&visitor)),
         }
     }
@@ -251,7 +267,7 @@ impl<'de> Deserializer<'de> for Node<'de> {
 /// What an array holds.
 struct Items<'de>(<DeArray<'de> as IntoIterator>::IntoIter);
 
-impl<'de> SeqAccess<'de> for Items<'de> {
+impl<'de> SeqAccess<'de> for &mut Items<'de> {
     type Error = Wrong;
 
     fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Wrong> {
@@ -332,14 +348,20 @@ mod tests {
     fn what_is_wrong_is_told_with_its_line() {
         for (from, to, said) in [
             ("small = 0xff", "small = 256", "line 2: `small`: invalid value: integer `256`, expected u8"),
-            ("small = 0xff", "small = 99999999999999999999", "line 2: `small`: invalid type: integer, expected u8"),
-            ("small = 0xff", "small = \"x\"", "line 2: `small`: invalid type: string \"x\", expected u8"),
+            (
+                "small = 0xff",
+                "small = 99999999999999999999",
+                "line 2: `small`: invalid type: integer out of range, expected u8",
+            ),
+            ("small = 0xff", "small = \"x\"", "line 2: `small`: invalid type: string, expected u8"),
             ("small = 0xff", "small = ", "line 2: "),
             ("on = true", "on = 2020-01-01", "line 3: `on`: invalid type: date, expected a boolean"),
             ("on = true", "off = true", "line 3: unknown field `off`, expected one of `name`"),
             ("on = true\n", "", "line 1: missing field `on`"),
             ("any = {", "any = 1 #", "line 4: `any`: invalid type: integer `1`, expected a map"),
             ("pair = [1, 2.5]", "pair = [1]", "line 6: `pair`: invalid length 1, expected an array of length 2"),
+            ("pair = [1, 2.5]", "pair = [1,\n2, 3]", "line 7: `pair`: more elements than expected"),
+            ("pair = [1, 2.5]", "pair = [1, 1e999]", "line 6: `pair`: invalid type: floating point"),
             ("pair = [1, 2.5]", "pair = [1,\n[]]", "line 7: `pair`: invalid type: sequence, expected f32"),
             ("color = \"red\"", "color = \"blue\"", "line 7: `color`: unknown variant `blue`, expected `red`"),
             ("color = \"red\"", "color = {}", "line 7: `color`: invalid type: map, expected enum Color"),

@@ -59,7 +59,8 @@ impl<B: Source> Incoming<B> {
     /// Takes what has come. What begins later is not taken any more: [`Self::begin`] fails then.
     pub(super) fn close(&mut self) -> Result<(), ApiError> {
         // No more than this can have come, and a client may go on sending.
-        while self.arrived.len() < STREAM_WINDOW as usize {
+        let most = self.arrived.len() + STREAM_WINDOW as usize;
+        while self.arrived.len() < most {
             let Some(more) = self.more(0).now_or_never() else { break };
             if !more? {
                 break;
@@ -69,9 +70,9 @@ impl<B: Source> Incoming<B> {
         Ok(())
     }
 
-    /// Whether a message has begun to come.
+    /// Whether of what is to be taken a message has begun to come.
     pub(super) fn has_begun(&self) -> bool {
-        self.arrived.len() > 0 || self.unwanted > 0
+        self.unwanted == 0 && self.arrived.len() > 0 && self.last != Some(0)
     }
 
     /// Waits until the next message is there, or the beginning of a long one; `None` when the client has ended.

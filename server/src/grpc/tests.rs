@@ -7,6 +7,7 @@ use futures_util::{FutureExt, StreamExt};
 use http::{HeaderMap, Request, Version};
 use http_body_util::{BodyExt, Channel, StreamBody};
 use hyper::body::Frame;
+use tokio::time::timeout;
 
 use crate::config::Admin;
 use crate::encoding::{Coding, Unpacked};
@@ -316,6 +317,33 @@ async fn what_has_come_to_a_stream_when_the_server_stops_is_answered_and_what_co
         let trailers = answer.frame().await.unwrap().unwrap().into_trailers().unwrap();
         assert_eq!(trailers["grpc-status"], status);
     }
+}
+
+#[tokio::test]
+async fn a_stream_that_is_stopped_in_a_large_message_answers_that_and_what_came_behind_it() {
+    let mut large = request("double", &[1.0, 1.0]);
+    // A field that nobody knows, of 1,500,000 bytes.
+    large.extend_from_slice(&[0xA2, 0x06, 0xE0, 0xC6, 0x5B]);
+    large.resize(large.len() + 1_500_000, 0);
+    let mut large = framed(0, &large);
+    let rest = large.split_off(1_200_000);
+    let house = house(|_| {});
+    let (mut sender, body) = Channel::<Bytes, axum::Error>::new(4);
+    let mut answer = house.site().answer(call(STREAM, &[], Body::new(body))).await.into_body();
+    sender.send_data(large.into()).await.unwrap();
+    // It is read as far as it has come.
+    assert!(timeout(Duration::from_millis(50), answer.frame()).await.is_err());
+    for more in [rest, framed(0, &request("double", &[2.0, 2.0]))] {
+        sender.send_data(more.into()).await.unwrap();
+    }
+    house.app.lifecycle.draining.raise();
+    for value in [2.0, 4.0] {
+        let frame = answer.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert!(contains(&frame, &floats(&[value; 2])));
+    }
+    drop(sender);
+    let trailers = answer.frame().await.unwrap().unwrap().into_trailers().unwrap();
+    assert_eq!(trailers["grpc-status"], "0");
 }
 
 #[tokio::test]

@@ -112,9 +112,7 @@ impl Client {
             }
         }
     }
-}
 
-impl Client {
     /// Whether it has answered the PING of a stop.
     const fn has_heard(&self) -> bool {
         matches!(self, Self::Http2(frames) if frames.stopped)
@@ -228,7 +226,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Late<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Late<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let wrote = ready!(Pin::new(&mut self.stream).poll_write(context, bytes));
+        self.seen.wrote.store(true, Ordering::Relaxed);
+        Poll::Ready(wrote)
     }
 
     fn poll_write_vectored(
@@ -236,7 +236,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Late<S> {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        let wrote = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, slices));
+        self.seen.wrote.store(true, Ordering::Relaxed);
+        Poll::Ready(wrote)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,4 +1,4 @@
-//! CUDA: the provider's settings, its libraries, and the memory that inputs go through.
+//! CUDA: the provider's settings, its libraries, and the memory that inputs and outputs go through.
 
 use std::path::{Path, PathBuf};
 use std::sync::Once;
@@ -66,7 +66,7 @@ pub(super) fn pinned(session: &Session, number: i32) -> Option<Pinned> {
     match memory.and_then(|memory| Pinned::new(session, memory)) {
         Ok(pinned) => Some(pinned),
         Err(error) => {
-            tracing::warn!("no pinned memory for inputs: {}", error.message());
+            tracing::warn!("no pinned memory for inputs and outputs: {}", error.message());
             None
         }
     }
