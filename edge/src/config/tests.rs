@@ -49,6 +49,8 @@ fn what_may_be_secret_is_not_shown() {
     let url = format!("{}routes = []", BROKER.replace("mqtt://h", "mqtt://me:hunter2@h"));
     let said = read(&url).unwrap_err();
     assert!(said.contains("broker.url") && !said.contains("hunter2"), "{said}");
+    let said = read("broker = 'mqtt://me:hunter2@h'").unwrap_err();
+    assert!(said.starts_with("line 1: `broker`: invalid type: string") && !said.contains("hunter2"), "{said}");
     assert!(!format!("{:?}", Secret("hunter2".into())).contains("hunter2"));
 }
 

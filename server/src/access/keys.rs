@@ -234,6 +234,7 @@ mod tests {
             ),
             ("[[keys]]\nname = \"a\"\nkey = \"hedef_secret\"".into(), "line 3: unknown field `key`"),
             ("[[keys]]\nname = \"a\"\nsha256 = \"hedef_secret".into(), "line 3: "),
+            ("keys = [\"hedef_secret\"]".into(), "line 1: `keys`: invalid type: string"),
             (format!("[[keys]]\nname = \"a b\"\nsha256 = \"{hash}\""), "key `a b`: expected a name"),
             (format!("[[keys]]\nname = \"token\"\nsha256 = \"{hash}\""), "other than `token`"),
             (format!("[[keys]]\nname = \"a\"\nsha256 = \"{hash}\"\nallow = [\"all\"]"), "unknown variant `all`"),
