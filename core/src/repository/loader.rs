@@ -26,7 +26,7 @@ const DEFAULT_QUEUE_CAPACITY: usize = 1024;
 /// Models of so many bytes of weights keep memory between runs: fetching it anew for each took up to half of a
 /// convolutional network's time. The runs of smaller ones are over before one could wait for another's lock.
 const LARGE: u64 = 1 << 20;
-/// Runs at once on a CUDA device: one alone left half of an H200 idle, and more than these hardly help.
+/// Runs at once on a CUDA device: on an H200 four did 1.3 to 2.4 times the work of one, and eight up to a fifth more.
 const CUDA_INSTANCES: usize = 4;
 
 /// Loads models into ONNX Runtime.
