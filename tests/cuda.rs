@@ -6,9 +6,7 @@ use std::path::Path;
 
 use hedef_core::backend::Backend;
 use hedef_core::backend::onnx::{ModelFacts, OnnxBackend, Runtime, SessionOptions};
-use hedef_core::host::Denormals;
 use hedef_core::runtime::{Dirs, ensure};
-use hedef_core::settings::{Cuda, OpenVino};
 use hedef_core::{Device, Tensor};
 use serde_json::Value;
 
@@ -68,19 +66,10 @@ fn one_session_on_cuda_gives_right_answers_to_many_threads_at_once() {
         return;
     }
     let runtime = Runtime::start(&ensure(None, &Dirs::from_process(), |_| {}).unwrap().path).unwrap();
-    let options = |device| SessionOptions {
-        device,
-        threads: 1,
-        spin: false,
-        arena: false,
-        memory_pattern: false,
-        denormals: Denormals::Flush,
-        instances: 1,
-        cuda: Cuda::default(),
-        openvino: OpenVino::default(),
+    let open = |device| {
+        let options = SessionOptions::plain(device);
+        OnnxBackend::open(&runtime, &sample("digits"), &options, &ModelFacts::default()).unwrap()
     };
-    let open =
-        |device| OnnxBackend::open(&runtime, &sample("digits"), &options(device), &ModelFacts::default()).unwrap();
     let ((cpu, _), (own, placement)) = (open(Device::Cpu), open(Device::Cuda(0)));
     assert_eq!(placement.device, Device::Cuda(0));
     let rows = |count: usize, seed: usize| {

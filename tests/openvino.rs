@@ -7,9 +7,8 @@ use std::sync::OnceLock;
 
 use hedef_core::backend::Backend;
 use hedef_core::backend::onnx::{ModelFacts, OnnxBackend, Runtime, SessionOptions};
-use hedef_core::host::Denormals;
 use hedef_core::runtime::{Package, host_target, pinned};
-use hedef_core::settings::{Cuda, OpenVino, Precision};
+use hedef_core::settings::{OpenVino, Precision};
 use hedef_core::{Device, Tensor};
 use serde_json::Value;
 
@@ -115,15 +114,9 @@ fn one_session_in_openvino_gives_right_answers_to_many_threads_at_once_and_pins_
     let Some(library) = runtime() else { return };
     let runtime = Runtime::start(library).unwrap();
     let options = |device| SessionOptions {
-        device,
-        threads: 1,
-        spin: false,
-        arena: false,
-        memory_pattern: false,
-        denormals: Denormals::Flush,
         instances: 2,
-        cuda: Cuda::default(),
         openvino: OpenVino { precision: Precision::F32 },
+        ..SessionOptions::plain(device)
     };
     let open =
         |device| OnnxBackend::open(&runtime, &sample("digits"), &options(device), &ModelFacts::default()).unwrap();

@@ -14,8 +14,8 @@ use std::time::Instant;
 
 use hedef_core::backend::Backend;
 use hedef_core::backend::onnx::{ModelFacts, OnnxBackend, Runtime, SessionOptions};
-use hedef_core::host::{Denormals, configure_malloc, release_free_memory};
-use hedef_core::{Data, DataType, Device, Dim, Shape, Tensor, TensorSpec, settings};
+use hedef_core::host::{configure_malloc, release_free_memory};
+use hedef_core::{Data, DataType, Device, Dim, Shape, Tensor, TensorSpec};
 
 fn main() -> ExitCode {
     match run() {
@@ -36,17 +36,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     configure_malloc();
     let runtime = Runtime::start(Path::new(&library))?;
     let started = Instant::now();
-    let options = SessionOptions {
-        device: Device::Cpu,
-        threads: 1,
-        spin: false,
-        arena: false,
-        memory_pattern: false,
-        denormals: Denormals::Flush,
-        instances: 1,
-        cuda: settings::Cuda::default(),
-        openvino: settings::OpenVino::default(),
-    };
+    let options = SessionOptions::plain(Device::Cpu);
     let (backend, _) = OnnxBackend::open(&runtime, Path::new(&model), &options, &ModelFacts::default())?;
     let opened = Instant::now();
     let signature = backend.signature();

@@ -4,10 +4,9 @@ use std::path::{Path, PathBuf};
 
 use hedef_core::backend::onnx::{ModelFacts, OnnxBackend, Runtime, SessionOptions};
 use hedef_core::backend::{Backend, RunError};
-use hedef_core::host::Denormals;
 use hedef_core::preflight::{explain, inspect};
 use hedef_core::repository::scan;
-use hedef_core::{Signature, Tensor, settings};
+use hedef_core::{Signature, Tensor};
 
 use super::Layout;
 use crate::Error;
@@ -35,16 +34,13 @@ impl Sessions {
         let inspection = inspect(&file).map_err(|error| failed(error.to_string()))?;
         let facts = ModelFacts::of(&inspection);
         let options = SessionOptions {
-            device: layout.device,
             threads: layout.threads,
             arena: layout.arena,
             memory_pattern: layout.arena,
             // Threads of one run that wait for one another spinning are the quicker ones.
             spin: layout.threads > 1,
-            denormals: Denormals::default(),
             instances: layout.instances.max(1),
-            cuda: settings::Cuda::default(),
-            openvino: settings::OpenVino::default(),
+            ..SessionOptions::plain(layout.device)
         };
         let open = |_| {
             let opened = OnnxBackend::open(runtime, &file, &options, &facts);

@@ -118,6 +118,24 @@ pub struct SessionOptions {
     pub openvino: settings::OpenVino,
 }
 
+impl SessionOptions {
+    /// Runs of one thread that keep nothing, with the device's own defaults.
+    #[must_use]
+    pub fn plain(device: Device) -> Self {
+        Self {
+            device,
+            threads: 1,
+            spin: false,
+            arena: false,
+            memory_pattern: false,
+            denormals: Denormals::default(),
+            instances: 1,
+            cuda: settings::Cuda::default(),
+            openvino: settings::OpenVino::default(),
+        }
+    }
+}
+
 /// What the model file says that ONNX Runtime does not tell.
 #[derive(Clone, Debug, Default)]
 pub struct ModelFacts {

@@ -6,7 +6,6 @@ use ort::memory::MemoryInfo;
 
 use super::*;
 use crate::runtime::{Dirs, ensure};
-use crate::settings::{Cuda, OpenVino};
 
 fn runtime() -> Runtime {
     Runtime::start(&ensure(None, &Dirs::from_process(), |_| {}).unwrap().path).unwrap()
@@ -23,17 +22,7 @@ fn sample(name: &str) -> PathBuf {
 }
 
 fn options(device: Device) -> SessionOptions {
-    SessionOptions {
-        device,
-        threads: 1,
-        spin: false,
-        arena: false,
-        memory_pattern: false,
-        denormals: Denormals::Flush,
-        instances: 2,
-        cuda: Cuda::default(),
-        openvino: OpenVino::default(),
-    }
+    SessionOptions { instances: 2, ..SessionOptions::plain(device) }
 }
 
 /// The same model with plain runs, and with runs through a binding of the CPU's own memory.
