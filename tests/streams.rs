@@ -1,4 +1,4 @@
-//! Streams over gRPC when the server stops: what it has received is answered.
+//! Streams over gRPC: what was received is answered when the server stops, and half a message not waited for.
 
 use std::io;
 use std::pin::Pin;
@@ -122,4 +122,32 @@ fn a_stream_has_an_answer_for_each_message_that_was_sent_when_the_server_stops()
             assert!(ended.log.contains("everything accepted was answered"), "{}", ended.log);
         }
     }
+}
+
+#[test]
+fn half_a_message_is_not_waited_for_longer_than_a_request_and_its_stream_goes_on() {
+    let server = Server::start(&config::samples(), &["--request-timeout-ms", "300"]);
+    let conversation = async {
+        let sender = greet(TcpStream::connect(server.address).await.unwrap()).await.unwrap();
+        let (response, mut sending) =
+            open(&sender, &Peer::new(server.address), (STREAM, "application/grpc")).await.unwrap();
+        sending.send_data(message(), false).unwrap();
+        let mut answer = Answer::of(response.await.unwrap());
+        let mut next = async || String::from_utf8_lossy(&answer.message().await.unwrap().unwrap()).into_owned();
+        assert!(next().await.contains("setosa"));
+        for length in [6, 20] {
+            sending.send_data(message().slice(..length), false).unwrap();
+            let told = next().await;
+            assert!(told.contains("the body did not arrive in time"), "{told}");
+            sending.send_data(message().slice(length..), false).unwrap();
+            sending.send_data(message(), false).unwrap();
+            assert!(next().await.contains("setosa"));
+        }
+        sending.send_data(message().slice(..3), false).unwrap();
+        assert!(answer.message().await.unwrap().is_none());
+        let ended = answer.trailers().await.unwrap_err();
+        assert!(matches!(&ended, Outcome::Wrong(why) if why.contains("did not arrive in time")), "{ended:?}");
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { timeout(LIMIT, conversation).await.unwrap() });
 }

@@ -138,7 +138,3 @@ fn accepts(headers: &HeaderMap, coding: Coding) -> bool {
     let has = |list: &str| list.split(',').any(|name| name.trim() == coding.name());
     lists.peek().is_none() || lists.any(|list| list.to_str().is_ok_and(has))
 }
-
-fn no_message() -> ApiError {
-    ApiError::BodyBroken("no message came".into())
-}

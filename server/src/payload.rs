@@ -204,8 +204,9 @@ async fn gather(
 /// How long a body may take for its least bytes.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// Sees to it that a body comes at no less than a rate.
-struct Pace {
+/// Sees to it that a body, or a message in one, comes at no less than a rate.
+#[derive(Debug)]
+pub(crate) struct Pace {
     /// The least bytes that have to come in each window.
     least: usize,
     came: usize,
@@ -214,13 +215,19 @@ struct Pace {
 }
 
 impl Pace {
-    fn new(rate: usize) -> Self {
+    /// Wants `rate` bytes a second, or more.
+    pub(crate) fn new(rate: usize) -> Self {
         let seconds = usize::try_from(WINDOW.as_secs()).unwrap_or(usize::MAX);
         Self { least: rate.saturating_mul(seconds), came: 0, due: None }
     }
 
+    /// Begins anew, with the next message.
+    pub(crate) fn restart(&mut self) {
+        (self.came, self.due) = (0, None);
+    }
+
     /// The next bytes; `None` at the end. What is there already takes no look at the clock.
-    async fn next(&mut self, body: &mut impl Source) -> Result<Option<Bytes>, ApiError> {
+    pub(crate) async fn next(&mut self, body: &mut impl Source) -> Result<Option<Bytes>, ApiError> {
         let mut waiting = pin!(next(body));
         let ready = poll_fn(|context| Poll::Ready(waiting.as_mut().poll(context))).await;
         let bytes = match ready {
@@ -244,7 +251,7 @@ impl Pace {
             if self.came < self.least {
                 return Err(ApiError::BodyTooSlow { least: self.least, window: WINDOW.as_secs() });
             }
-            (self.came, self.due) = (0, None);
+            self.restart();
         }
     }
 }

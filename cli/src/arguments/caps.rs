@@ -16,7 +16,8 @@ pub(crate) struct Caps {
     /// The time within which a new connection has to bring its first request's head, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..), env = "HEDEF_HEADER_TIMEOUT_MS")]
     pub(crate) header_timeout_ms: u64,
-    /// The least bytes a second at which a body has to come, over any ten seconds; 0: no least.
+    /// The least bytes a second at which a body, or a message of gRPC that has begun, has to come, over any ten seconds; 0: no
+    /// least.
     #[arg(long, value_name = "BYTES", default_value_t = 1024, env = "HEDEF_BODY_MIN_RATE")]
     pub(crate) body_min_rate: u32,
     /// The time for which a client may take nothing of its answer, in milliseconds.

@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::encoding::{Coding, Unpacked};
 use crate::error::ApiError;
 use crate::listen::STREAM_WINDOW;
-use crate::payload::{IN_PLACE, Limit, Source, next};
+use crate::payload::{IN_PLACE, Limit, Pace, Source, next};
 use crate::room::Reserved;
 
 /// How much of a message is there before it is asked what it says of itself.
@@ -26,6 +26,8 @@ pub(super) struct Incoming<B> {
     body: B,
     coding: Option<Coding>,
     arrived: Arrived,
+    /// That of the message that has begun to come.
+    pace: Pace,
     /// How many bytes are still to come of a message that nobody wants.
     unwanted: usize,
     /// How many bytes are left of those that had come when no more were to be taken.
@@ -53,16 +55,17 @@ pub(super) struct Message {
 impl<B: Source> Incoming<B> {
     /// Takes the body of a call whose compressed messages are in `coding`.
     pub(super) fn new(app: &App, body: B, coding: Option<Coding>) -> Self {
-        Self { app: app.clone(), body, coding, arrived: Arrived::default(), unwanted: 0, last: None }
+        let pace = Pace::new(app.config.caps.body_rate);
+        Self { app: app.clone(), body, coding, arrived: Arrived::default(), pace, unwanted: 0, last: None }
     }
 
-    /// Takes what has come. What begins later is not taken any more: [`Self::begin`] fails then.
+    /// Takes what has come. What begins later is not taken any more: [`Self::first_byte`] fails then.
     pub(super) fn close(&mut self) -> Result<(), ApiError> {
         // No more than this can have come, and a client may go on sending.
         let most = self.arrived.len() + STREAM_WINDOW as usize;
         while self.arrived.len() < most {
-            let Some(more) = self.more(0).now_or_never() else { break };
-            if !more? {
+            let Some(bytes) = next(&mut self.body).now_or_never() else { break };
+            if !self.came(bytes?, 0) {
                 break;
             }
         }
@@ -75,23 +78,30 @@ impl<B: Source> Incoming<B> {
         self.unwanted == 0 && self.arrived.len() > 0 && self.last != Some(0)
     }
 
-    /// Waits until the next message is there, or the beginning of a long one; `None` when the client has ended.
-    pub(super) async fn begin(&mut self) -> Result<Option<Begun>, ApiError> {
+    /// Waits, as long as that takes, until the next message begins to come; `false` when the client has ended.
+    pub(super) async fn first_byte(&mut self) -> Result<bool, ApiError> {
         while self.unwanted > 0 {
             let arrived = self.arrived.len().min(self.unwanted);
             self.take(arrived);
             self.unwanted -= arrived;
-            if self.unwanted > 0 && !self.more(0).await? {
+            if self.unwanted > 0 && !self.idle().await? {
                 return Err(cut());
             }
         }
-        while self.arrived.len() < PREFIX {
-            if !self.more(0).await? {
-                return if self.arrived.len() == 0 { Ok(None) } else { Err(cut()) };
+        while self.arrived.len() == 0 {
+            if !self.idle().await? {
+                return Ok(false);
             }
         }
-        if self.last == Some(0) {
-            return Err(ApiError::Stopping);
+        if self.last == Some(0) { Err(ApiError::Stopping) } else { Ok(true) }
+    }
+
+    /// Waits for the frame of a message whose first byte is there. Fails where it comes too slowly.
+    pub(super) async fn begin(&mut self) -> Result<Begun, ApiError> {
+        while self.arrived.len() < PREFIX {
+            if !self.more(0).await? {
+                return Err(cut());
+            }
         }
         let prefix = self.arrived.bytes().first_chunk::<PREFIX>().copied().unwrap_or_default();
         let [flag, length @ ..] = prefix;
@@ -105,26 +115,39 @@ impl<B: Source> Incoming<B> {
             }
             _ => return Err(ApiError::BodyBroken("what should be a message's frame is none".into())),
         };
-        while self.arrived.len() < PREFIX + length.min(START) {
+        Ok(Begun { packed, length })
+    }
+
+    /// The same for the only message of a call.
+    pub(super) async fn only(&mut self) -> Result<Begun, ApiError> {
+        if self.first_byte().await? { self.begin().await } else { Err(ApiError::BodyBroken("no message came".into())) }
+    }
+
+    /// Waits for the beginning of a message and hands it to `read`, unpacked; not if the message is plain and short. Fails
+    /// where it comes too slowly.
+    pub(super) async fn peek<T>(
+        &mut self,
+        begun: Begun,
+        read: impl FnOnce(&[u8]) -> Option<T>,
+    ) -> Result<Option<T>, ApiError> {
+        let coding = self.coding.filter(|_| begun.packed);
+        if coding.is_none() && begun.length <= START {
+            return Ok(None);
+        }
+        while self.arrived.len() < PREFIX + begun.length.min(START) {
             if !self.more(0).await? {
                 return Err(cut());
             }
         }
-        Ok(Some(Begun { packed, length }))
-    }
-
-    /// Hands the beginning of a message to `read`, unpacked; not if the message is plain and so short that all of it is
-    /// there.
-    pub(super) fn peek<T>(&self, begun: Begun, read: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
-        let start = self.arrived.bytes().get(PREFIX..)?;
-        match self.coding.filter(|_| begun.packed) {
+        let start = self.arrived.bytes().get(PREFIX..).unwrap_or_default();
+        Ok(match coding {
             Some(coding) => read(&coding.start(start, START)),
-            None if begun.length > START => read(start),
-            None => None,
-        }
+            None => read(start),
+        })
     }
 
-    /// Waits for the rest of a message. Fails where it is longer than `limit` allows, without waiting.
+    /// Waits for the rest of a message. Fails where it is longer than `limit` allows, without waiting, and where it comes
+    /// too slowly.
     pub(super) async fn finish(&mut self, begun: Begun, limit: Limit<'_>) -> Result<Message, ApiError> {
         if begun.length > limit.bytes {
             return Err(limit.exceeded(Some(begun.length)));
@@ -144,7 +167,8 @@ impl<B: Source> Incoming<B> {
 
     /// Leaves out a message that is not going to be finished.
     pub(super) fn skip(&mut self, begun: Begun) {
-        self.unwanted = PREFIX + begun.length;
+        self.unwanted = PREFIX.saturating_add(begun.length);
+        self.pace.restart();
     }
 
     /// Waits until the client has ended; fails where another message comes.
@@ -160,18 +184,33 @@ impl<B: Source> Incoming<B> {
     /// Takes the first `count` bytes, which have come.
     fn take(&mut self, count: usize) -> Bytes {
         self.last = self.last.map(|last| last.saturating_sub(count));
+        self.pace.restart();
         self.arrived.take(count)
     }
 
-    /// Waits for more bytes, of which there will be `whole` at least; `false` at the end.
+    /// Waits for more bytes, as long as that takes; `false` at the end.
+    async fn idle(&mut self) -> Result<bool, ApiError> {
+        if self.body.is_end_stream() {
+            return Ok(false);
+        }
+        let bytes = next(&mut self.body).await?;
+        Ok(self.came(bytes, 0))
+    }
+
+    /// Waits for more bytes of a message, of which there will be `whole` at least; `false` at the end.
     async fn more(&mut self, whole: usize) -> Result<bool, ApiError> {
         if self.body.is_end_stream() {
             return Ok(false);
         }
-        let Some(bytes) = next(&mut self.body).await? else { return Ok(false) };
+        let bytes = self.pace.next(&mut self.body).await?;
+        Ok(self.came(bytes, whole))
+    }
+
+    fn came(&mut self, bytes: Option<Bytes>, whole: usize) -> bool {
+        let Some(bytes) = bytes else { return false };
         self.app.metrics.request_bytes.inc_by(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
         self.arrived.push(bytes, whole);
-        Ok(true)
+        true
     }
 }
 

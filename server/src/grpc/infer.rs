@@ -32,7 +32,7 @@ pub(super) async fn infer<B: Source>(
     call.scores(Protocol::Grpc);
     call.checked()?;
     let reading = async {
-        let begun = incoming.begin().await?.ok_or_else(super::no_message)?;
+        let begun = incoming.only().await?;
         let message = receive(app, call, &mut incoming, begun).await?;
         incoming.end().await?;
         Ok::<_, ApiError>(message)
@@ -53,7 +53,7 @@ pub(super) async fn receive<B: Source>(
     begun: Begun,
 ) -> Result<Message, ApiError> {
     let limits = app.config.body_limits;
-    let Some(target) = incoming.peek(begun, |start| Head::peek(start).map(target)) else {
+    let Some(target) = incoming.peek(begun, |start| Head::peek(start).map(target)).await? else {
         return incoming.finish(begun, Limit { bytes: limits.usual, model: None }).await;
     };
     let model = app.model(call, &target).await?;

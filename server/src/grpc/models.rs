@@ -80,7 +80,7 @@ pub(super) async fn answer<B: Source>(
 pub(super) async fn only<B: Source>(app: &App, call: &Call, mut incoming: Incoming<B>) -> Result<Bytes, ApiError> {
     let limit = Limit { bytes: app.config.body_limits.usual, model: None };
     let reading = async {
-        let begun = incoming.begin().await?.ok_or_else(super::no_message)?;
+        let begun = incoming.only().await?;
         let message = incoming.finish(begun, limit).await?;
         incoming.end().await?;
         message.unpack().await

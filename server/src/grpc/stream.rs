@@ -71,6 +71,7 @@ pub(super) fn converse<B: Source + 'static>(
         talk,
         incoming,
         coding,
+        coming: None,
         answers: FuturesOrdered::new(),
         reading: true,
         stops: false,
@@ -95,11 +96,26 @@ pub(super) struct About {
     pub(super) heard: Option<CancellationToken>,
 }
 
+impl About {
+    /// The call that a message is which begins to come now.
+    fn of_message(&self) -> Call {
+        let left = self.due.map(|due| due.saturating_duration_since(Instant::now()));
+        let seen = self.call.seen().map(Seen::again);
+        let call = Call::new(self.call.id().clone(), self.app.config.request_timeout, Ok(left), seen);
+        if let Some(guest) = self.call.guest() {
+            call.came_from(guest);
+        }
+        call
+    }
+}
+
 struct Stream<B> {
     about: Arc<About>,
     talk: Talk,
     incoming: Incoming<B>,
     coding: Option<Coding>,
+    /// The message that has begun to come.
+    coming: Option<Call>,
     answers: FuturesOrdered<BoxFuture<'static, Result<Bytes, Failed>>>,
     /// Whether more messages are expected.
     reading: bool,
@@ -151,7 +167,7 @@ impl<B: Source> Stream<B> {
                         (self.reading, self.outcome) = (false, Some(error));
                     }
                 }
-                read = read(&mut self.incoming, &self.about, self.talk), if self.reading && self.answers.len() < AT_ONCE => match read {
+                read = read(&mut self.incoming, &mut self.coming, &self.about, self.talk), if self.reading && self.answers.len() < AT_ONCE => match read {
                     Ok(Some(message)) => {
                         let answer = answer(Arc::clone(&self.about), self.talk, message, self.coding);
                         self.answers.push_back(Box::pin(answer));
@@ -189,17 +205,21 @@ struct Received {
 }
 
 /// Waits for the next message; `None` when the client has ended. An error is one after which no other can be read.
-/// It can be given up and begun again.
-async fn read<B: Source>(incoming: &mut Incoming<B>, about: &About, talk: Talk) -> Result<Option<Received>, ApiError> {
+/// It can be given up and begun again: what is `coming` stays the same message, with the time that it has left.
+async fn read<B: Source>(
+    incoming: &mut Incoming<B>,
+    coming: &mut Option<Call>,
+    about: &About,
+    talk: Talk,
+) -> Result<Option<Received>, ApiError> {
     let app = &about.app;
-    let Some(begun) = incoming.begin().await? else { return Ok(None) };
-    let left = about.due.map(|due| due.saturating_duration_since(Instant::now()));
-    let seen = about.call.seen().map(Seen::again);
-    let call = Call::new(about.call.id().clone(), app.config.request_timeout, Ok(left), seen);
-    if let Some(guest) = about.call.guest() {
-        call.came_from(guest);
+    if !incoming.first_byte().await? {
+        return Ok(None);
     }
-    let finishing = async {
+    let call = coming.get_or_insert_with(|| about.of_message()).clone();
+    let mut begun = None;
+    let reading = async {
+        let begun = *begun.insert(incoming.begin().await?);
         match talk {
             Talk::Reflection => {
                 incoming.finish(begun, Limit { bytes: app.config.body_limits.usual, model: None }).await
@@ -208,15 +228,16 @@ async fn read<B: Source>(incoming: &mut Incoming<B>, about: &About, talk: Talk) 
         }
     };
     // One that does not go on would hold its memory as long as the stream lasts.
-    let message = call.in_time(pin!(finishing)).await.unwrap_or(Err(ApiError::BodyTimeout));
-    match message {
-        Err(error @ ApiError::BodyBroken(_)) => Err(error),
-        message => {
-            if message.is_err() {
-                incoming.skip(begun);
-            }
-            Ok(Some(Received { call, message }))
+    let message = call.in_time(pin!(reading)).await.unwrap_or(Err(ApiError::BodyTimeout));
+    *coming = None;
+    match (message, begun) {
+        // Where the next message begins is not known.
+        (Err(error @ ApiError::BodyBroken(_)), _) | (Err(error), None) => Err(error),
+        (Err(error), Some(begun)) => {
+            incoming.skip(begun);
+            Ok(Some(Received { call, message: Err(error) }))
         }
+        (message, _) => Ok(Some(Received { call, message })),
     }
 }
 

@@ -1,3 +1,5 @@
+mod halves;
+
 use std::time::Duration;
 
 use axum::body::Body;
