@@ -76,8 +76,10 @@ fn a_request_waits_no_longer_than_it_allows() {
     let mut busy = send(&server, PATH, BODY);
     until_metric(&server, "hedef_instances_busy", |busy| busy == 1);
     let hurried = BODY.replace(r#"{"inputs""#, r#"{"parameters":{"timeout":1},"inputs""#);
-    let refused = server.client().post(PATH, hurried).expect(504).json();
+    let answer = server.client().post_with(PATH, &[("hedef-explain", "1")], hurried).expect(504);
+    let refused = answer.json();
     assert!(refused["error"].as_str().unwrap().contains("ran out while the request was waiting"), "{refused}");
+    assert!(answer.header("hedef-explain").unwrap().contains(r#""turned_away":"its time ran out""#));
     assert_eq!(busy.answer().unwrap().status, 200);
 }
 

@@ -1,9 +1,10 @@
-//! How one request was run, for who asks: which road it took and why, and the run that it shared with others.
+//! How one request was run, for who asks: which road it took and why, and the run that it shared with others; or why it was
+//! not run.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::Timings;
 
@@ -18,20 +19,85 @@ pub(crate) struct Asked {
     pub(crate) told: Told,
 }
 
-/// Where a request's story stands once its run is over, whether that gave an answer or failed.
+impl Asked {
+    /// Tells that the request, which `came` then, was not run.
+    pub(crate) fn turned_away(&self, came: Instant, waited: Duration, why: Reason) {
+        // Here and below: a request is run once to an end, or turned away once, and a second story would say the same.
+        let _ = self.told.0.set(End::TurnedAway(TurnedAway { road: self.road, came, waited, why }));
+    }
+}
+
+/// Where a request's story stands once its run is over, whether that gave an answer or failed, or once it is turned away.
 #[derive(Clone, Debug, Default)]
-pub struct Told(Arc<OnceLock<Story>>);
+pub struct Told(Arc<OnceLock<End>>);
+
+#[derive(Debug)]
+enum End {
+    Ran(Story),
+    TurnedAway(TurnedAway),
+}
 
 impl Told {
     /// The story, before the request has its answer; `None` where it was not run.
     #[must_use]
     pub fn story(&self) -> Option<&Story> {
-        self.0.get()
+        match self.0.get()? {
+            End::Ran(story) => Some(story),
+            End::TurnedAway(_) => None,
+        }
+    }
+
+    /// Why it was not run, before the request has its refusal; `None` where it was, or did not get so far.
+    #[must_use]
+    pub fn turned_away(&self) -> Option<&TurnedAway> {
+        match self.0.get()? {
+            End::Ran(_) => None,
+            End::TurnedAway(turned_away) => Some(turned_away),
+        }
     }
 
     pub(crate) fn tell(&self, story: Story) {
-        // A request is run once to an end: a second story would say the same.
-        let _ = self.0.set(story);
+        let _ = self.0.set(End::Ran(story));
+    }
+}
+
+/// How one request was turned away at the queue or taken out of it.
+#[derive(Clone, Copy, Debug)]
+pub struct TurnedAway {
+    /// The road that it was on, and why.
+    pub road: Road,
+    /// When it came to the queue.
+    pub came: Instant,
+    /// How long it waited in it; nothing where it was not let in.
+    pub waited: Duration,
+    /// Why it was not run.
+    pub why: Reason,
+}
+
+/// Why a request was not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// As many waited as may.
+    Full,
+    /// Its answer would have come too late.
+    Late,
+    /// Its time was over.
+    Expired,
+    /// Its caller did not wait any longer.
+    Left,
+    /// The model was on its way out.
+    Unloading,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "the queue was full",
+            Self::Late => "it could not be answered in time",
+            Self::Expired => "its time ran out",
+            Self::Left => "its caller left",
+            Self::Unloading => "the model was being unloaded",
+        })
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use hedef_core::Request;
-use hedef_core::story::{Story, Told};
+use hedef_core::story::{Story, Told, TurnedAway};
 use http::{HeaderMap, HeaderName};
 use serde::Serialize;
 
@@ -84,6 +84,11 @@ impl Seen {
         self.story.story()
     }
 
+    /// Why it was not run, where it came to the queue.
+    pub(crate) fn turned_away(&self) -> Option<&TurnedAway> {
+        self.story.turned_away()
+    }
+
     /// Why it has no answer.
     pub(crate) fn failure(&self) -> Option<&ApiError> {
         self.failure.get()
@@ -99,16 +104,18 @@ impl Seen {
 
     fn tell<'a>(&'a self, call: &'a Call, failure: Option<&ApiError>, now: Instant) -> Telling<'a> {
         let since = |from: Option<Instant>, to: Option<Instant>| Some(micros(to?.saturating_duration_since(from?)));
-        let story = self.story();
+        let (story, away) = (self.story(), self.turned_away());
+        let road = story.map(|story| story.road).or_else(|| away.map(|away| away.road));
         Telling {
             model: call.model().map(|id| id.name.as_str()),
             version: call.model().map(|id| id.version),
             outcome: failure.map_or("ok", |failure| failure.kind().label()),
             rows: self.rows(),
-            road: story.map(|story| if story.road.is_at_once() { "inline" } else { "queued" }),
-            road_why: story.map(|story| story.road.to_string()),
+            road: road.map(|road| if road.is_at_once() { "inline" } else { "queued" }),
+            road_why: road.map(|road| road.to_string()),
             decode_us: since(call.decoding(), self.decoded()),
-            queue_us: story.map(|story| micros(story.timings.queue)),
+            queue_us: story.map(|story| story.timings.queue).or_else(|| away.map(|away| away.waited)).map(micros),
+            turned_away: away.map(|away| away.why.to_string()),
             compute_us: story.map(|story| micros(story.timings.compute)),
             encode_us: since(call.encoding(), Some(now)).filter(|_| failure.is_none()),
             batch: story.map(|story| Batch {
@@ -133,7 +140,9 @@ impl Seen {
 /// ```
 ///
 /// `road` is `inline` (run at once by the thread that read it) or `queued`; a run at once has no number, so its `batch` no
-/// `id`, and no `instance`. Times are microseconds. Of other requests it tells how many shared the run, and no more.
+/// `id`, and no `instance`. Times are microseconds. Of other requests it tells how many shared the run, and no more. A request
+/// that came to the queue and was not run has in `turned_away` why, and in `queue_us` how long it waited: nothing where it was
+/// not let in.
 ///
 /// In a stream of gRPC, whose metadata asks for all of its requests, each answer has the story in its parameter of that
 /// name; an error that ends the stream has it in the trailers.
@@ -154,6 +163,8 @@ struct Telling<'a> {
     decode_us: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     queue_us: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    turned_away: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     compute_us: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -9,6 +9,7 @@ use super::Shared;
 use super::backlog::Promise;
 use super::lane::Lane;
 use super::ticket::Place;
+use crate::story::Reason;
 use crate::{Error, Request, Response};
 
 /// A queued request.
@@ -33,6 +34,13 @@ impl Job {
     /// What it was told when it came.
     pub(super) const fn promise(&self) -> Promise {
         Promise { queued: self.queued, seconds: self.promised }
+    }
+
+    /// Tells who asks that it is not run.
+    pub(super) fn turned_away(&self, now: Instant, why: Reason) {
+        if let Some(asked) = self.request.asked() {
+            asked.turned_away(self.queued, now.saturating_duration_since(self.queued), why);
+        }
     }
 
     /// Whether its caller has stopped waiting.

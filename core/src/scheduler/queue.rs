@@ -9,6 +9,7 @@ use super::batch::{Batch, Former};
 use super::curve::Forecast;
 use super::job::Job;
 use super::lane::Lane;
+use crate::story::Reason;
 
 /// Why a job was not taken.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,6 +22,17 @@ pub(crate) enum Refusal {
     Expired,
     /// The model is being unloaded.
     Closed,
+}
+
+impl From<&Refusal> for Reason {
+    fn from(refusal: &Refusal) -> Self {
+        match refusal {
+            Refusal::Full(..) => Self::Full,
+            Refusal::TooLate(_) => Self::Late,
+            Refusal::Expired => Self::Expired,
+            Refusal::Closed => Self::Unloading,
+        }
+    }
 }
 
 /// What an instance finds when it has waited.

@@ -21,7 +21,7 @@ use crate::backend::Backend;
 use crate::metrics::ModelMetrics;
 use crate::padding::Padding;
 use crate::statistics::{Stages, Statistics};
-use crate::story::{Road, Story};
+use crate::story::{Reason, Road, Story};
 use crate::{Error, ModelId, Request, Response, Signature, Timings};
 
 /// A run that is expected to take less than this costs a network thread less than handing it to another thread.
@@ -164,9 +164,14 @@ impl Shared {
             cost: 0.0,
             promised: 0.0,
         };
-        let lane = self.lane(&job.request);
+        let (lane, asked) = (self.lane(&job.request), job.request.asked().cloned());
         let pushed = self.queue.push(lane.clone(), job, &self.forecast(class), self.parallel());
-        let number = pushed.map_err(|refusal| self.refused(&refusal))?;
+        let number = pushed.map_err(|refusal| {
+            if let Some(asked) = asked {
+                asked.turned_away(queued, Duration::ZERO, (&refusal).into());
+            }
+            self.refused(&refusal)
+        })?;
         self.metrics.queue_depth(self.queue.len());
         Ok((Ticket { shared: Arc::clone(self), place, lane, number }, answer))
     }
@@ -238,16 +243,22 @@ impl Shared {
     /// Takes note of a request that nobody waits for any more and that was not run.
     pub(crate) fn forget(&self, job: &Job) {
         self.metrics.queue_depth(self.queue.len());
-        self.metrics.not_run(job.has_expired(Instant::now()), job.cost);
+        let now = Instant::now();
+        let expired = job.has_expired(now);
+        job.turned_away(now, if expired { Reason::Expired } else { Reason::Left });
+        self.metrics.not_run(expired, job.cost);
     }
 
     /// Answers a request that cannot be answered in time.
     fn turn_away(&self, job: Job) {
-        if job.has_expired(Instant::now()) {
+        let now = Instant::now();
+        if job.has_expired(now) {
+            job.turned_away(now, Reason::Expired);
             self.metrics.not_run(true, job.cost);
             let error = Error::DeadlineExceeded { model: self.id.clone() };
             self.fail(job, error);
         } else {
+            job.turned_away(now, Reason::Late);
             self.metrics.refused("late");
             let error = Error::TooBusy { model: self.id.clone(), wait: job.queued.elapsed() };
             self.fail(job, error);

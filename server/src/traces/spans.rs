@@ -20,6 +20,9 @@ use crate::seen::Seen;
 const FLAGS: u32 = 1 | 0x100;
 const REMOTE: u32 = 0x200;
 
+/// The attribute that says why a request that came to the queue was not run.
+const TURNED_AWAY: &str = "hedef.turned_away";
+
 /// A followed request that is over.
 pub(crate) struct Finished<'a> {
     pub(crate) app: &'a App,
@@ -47,7 +50,17 @@ impl Finished<'_> {
         if let (Some(began), Some(decoded)) = (self.call.decoding(), decoded) {
             spans.push(stage("decode", began, decoded));
         }
-        let Some(story) = self.seen.story() else { return spans };
+        let Some(story) = self.seen.story() else {
+            if let Some(away) = self.seen.turned_away().filter(|away| !away.waited.is_zero()) {
+                let mut queue = stage("queue", away.came, away.came.checked_add(away.waited).unwrap_or(away.came));
+                queue.attributes = vec![
+                    attribute("hedef.road.reason", away.road.to_string()),
+                    attribute(TURNED_AWAY, away.why.to_string()),
+                ];
+                spans.push(queue);
+            }
+            return spans;
+        };
         let ended = story.began.checked_add(story.timings.compute).unwrap_or(story.began);
         if let Some(came) = story.timings.came.filter(|_| !story.road.is_at_once()) {
             spans.push(stage("queue", came, story.began));
@@ -101,6 +114,9 @@ impl Finished<'_> {
         }
         if let Some(guest) = self.call.guest() {
             attributes.push(attribute("hedef.key", guest.name()));
+        }
+        if let Some(away) = self.seen.turned_away() {
+            attributes.push(attribute(TURNED_AWAY, away.why.to_string()));
         }
         let ok = self.outcome == crate::middleware::observe::OK;
         if !ok {

@@ -1,4 +1,7 @@
+use std::pin::pin;
+
 use axum::body::Body;
+use futures_util::FutureExt;
 use http::Request;
 
 use super::otlp::{AnyValue, Span, Value};
@@ -63,13 +66,64 @@ async fn failures_of_the_server_are_errors_and_tell_no_secret() {
 
 #[tokio::test]
 async fn a_caller_who_leaves_ends_the_span_with_an_error() {
-    use futures_util::FutureExt;
     let mut house = traced(0.0);
     assert!(Box::pin(house.send(post("/v2/models/gated/infer", PARENT))).now_or_never().is_none());
     house.gate.open();
     let spans = house.exporter.as_mut().unwrap().waiting();
     assert_eq!(attribute(&spans[0], "error.type"), Some(&Value::Text("cancelled".into())));
     assert_eq!((attribute(&spans[0], "http.response.status_code"), spans[0].status.as_ref().unwrap().code), (None, 2));
+}
+
+#[tokio::test]
+async fn a_request_that_waited_for_nothing_has_its_queue_and_why_it_was_not_run() {
+    let mut house = traced(0.0);
+    let mut exporter = house.exporter.take().unwrap();
+    let path = "/v2/models/gated/infer";
+    // One is run and one waits; there is place for another.
+    let mut running = pin!(house.post(path, BODY));
+    assert!(running.as_mut().now_or_never().is_none());
+    house.gate.wait_until_reached();
+    let mut waiting = pin!(house.post(path, BODY));
+    assert!(waiting.as_mut().now_or_never().is_none());
+    assert!(Box::pin(house.send(post(path, PARENT))).now_or_never().is_none(), "its caller leaves");
+    let mut hurried = post(path, PARENT);
+    hurried.headers_mut().insert("grpc-timeout", "300m".parse().unwrap());
+    hurried.headers_mut().insert("hedef-explain", "1".parse().unwrap());
+    let late = house.send(hurried).await;
+    assert_eq!(late.status, 504);
+    let mut last = pin!(house.post(path, BODY));
+    assert!(last.as_mut().now_or_never().is_none());
+    let mut asking = post(path, PARENT);
+    asking.headers_mut().insert("hedef-explain", "1".parse().unwrap());
+    let full = house.send(asking).await;
+    assert_eq!(full.status, 503);
+    house.gate.open();
+    for answered in [running.await, waiting.await, last.await] {
+        assert_eq!(answered.status, 200);
+    }
+    let stories = [late, full]
+        .map(|answer| serde_json::from_str::<serde_json::Value>(answer.header("hedef-explain").unwrap()).unwrap());
+    let told = stories.each_ref().map(|story| story["turned_away"].as_str().unwrap());
+    assert_eq!(told, ["its time ran out", "the queue was full"]);
+    let [waited, at_once] = stories.each_ref().map(|story| story["queue_us"].as_f64().unwrap());
+    assert!((1.0..60e6).contains(&waited) && at_once == 0.0, "{stories:?}");
+    assert_eq!(stories.each_ref().map(|story| &story["road"]), ["queued"; 2]);
+
+    let spans = exporter.waiting();
+    let names: Vec<_> = spans.iter().map(|span| span.name.split(' ').next().unwrap()).collect();
+    assert_eq!(names, ["POST", "decode", "queue", "POST", "decode", "queue", "POST", "decode"]);
+    let why = |at: usize| match attribute(&spans[at], "hedef.turned_away") {
+        Some(Value::Text(text)) => text.as_str(),
+        other => panic!("{other:?}"),
+    };
+    for (at, reason) in [(0, "its caller left"), (3, "its time ran out")] {
+        let (server, queue) = (&spans[at], &spans[at + 2]);
+        assert_eq!([why(at), why(at + 2)], [reason; 2]);
+        assert_eq!(queue.parent_span_id, server.span_id);
+        let times = [server.start_time_unix_nano, queue.start_time_unix_nano, queue.end_time_unix_nano];
+        assert!(times.is_sorted() && queue.end_time_unix_nano <= server.end_time_unix_nano, "{times:?}");
+    }
+    assert_eq!(why(6), "the queue was full");
 }
 
 #[tokio::test]

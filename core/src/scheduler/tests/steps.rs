@@ -13,7 +13,7 @@ use crate::scheduler::batch::Former;
 use crate::scheduler::curve::Took;
 use crate::scheduler::job::Ticket;
 use crate::scheduler::tuner::class;
-use crate::story::{Road, Size, Told};
+use crate::story::{Reason, Road, Size, Told};
 use crate::{Error, Request, Response};
 
 type Answer = oneshot::Receiver<Result<Response, Error>>;
@@ -193,6 +193,53 @@ fn who_asks_is_told_of_a_run_that_failed() {
         let run = (story.run.failed, story.run.size, story.run.marks.clone(), story.timings.batch_rows);
         assert_eq!(run, (failed, Size::OneByOne, vec![[mark; 24]], 1));
     }
+}
+
+#[test]
+fn who_asks_is_told_why_a_request_was_not_run() {
+    let hasty = slow(8, 60);
+    let call = Call::plain(1);
+    let due = |seconds| call.request().with_deadline(Some(Instant::now() + Duration::from_secs(seconds)));
+    let why = |told: &Told| {
+        assert!(told.story().is_none());
+        told.turned_away().map(|away| (away.why, away.road, away.waited > Duration::ZERO))
+    };
+    let (left, _answer, left_told) = curious(&hasty, due(100), None);
+    assert_eq!(why(&left_told), None, "it still waits");
+    drop(left);
+    assert_eq!(why(&left_told), Some((Reason::Left, Road::Long, true)));
+    let refused = |shared: &Arc<Shared>, request: Request| {
+        let told = Told::default();
+        assert!(shared.enqueue(request.with_story(None, told.clone())).is_err());
+        why(&told)
+    };
+    assert_eq!(refused(&hasty, due(0)), Some((Reason::Expired, Road::Long, false)));
+    // A row takes a second.
+    let _ahead: Vec<_> = (0..3).map(|_| ask(&hasty, 2).unwrap()).collect();
+    assert_eq!(refused(&hasty, due(1)), Some((Reason::Late, Road::Long, false)));
+    let full = shared(1, 1, Tuning::default());
+    let _ahead = ask(&full, 2).unwrap();
+    assert_eq!(refused(&full, call.request()), Some((Reason::Full, Road::Long, false)));
+    full.queue.close();
+    assert_eq!(refused(&full, call.request()), Some((Reason::Unloading, Road::Long, false)));
+}
+
+#[test]
+fn who_asks_is_told_how_long_a_request_waited_for_nothing() {
+    let shared = shared(1, 100, Tuning::default());
+    teach(&shared);
+    let (mut ahead, due) = (ask(&shared, 2).unwrap(), Instant::now() + Duration::from_secs(1000));
+    let (_ticket, mut answer, told) = curious(&shared, Call::plain(1).request().with_deadline(Some(due)), None);
+    // Rows take far longer than was expected when it came.
+    for _ in 0..100 {
+        shared.tuner.observe(class(2), 1, Took { wall: Duration::from_secs(100_000), work: None });
+    }
+    shared.run_next(0);
+    shared.run_next(0);
+    assert!(ahead.1.try_recv().unwrap().is_ok());
+    assert!(matches!(answer.try_recv().unwrap(), Err(Error::TooBusy { .. })));
+    let away = told.turned_away().unwrap();
+    assert!(away.why == Reason::Late && away.waited > Duration::ZERO && told.story().is_none(), "{away:?}");
 }
 
 #[test]
