@@ -1,17 +1,21 @@
 //! API keys, from the command that makes them to the file that is read again.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 
 use rustix::process::Signal;
 use tempfile::TempDir;
+use tokio::net::TcpStream;
 use ureq::http::Method;
 
 use crate::binary::{Server, run};
 use crate::config;
 use crate::http::{Answer, Client};
+use crate::load::http2::{greet, open};
 use crate::load::{Peer, Protocol, while_asking};
 use crate::models::Models;
+use crate::traces::Collector;
 use crate::wait::until;
 
 const INFER: &str = "/v2/models/iris/infer";
@@ -122,6 +126,84 @@ fn requests_need_a_key_that_may_and_no_key_is_ever_told() {
     assert!(log.contains("key=dashboard") && log.contains("key=deploy"), "{log}");
     for key in [score.unwrap(), admin.unwrap(), &metrics.key, unknown] {
         assert!(!log.contains(&key[6..]), "a key stands in the log");
+    }
+}
+
+/// Posts to each target over HTTP/2, as JSON and as gRPC, and returns the statuses and everything that was answered.
+fn post_over_http2(server: &Server, targets: &[String]) -> (Vec<u16>, String) {
+    let asking = async {
+        let (mut statuses, mut told) = (Vec::new(), String::new());
+        let sender = greet(TcpStream::connect(server.address).await.unwrap()).await.unwrap();
+        for target in targets {
+            for media_type in ["application/json", "application/grpc"] {
+                let asked = open(&sender, &Peer::new(server.address), (target, media_type)).await;
+                let (response, mut sending) = asked.unwrap();
+                // Who is refused by the head may have its answer already.
+                let _ = sending.send_data(BODY.into(), true);
+                let (head, mut body) = response.await.unwrap().into_parts();
+                statuses.push(head.status.as_u16());
+                write!(told, "{:?} ", head.headers).unwrap();
+                while let Some(data) = body.data().await {
+                    told.push_str(&String::from_utf8_lossy(&data.unwrap()));
+                }
+                write!(told, "{:?}", body.trailers().await.unwrap()).unwrap();
+            }
+        }
+        (statuses, told)
+    };
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(asking)
+}
+
+#[test]
+fn a_key_in_a_query_opens_nothing_and_stands_nowhere() {
+    let made = make(&["all", "--allow", "score,admin,metrics"]);
+    let file = File::of(&[&made]);
+    let collector = Collector::start();
+    let traces = ["--traces-endpoint", &collector.endpoint(), "--traces-sample", "1"];
+    // Nothing is kept from the log.
+    let server = file.serve("20", &[&["--log", "trace", "--access-log", "1"], &traces[..]].concat());
+    let client = server.client();
+    let queries = ["api_key", "api-key", "x-api-key", "key", "subscription-key", "access_token", "Authorization"];
+    let queries: Vec<_> = queries
+        .iter()
+        .flat_map(|name| ["", "Bearer%20", "Bearer+"].map(|scheme| format!("{name}={scheme}{}", made.key)))
+        .collect();
+    let closed =
+        [INFER, LOAD, "/v1/models/iris:predict", "/score", "/v2/models", "/v2/logging", "/v2/repository/index"];
+    let (mut told, mut targets) = (String::new(), Vec::new());
+    for query in &queries {
+        for path in closed {
+            let answer = client.post(&format!("{path}?{query}"), BODY);
+            assert!([401, 405].contains(&answer.status), "{path}: {} {}", answer.status, answer.text());
+            write!(told, "{} {:?}", answer.text(), answer.headers).unwrap();
+        }
+        for (path, status) in
+            [("/metrics", 401), ("/v2/models/iris", 401), ("/nothing", 401), ("/v2/health/ready", 200)]
+        {
+            let answer = client.get(&format!("{path}?{query}")).expect(status);
+            write!(told, "{} {:?}", answer.text(), answer.headers).unwrap();
+        }
+        targets.extend(
+            [INFER, "/metrics", "/inference.GRPCInferenceService/ModelInfer"].map(|path| format!("{path}?{query}")),
+        );
+    }
+    let (statuses, more) = post_over_http2(&server, &targets);
+    assert!(!more.contains("setosa"), "{more}");
+    assert!(statuses.iter().all(|status| [200, 401, 405, 415].contains(status)), "{statuses:?}");
+    assert_eq!(more.matches("\"grpc-status\": \"16\"").count(), queries.len() * 3, "{more}");
+    // Where a key is asked for, a query is no matter.
+    let good = client.post_with(&format!("{INFER}?{}", queries[0]), &[("x-api-key", &made.key)], BODY).expect(200);
+    told.push_str(&good.text());
+    let scrape = client.send(Method::GET, "/metrics", &[("x-api-key", &made.key)], b"").unwrap().expect(200);
+    told.push_str(&scrape.text());
+    let ended = server.stop();
+    assert!(ended.status.success() && ended.log.contains("POST /score 401"), "{}", ended.log);
+    assert!(collector.got(b"/v2/models/iris/infer"), "something is traced");
+    assert!(!collector.got(&made.key.as_bytes()[6..]), "a key stands in a trace");
+    for (what, text) in [("the log", &ended.log), ("an answer", &told), ("an answer over HTTP/2", &more)] {
+        if let Some(at) = text.find(&made.key[6..]) {
+            panic!("a key stands in {what}: {}", &text[at.saturating_sub(400)..at]);
+        }
     }
 }
 

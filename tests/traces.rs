@@ -26,18 +26,18 @@ fn parent(sampled: bool) -> String {
 }
 
 /// A collector that takes everything, and keeps it. Its threads end with the test's process.
-struct Collector {
+pub(crate) struct Collector {
     address: SocketAddr,
     got: Arc<Mutex<Vec<Posted>>>,
 }
 
-struct Posted {
+pub(crate) struct Posted {
     head: String,
     body: Vec<u8>,
 }
 
 impl Collector {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (address, got) = (listener.local_addr().unwrap(), Arc::<Mutex<Vec<Posted>>>::default());
         let kept = Arc::clone(&got);
@@ -50,13 +50,18 @@ impl Collector {
         Self { address, got }
     }
 
-    fn endpoint(&self) -> String {
+    pub(crate) fn endpoint(&self) -> String {
         format!("http://{}/v1/traces", self.address)
     }
 
     /// Whether something has come.
     fn has_some(&self) -> bool {
         !self.got.lock().unwrap().is_empty()
+    }
+
+    /// Whether such bytes stand in something that came.
+    pub(crate) fn got(&self, bytes: &[u8]) -> bool {
+        self.got.lock().unwrap().iter().any(|posted| posted.body.windows(bytes.len()).any(|found| found == bytes))
     }
 
     /// Everything that came, as spans.
