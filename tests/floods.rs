@@ -1,5 +1,7 @@
 //! Floods of HTTP/2 frames and ambiguous heads of HTTP/1.1: each costs its own connection, and nobody else anything.
 
+mod calls;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;

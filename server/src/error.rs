@@ -168,13 +168,13 @@ impl ApiError {
         }
     }
 
-    /// What the client is told. The reason of an internal failure is for the log alone.
+    /// What the client is told, in no more than [`MOST_TOLD`] bytes. The reason of an internal failure is for the log alone.
     pub(crate) fn told(&self) -> String {
         match self.kind() {
             Kind::Internal => {
                 "the server failed on this request: its log tells why, under the id in x-request-id".into()
             }
-            _ => self.to_string(),
+            _ => shortened(self.to_string()),
         }
     }
 
@@ -226,10 +226,26 @@ impl ApiError {
     }
 }
 
-/// Writes a text such that it can stand in a header: every byte that is not plain ASCII as `%` and two digits.
+/// The most bytes of a reason. It may hold what the client sent, such as the name of a tensor, which may be as long as a
+/// body; and clients of gRPC take no more than 8 KiB of headers.
+const MOST_TOLD: usize = 4 << 10;
+
+fn shortened(mut text: String) -> String {
+    if text.len() > MOST_TOLD {
+        text.truncate(text.floor_char_boundary(MOST_TOLD));
+        text.push('…');
+    }
+    text
+}
+
+/// Writes a text such that it can stand in a header: every byte that is not plain ASCII as `%` and two digits. What goes
+/// beyond [`MOST_TOLD`] bytes is left out.
 fn percent_encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
+        if out.len() + 3 > MOST_TOLD {
+            break;
+        }
         match byte {
             b' '..=b'~' if byte != b'%' => out.push(char::from(byte)),
             _ => {
@@ -330,6 +346,21 @@ mod tests {
     #[test]
     fn a_message_in_a_trailer_is_plain_ascii() {
         assert_eq!(percent_encoded("100% çok\n"), "100%25 %C3%A7ok%0A");
+    }
+
+    #[test]
+    fn a_reason_is_no_longer_than_clients_take() {
+        for name in ["x", "ç"] {
+            let error = ApiError::NoService(name.repeat(1 << 20));
+            let told = error.told();
+            assert!(told.ends_with('…') && told.len() <= MOST_TOLD + '…'.len_utf8(), "{}", told.len());
+            let trailers = error.trailers();
+            assert!(
+                (MOST_TOLD - 3..=MOST_TOLD).contains(&trailers[GRPC_MESSAGE].len()),
+                "{}",
+                trailers[GRPC_MESSAGE].len()
+            );
+        }
     }
 
     #[test]

@@ -24,6 +24,7 @@ use crate::encoding::{Coding, GRPC_ACCEPT_ENCODING};
 use crate::error::ApiError;
 use crate::listen::Heard;
 use crate::payload::Source;
+use crate::room::Open;
 use incoming::Incoming;
 use models::Ask;
 use stream::{About, Talk};
@@ -123,7 +124,8 @@ where
     };
     let due = due(&call, &head.headers)?;
     let heard = head.extensions.get::<Heard>().map(|heard| heard.0.clone());
-    let about = About { app, call, method: head.method, uri: head.uri, due, heard };
+    let open = Open::stream(&app)?;
+    let about = About { app, call, method: head.method, uri: head.uri, due, heard, _open: open };
     Ok(stream::converse(about, talk, incoming, coding))
 }
 

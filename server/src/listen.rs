@@ -56,6 +56,10 @@ pub(crate) const STREAM_WINDOW: u32 = 1 << 20;
 /// The same for all streams of a connection: as much as one client can have a server hold for nothing.
 const CONNECTION_WINDOW: u32 = 2 << 20;
 
+/// The bytes of answers of one stream that may wait for their client before more are made, but for the last answer; each
+/// of the few hundred streams of a connection may have as many.
+const UNSENT: usize = 16 << 10;
+
 /// How long to wait after a failed accept: out of file descriptors, trying again at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -204,6 +208,7 @@ impl Connections {
         builder.http1().timer(Silence::default()).header_read_timeout(SILENCE).half_close(looks);
         builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(SILENCE));
         builder.http2().initial_stream_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
+        builder.http2().max_send_buf_size(UNSENT);
         self.limit(&mut builder, &pass);
         self.tasks.spawn(async move {
             let _pass = pass;

@@ -14,6 +14,9 @@ use crate::error::ApiError;
 /// What a request may take unasked; requests under way count for as much each.
 pub(crate) const FREE: usize = 16 << 10;
 
+/// What a stream of gRPC takes that is open and waits.
+const STREAM: usize = 8 << 10;
+
 /// Reservations are made in steps of so many bytes.
 const STEP: usize = 64 << 10;
 
@@ -25,12 +28,14 @@ pub(crate) struct Budget {
     /// What they may reserve.
     limit: usize,
     held: AtomicUsize,
+    /// Streams that are open.
+    streams: AtomicUsize,
 }
 
 impl Budget {
     pub(crate) const fn new(bytes: usize) -> Self {
         let small = bytes / 4;
-        Self { small, limit: bytes - small, held: AtomicUsize::new(0) }
+        Self { small, limit: bytes - small, held: AtomicUsize::new(0), streams: AtomicUsize::new(0) }
     }
 
     /// The bytes reserved now.
@@ -46,6 +51,18 @@ impl Budget {
             return Err(ApiError::NoMemory { limit: self.small });
         }
         Ok(Room { budget: self, asked: AtomicUsize::new(0), reserved: AtomicUsize::new(0) })
+    }
+
+    /// Opens a stream; fails where those there are hold half of what is there for small requests, which they may for ever.
+    fn open(&self) -> Result<(), ApiError> {
+        let limit = self.small / 2;
+        let one_more = |streams: usize| Some(streams + 1).filter(|streams| streams * STREAM <= limit);
+        let opened = self.streams.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+        opened.map(drop).map_err(|_| ApiError::NoMemory { limit })
+    }
+
+    fn close(&self) {
+        self.streams.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Why a request that asked for so much does not get it.
@@ -216,6 +233,22 @@ impl Drop for Reserved {
     }
 }
 
+/// The place of a stream that may stay open as long as its client wants, given back when dropped.
+pub(crate) struct Open(App);
+
+impl Open {
+    /// Takes a place for another stream.
+    pub(crate) fn stream(app: &App) -> Result<Self, ApiError> {
+        app.memory.open().map(|()| Self(app.clone()))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.memory.close();
+    }
+}
+
 /// Bytes with what was reserved for them.
 struct Kept {
     bytes: Bytes,
@@ -262,6 +295,18 @@ mod tests {
         assert!(third.need(0).is_err(), "a refusal stays one");
         drop(third);
         assert_eq!(budget.held(), 0);
+    }
+
+    #[test]
+    fn streams_that_stay_open_leave_half_to_others() {
+        let budget = Budget::new(16 * FREE);
+        for _ in 0..4 {
+            budget.open().unwrap();
+        }
+        assert!(matches!(budget.open(), Err(ApiError::NoMemory { limit }) if limit == 2 * FREE));
+        assert!(budget.enter(5).is_ok());
+        budget.close();
+        assert!(budget.open().is_ok() && budget.open().is_err());
     }
 
     #[test]

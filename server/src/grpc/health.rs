@@ -11,28 +11,44 @@ use hyper::body::Frame;
 use tokio::time::{Instant, sleep_until};
 
 use super::incoming::Incoming;
-use super::models::only;
+use super::models::{only, small};
 use super::outgoing;
 use crate::app::App;
 use crate::call::Call;
 use crate::encoding::Coding;
 use crate::error::ApiError;
 use crate::payload::Source;
+use crate::room::Open;
 
 /// How often a watcher's server is looked at.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// How a service is; `None` when there is no such service.
-///
-/// The server, under no name or its service's, is as ready as `/v2/health/ready` says. Under `liveness`, a name for
-/// Kubernetes' probes, it is well as long as it answers.
-fn of(app: &App, service: &str) -> Option<Health> {
-    match service {
-        "" | "inference.GRPCInferenceService" | "readiness" => {
-            Some(if app.is_ready() { Health::Serving } else { Health::NotServing })
+/// What is asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Service {
+    /// The server, under no name or its service's: it is as ready as `/v2/health/ready` says.
+    Server,
+    /// The name `liveness`, for Kubernetes' probes, and this service: it is well as long as it answers.
+    Liveness,
+    Unknown,
+}
+
+impl Service {
+    fn of(name: &str) -> Self {
+        match name {
+            "" | "inference.GRPCInferenceService" | "readiness" => Self::Server,
+            "liveness" | "grpc.health.v1.Health" => Self::Liveness,
+            _ => Self::Unknown,
         }
-        "liveness" | "grpc.health.v1.Health" => Some(Health::Serving),
-        _ => None,
+    }
+
+    fn health(self, app: &App) -> Health {
+        match self {
+            Self::Server if app.is_ready() => Health::Serving,
+            Self::Server => Health::NotServing,
+            Self::Liveness => Health::Serving,
+            Self::Unknown => Health::ServiceUnknown,
+        }
     }
 }
 
@@ -43,20 +59,23 @@ pub(super) async fn check<B: Source>(
     incoming: Incoming<B>,
     coding: Option<Coding>,
 ) -> Result<Response, ApiError> {
-    let service = grpc::decode_health(&only(app, call, incoming).await?)?;
-    let health = of(app, &service).ok_or(ApiError::NoService(service))?;
-    outgoing::one(grpc::health(health), coding)
+    let name = grpc::decode_health(&only(call, incoming, small(app)).await?)?;
+    match Service::of(&name) {
+        Service::Unknown => Err(ApiError::NoService(name)),
+        service => outgoing::one(grpc::health(service.health(app)), coding),
+    }
 }
 
 /// What a watcher has been told so far.
 struct Watching {
     app: App,
-    service: String,
+    service: Service,
     told: Option<Health>,
     due: Option<Instant>,
     /// How many milliseconds there were until then.
     allowed: u128,
     ended: bool,
+    _open: Open,
 }
 
 /// Answers `Watch`: at once, and again whenever the answer changes, until the client leaves or the server stops.
@@ -66,10 +85,11 @@ pub(super) async fn watch<B: Source>(
     incoming: Incoming<B>,
     due: Option<Instant>,
 ) -> Result<Response, ApiError> {
-    let service = grpc::decode_health(&only(app, call, incoming).await?)?;
+    let service = Service::of(&grpc::decode_health(&only(call, incoming, small(app)).await?)?);
+    let open = Open::stream(app)?;
     let received = Instant::from(call.received());
     let allowed = due.map_or(0, |due| due.saturating_duration_since(received).as_millis());
-    let watching = Watching { app: app.clone(), service, told: None, due, allowed, ended: false };
+    let watching = Watching { app: app.clone(), service, told: None, due, allowed, ended: false, _open: open };
     let frames = unfold(watching, |watching| Box::pin(watching.next()));
     Ok(outgoing::head(None, Body::new(StreamBody::new(frames))))
 }
@@ -81,7 +101,7 @@ impl Watching {
         }
         let lifecycle = self.app.lifecycle.clone();
         let error = loop {
-            let now = of(&self.app, &self.service).unwrap_or(Health::ServiceUnknown);
+            let now = self.service.health(&self.app);
             if self.told.replace(now) != Some(now) {
                 return Some((Ok(Frame::data(grpc::health(now))), self));
             }

@@ -6,6 +6,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use futures_util::FutureExt;
 use hedef_core::ModelId;
 use hedef_protocols::v2::grpc::PREFIX;
+use tokio::task::coop::unconstrained;
 use tokio::task::spawn_blocking;
 
 use crate::app::App;
@@ -64,7 +65,8 @@ impl<B: Source> Incoming<B> {
         // No more than this can have come, and a client may go on sending.
         let most = self.arrived.len() + STREAM_WINDOW as usize;
         while self.arrived.len() < most {
-            let Some(bytes) = next(&mut self.body).now_or_never() else { break };
+            // What is there has to come, however much this task has done already.
+            let Some(bytes) = unconstrained(next(&mut self.body)).now_or_never() else { break };
             if !self.came(bytes?, 0) {
                 break;
             }

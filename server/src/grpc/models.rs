@@ -34,6 +34,14 @@ pub(super) enum Ask {
     LogSettings,
 }
 
+/// The most bytes of a question about the server or its models, which names a few things; what is told of one quotes it.
+const QUESTION: usize = 16 << 10;
+
+/// How large a question may be.
+pub(super) fn small(app: &App) -> Limit<'static> {
+    Limit { bytes: app.config.body_limits.usual.min(QUESTION), model: None }
+}
+
 /// Answers a call of one message.
 pub(super) async fn answer<B: Source>(
     (app, call): (&App, &Call),
@@ -41,7 +49,12 @@ pub(super) async fn answer<B: Source>(
     incoming: Incoming<B>,
     coding: Option<Coding>,
 ) -> Result<Response, ApiError> {
-    let message = only(app, call, incoming).await?;
+    let limit = match ask {
+        // It may bring files.
+        Ask::RepositoryModelLoad => Limit { bytes: app.config.body_limits.usual, model: None },
+        _ => small(app),
+    };
+    let message = only(call, incoming, limit).await?;
     let target = || target(call, grpc::decode_named(&message)?);
     let answer = match ask {
         Ask::ServerLive => grpc::verdict(true),
@@ -77,8 +90,11 @@ pub(super) async fn answer<B: Source>(
 }
 
 /// The only message of a call.
-pub(super) async fn only<B: Source>(app: &App, call: &Call, mut incoming: Incoming<B>) -> Result<Bytes, ApiError> {
-    let limit = Limit { bytes: app.config.body_limits.usual, model: None };
+pub(super) async fn only<B: Source>(
+    call: &Call,
+    mut incoming: Incoming<B>,
+    limit: Limit<'_>,
+) -> Result<Bytes, ApiError> {
     let reading = async {
         let begun = incoming.only().await?;
         let message = incoming.finish(begun, limit).await?;

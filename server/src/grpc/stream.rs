@@ -14,11 +14,13 @@ use hedef_protocols::v2::grpc::{self, Head};
 use http::{HeaderMap, Method, StatusCode, Uri};
 use http_body_util::StreamBody;
 use hyper::body::Frame;
+use tokio::task::coop::consume_budget;
 use tokio::time::{sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::incoming::{Incoming, Message};
 use super::infer::{Answer, receive, score};
+use super::models::small;
 use super::outgoing;
 use crate::app::App;
 use crate::call::Call;
@@ -27,7 +29,8 @@ use crate::error::ApiError;
 use crate::metrics::Protocol;
 use crate::middleware::answer::caught;
 use crate::middleware::observe::{self, Watch};
-use crate::payload::{Limit, Source};
+use crate::payload::Source;
+use crate::room::{Held, Open};
 use crate::seen::Seen;
 
 /// The most requests of one stream that are worked on at once; the next are read when one is answered.
@@ -94,6 +97,7 @@ pub(super) struct About {
     pub(super) due: Option<Instant>,
     /// Comes when the client has heard that the server stops.
     pub(super) heard: Option<CancellationToken>,
+    pub(super) _open: Open,
 }
 
 impl About {
@@ -156,7 +160,11 @@ impl<B: Source> Stream<B> {
             tokio::select! {
                 biased;
                 Some(answer) = self.answers.next() => match answer {
-                    Ok(message) => return Some((Ok(Frame::data(message)), self)),
+                    Ok(message) => {
+                        // Answers may be there one after the other, as long as requests are.
+                        consume_budget().await;
+                        return Some((Ok(Frame::data(message)), self));
+                    }
                     Err(failed) => return self.end(Some(failed)),
                 },
                 // Nobody waits for answers any more then.
@@ -221,9 +229,7 @@ async fn read<B: Source>(
     let reading = async {
         let begun = *begun.insert(incoming.begin().await?);
         match talk {
-            Talk::Reflection => {
-                incoming.finish(begun, Limit { bytes: app.config.body_limits.usual, model: None }).await
-            }
+            Talk::Reflection => incoming.finish(begun, small(app)).await,
             Talk::Infer { .. } => receive(app, &call, incoming, begun).await,
         }
     };
@@ -249,7 +255,10 @@ async fn answer(
     coding: Option<Coding>,
 ) -> Result<Bytes, Failed> {
     let ends = match talk {
-        Talk::Reflection => return reflect(message, coding).await.map_err(Failed::from),
+        Talk::Reflection => {
+            let answer = reflect(message, coding).await?;
+            return Ok(Held::count(answer, &about.app));
+        }
         Talk::Infer { ends } => ends,
     };
     // A request of its own for the metrics and the log.
@@ -268,7 +277,8 @@ async fn answer(
         Err(error) if !ends => {
             error.log(&call);
             let note = observe::note(&call, Some(&error));
-            Ok(grpc::encode_error(&error.told(), &id, note).map_err(ApiError::from)?)
+            let told = grpc::encode_error(&error.told(), &id, note).map_err(ApiError::from)?;
+            Ok(Held::count(told, &about.app))
         }
         Err(error) => {
             let mut told = HeaderMap::new();

@@ -148,6 +148,15 @@ async fn refusals_have_their_code_and_their_reason() {
         (INFER, &[("grpc-encoding", "gzip")], framed(1, &good), "3", "Gzip"),
         (INFER, &[("grpc-timeout", "5")], framed(0, &good), "3", "`grpc-timeout`"),
         (INFER, &[], framed(0, &rows("double", 13_000)), "8", "for model `double/3`: at most 100000 bytes"),
+        ("/grpc.health.v1.Health/Watch", &[], framed(0, &[0; 16_385]), "8", "at most 16384 bytes"),
+        ("/inference.GRPCInferenceService/ModelReady", &[], framed(0, &[0; 16_385]), "8", "at most 16384 bytes"),
+        (
+            "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+            &[],
+            framed(0, &[0; 16_385]),
+            "8",
+            "at most 16384 bytes",
+        ),
         (
             "/inference.GRPCInferenceService/TraceSetting",
             &[],

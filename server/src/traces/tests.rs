@@ -1,20 +1,28 @@
 use std::pin::pin;
+use std::time::Duration;
 
 use axum::body::Body;
 use futures_util::FutureExt;
 use http::Request;
 
 use super::otlp::{AnyValue, Span, Value};
-use crate::config::TraceSettings;
+use crate::config::{Settings, TraceSettings};
 use crate::testing::{House, house};
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const BODY: &str = r#"{"inputs":[{"name":"x","datatype":"FP32","shape":[2,2],"data":[1,2,3,4]}]}"#;
 
 fn traced(sample: f64) -> House {
+    traced_with(sample, |_| {})
+}
+
+fn traced_with(sample: f64, change: impl FnOnce(&mut Settings)) -> House {
     let endpoint = "http://127.0.0.1:4318/v1/traces".into();
     let settings = TraceSettings { endpoint, sample, service_name: "test".into(), headers: String::new() };
-    house(|all| all.traces = Some(settings))
+    house(|all| {
+        all.traces = Some(settings);
+        change(all);
+    })
 }
 
 fn post(path: &str, parent: &str) -> Request<Body> {
@@ -76,7 +84,7 @@ async fn a_caller_who_leaves_ends_the_span_with_an_error() {
 
 #[tokio::test]
 async fn a_request_that_waited_for_nothing_has_its_queue_and_why_it_was_not_run() {
-    let mut house = traced(0.0);
+    let mut house = traced_with(0.0, |settings| settings.request_timeout = Duration::from_secs(3600));
     let mut exporter = house.exporter.take().unwrap();
     let path = "/v2/models/gated/infer";
     // One is run and one waits; there is place for another.

@@ -2,6 +2,8 @@
 //!
 //! Source: <https://github.com/grpc/grpc/blob/master/doc/server-reflection.md>.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use prost::{Message, Oneof};
 
@@ -25,7 +27,7 @@ pub fn reflect(message: &[u8]) -> Result<Bytes, Error> {
         Some(Question::FileByFilename(name)) => file(|file| file.name == *name, name),
         Some(Question::FileContainingSymbol(symbol)) => file(|file| file.defines(symbol), symbol),
         Some(Question::ListServices(_)) => {
-            let services = files().into_iter().flat_map(|(_, file)| file.services());
+            let services = FILES.iter().flat_map(|(_, file)| file.services());
             Answer::Services(ListServiceResponse { service: services.map(|name| ServiceResponse { name }).collect() })
         }
         // No message here has extensions.
@@ -39,10 +41,10 @@ pub fn reflect(message: &[u8]) -> Result<Bytes, Error> {
 }
 
 fn file(wanted: impl Fn(&File) -> bool, name: &str) -> Answer {
-    let found = files().into_iter().find(|(_, file)| wanted(file));
+    let found = FILES.iter().find(|(_, file)| wanted(file));
     found.map_or_else(
         || not_found(name),
-        |(bytes, _)| Answer::Files(FileDescriptorResponse { file_descriptor_proto: vec![bytes] }),
+        |(bytes, _)| Answer::Files(FileDescriptorResponse { file_descriptor_proto: vec![bytes.clone()] }),
     )
 }
 
@@ -54,11 +56,11 @@ const fn failure(error_code: i32, error_message: String) -> Answer {
     Answer::Failure(ErrorResponse { error_code, error_message })
 }
 
-/// Every file as its bytes and as what it defines.
-fn files() -> Vec<(Bytes, File)> {
+/// Every file as its bytes and as what it defines. Reading them takes many times as long as answering.
+static FILES: LazyLock<Vec<(Bytes, File)>> = LazyLock::new(|| {
     let set = FileDescriptorSet::decode(Bytes::from_static(DESCRIPTORS)).unwrap_or_default();
     set.file.into_iter().filter_map(|bytes| Some((bytes.clone(), File::decode(bytes).ok()?))).collect()
-}
+});
 
 #[derive(Clone, PartialEq, Eq, Message)]
 struct FileDescriptorSet {
