@@ -274,6 +274,47 @@ async fn an_error_is_an_answer_in_a_stream_unless_it_is_to_end_it() {
 }
 
 #[tokio::test]
+async fn the_messages_of_a_stream_may_come_in_any_pieces() {
+    let house = house(|settings| settings.body_limit = 20_000);
+    // Short and long ones, and some that are given up before their end.
+    let all = [
+        framed(0, &request("double", &[1.0, 2.0])),
+        framed(0, &rows("nothing", 900)),
+        framed(0, &rows("double", 900)),
+        framed(0, &rows("double", 3_000)),
+        framed(0, &request("double", &[3.0, 4.0])),
+    ]
+    .concat();
+    let expected =
+        [&floats(&[2.0, 4.0])[..], b"no model is named", b"\x12\x04FP32", b"too large", &floats(&[6.0, 8.0])];
+    for size in [1, 2, 3, 4, 5, 6, 50, 4096, 4101, 10_000] {
+        let pieces: Vec<_> =
+            all.chunks(size).map(|piece| Ok::<_, axum::Error>(Bytes::copy_from_slice(piece))).collect();
+        let answer = send(&house, call(STREAM, &[], Body::from_stream(stream::iter(pieces)))).await;
+        assert_eq!((answer.status(), answer.messages.len()), ("0", expected.len()), "{size}: {}", answer.reason());
+        for (at, part) in expected.iter().enumerate() {
+            assert!(contains(answer.message(at), part), "{size}: {at}");
+        }
+    }
+    assert_eq!(house.app.memory.held(), 0);
+}
+
+#[tokio::test]
+async fn a_name_as_long_as_a_body_is_not_repeated_in_an_answer() {
+    let house = house(|_| {});
+    // `ModelInferRequest` for `double`, with an input of a long name.
+    let name = vec![b'n'; 10_000];
+    let input = [&[0x0A, 0x90, 0x4E][..], &name, b"\x12\x04FP32\x1a\x02\x01\x02"].concat();
+    let length = [u8::try_from(input.len() & 0x7F).unwrap() | 0x80, u8::try_from(input.len() >> 7).unwrap()];
+    let message = [b"\x0A\x06double\x2a", &length[..], &input, &[0x3A, 8, 0, 0, 0, 0, 0, 0, 0, 0]].concat();
+    for path in [INFER, STREAM] {
+        let answer = send(&house, call(path, &[], framed(0, &message))).await;
+        let told = answer.messages.first().map_or(answer.reason().as_bytes(), |message| &message[..]);
+        assert!(contains(told, b"unknown input `nnn") && (4_000..4_200).contains(&told.len()), "{}", told.len());
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_frame_ends_a_stream_behind_the_answers_before_it() {
     let house = house(|_| {});
     let broken = [framed(0, &request("double", &[1.0, 2.0])), vec![9; 10]].concat();
