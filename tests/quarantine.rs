@@ -206,7 +206,7 @@ fn a_run_that_does_not_come_back_turns_liveness_off_until_it_does() {
         body.len()
     ));
     until("the run to be noticed", || (server.client().get("/v2/health/live").status == 503).then_some(()));
-    assert!(server.log().contains("a run of this model has not come back for 1 s"), "{}", server.log());
+    assert!(server.log().contains("a run of this model has not come back for "), "{}", server.log());
     assert!(server.client().get("/metrics").text().contains("hedef_stuck_runs 1"));
     // Its caller leaves, so it is ended.
     drop(wire);
