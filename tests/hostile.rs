@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::process::setpriority_process;
+use rustix::thread::{CpuSet, gettid, sched_setaffinity};
 
 use crate::binary::Server;
 use crate::config;
@@ -326,8 +327,8 @@ fn good_callers_are_all_answered_while_everything_hostile_comes_at_once() {
     let (rounds, calm) = if config::full() { (40, Duration::from_secs(5)) } else { (4, Duration::from_secs(1)) };
     let flags = ["--max-connections", "400", "--request-memory-mib", "256", "--score-model", "iris"];
     let bombs = [strings(20_000_000), gzip(&vec![0; 1 << 30]), gzip(&vec![b'['; 60 << 20])];
-    // In the long form, those who attack take nothing from the server but by what they send. Asked before the first pin:
-    // a pinned thread sees no other processor.
+    // In the long form, those who attack take nothing but by what they send: the server has a processor of its own, and on
+    // the other one they let the good callers go first. Asked before the first pin: a pinned thread sees no other processor.
     let apart = config::full() && thread::available_parallelism().is_ok_and(|count| count.get() > 1);
     if apart {
         pin(0);
@@ -343,10 +344,16 @@ fn good_callers_are_all_answered_while_everything_hostile_comes_at_once() {
                 most.fetch_max(server.resident_kb(), Ordering::Relaxed);
             });
         });
-        let callers = scope.spawn(|| ask(&server, done));
+        let callers = scope.spawn(|| {
+            if apart {
+                pin(1);
+            }
+            ask(&server, done)
+        });
         let attack = scope.spawn(|| {
             if apart {
                 pin(1);
+                setpriority_process(Some(gettid()), 19).unwrap();
             }
             until("some time without it", || (begun.elapsed() > calm).then_some(()));
             let all = || attack(&server, &bombs, rounds, &over);

@@ -1,7 +1,8 @@
 //! Content encodings of whole bodies: gzip and deflate, both ways.
 
+mod unpacked;
+
 use std::io::{self, Read, Write};
-use std::thread::yield_now;
 
 use flate2::Compression;
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
@@ -9,8 +10,8 @@ use flate2::write::{GzEncoder, ZlibEncoder};
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::body::work;
 use crate::error::ApiError;
+pub(crate) use unpacked::Unpacked;
 
 /// The header that names the coding of a gRPC call's compressed messages.
 pub(crate) const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
@@ -73,8 +74,8 @@ impl Coding {
     pub(crate) fn decompress(self, packed: &[u8], limit: usize, room: &dyn Fn(usize) -> bool) -> io::Result<Unpacked> {
         let first = packed.len().saturating_mul(4);
         match self {
-            Self::Gzip => read_up_to(MultiGzDecoder::new(packed), first, limit, room),
-            Self::Deflate => read_up_to(ZlibDecoder::new(packed), first, limit, room),
+            Self::Gzip => unpacked::read(MultiGzDecoder::new(packed), first, limit, room),
+            Self::Deflate => unpacked::read(ZlibDecoder::new(packed), first, limit, room),
         }
     }
 
@@ -110,66 +111,6 @@ impl Coding {
                 encoder.finish()
             }
         }
-    }
-}
-
-/// What came of unpacking a body.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Unpacked {
-    Whole(Vec<u8>),
-    /// More bytes than the limit would come out; they were never all held.
-    TooLarge,
-    /// There is no memory for it.
-    NoRoom,
-}
-
-/// The least that is unpacked before more memory is asked for.
-const PIECE: usize = 16 << 10;
-
-fn read_up_to(decoder: impl Read, first: usize, limit: usize, room: &dyn Fn(usize) -> bool) -> io::Result<Unpacked> {
-    // One byte more than allowed tells a body at the limit from one beyond it.
-    let most = limit.saturating_add(1);
-    let mut decoder = Polite { decoder, read: 0 };
-    let (mut plain, mut piece) = (Vec::new(), first.max(PIECE));
-    loop {
-        let more = piece.min(most - plain.len());
-        if !room(more) {
-            return Ok(Unpacked::NoRoom);
-        }
-        plain.reserve_exact(more);
-        let mut part = decoder.by_ref().take(u64::try_from(more).unwrap_or(u64::MAX));
-        let read = work(more, || part.read_to_end(&mut plain))?;
-        if plain.len() > limit {
-            return Ok(Unpacked::TooLarge);
-        }
-        if read < more {
-            return Ok(Unpacked::Whole(plain));
-        }
-        piece = plain.len();
-    }
-}
-
-/// So many bytes are unpacked in some tenths of a millisecond.
-const STRETCH: usize = 128 << 10;
-
-/// Reads as `decoder` does, and now and then lets other threads go first: one that wants the processor for a short answer
-/// would wait until this one's share of it is over, which takes milliseconds.
-struct Polite<R> {
-    decoder: R,
-    /// Since others could go first.
-    read: usize,
-}
-
-impl<R: Read> Read for Polite<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.read >= STRETCH {
-            self.read = 0;
-            yield_now();
-        }
-        let most = buffer.len().min(STRETCH);
-        let read = self.decoder.read(buffer.get_mut(..most).unwrap_or_default())?;
-        self.read += read;
-        Ok(read)
     }
 }
 
@@ -242,7 +183,10 @@ mod tests {
         for coding in [Coding::Gzip, Coding::Deflate] {
             let packed = coding.compress(&plain).unwrap();
             assert!(packed.len() < plain.len());
-            assert_eq!(coding.decompress(&packed, plain.len(), &|_| true).unwrap(), Unpacked::Whole(plain.clone()));
+            assert_eq!(
+                coding.decompress(&packed, plain.len(), &|_| true).unwrap(),
+                Unpacked::Whole(plain.clone().into())
+            );
         }
     }
 
@@ -271,7 +215,7 @@ mod tests {
         };
         assert_eq!(Coding::Gzip.decompress(&packed, 1 << 24, &room(1 << 19)).unwrap(), Unpacked::NoRoom);
         let unpacked = Coding::Gzip.decompress(&packed, 1 << 24, &room(1 << 22)).unwrap();
-        assert!(unpacked == Unpacked::Whole(vec![0; 1 << 20]) && held.get() <= 1 << 21, "{}", held.get());
+        assert!(unpacked == Unpacked::Whole(vec![0; 1 << 20].into()) && held.get() <= 1 << 21, "{}", held.get());
     }
 
     #[test]

@@ -257,7 +257,7 @@ mod tests {
                     (Some(name), Some("accept-encoding"))
                 );
                 let body = coding.decompress(&answer.body, size, &|_| true).unwrap();
-                assert_eq!(body, Unpacked::Whole(plain.into_bytes()));
+                assert_eq!(body, Unpacked::Whole(plain.into_bytes().into()));
             }
         }
     }

@@ -28,10 +28,12 @@ pub(super) fn write(line: &AccessLine<'_>, format: LogFormat, to: &mut Vec<u8>) 
                 write!(to, " subject={subject:?}")?;
             }
             if let Some(model) = line.model {
-                write!(to, " model={model}")?;
+                let mut version = itoa::Buffer::new();
+                let version = version.format(model.version).as_bytes();
+                put(to, [b" model=", model.name.as_str().as_bytes(), b"/", version]);
             }
             put(to, [b" http.status=", status, b" http.ms="]);
-            millis(line.took, to)?;
+            millis(line.took, to);
         }
         LogFormat::Json => {
             put(to, [b"{\"timestamp\":\""]);
@@ -50,7 +52,7 @@ pub(super) fn write(line: &AccessLine<'_>, format: LogFormat, to: &mut Vec<u8>) 
                 serde_json::to_writer(&mut *to, &format_args!("{model}"))?;
             }
             put(to, [b",\"http.status\":", status, b",\"http.ms\":"]);
-            millis(line.took, to)?;
+            millis(line.took, to);
             put(to, [b"}"]);
         }
     }
@@ -78,9 +80,20 @@ fn shown(text: &str, to: &mut Vec<u8>) -> io::Result<()> {
 }
 
 /// Writes a time in milliseconds, to the microsecond.
-fn millis(time: Duration, to: &mut Vec<u8>) -> io::Result<()> {
-    let micros = time.as_micros();
-    write!(to, "{}.{:03}", micros / 1000, micros % 1000)
+fn millis(time: Duration, to: &mut Vec<u8>) {
+    let mut whole = itoa::Buffer::new();
+    let whole = whole.format(time.as_millis()).as_bytes();
+    put(to, [whole, b".", &digits::<3>(time.subsec_micros() % 1000)]);
+}
+
+/// The last digits of `number`, zeros in front.
+fn digits<const COUNT: usize>(mut number: u32) -> [u8; COUNT] {
+    let mut digits = [b'0'; COUNT];
+    for digit in digits.iter_mut().rev() {
+        *digit += (number % 10) as u8;
+        number /= 10;
+    }
+    digits
 }
 
 thread_local! {
@@ -100,8 +113,8 @@ fn now(to: &mut Vec<u8>) -> io::Result<()> {
             (*second, now) = (now.as_secs(), since());
             text.truncate("2026-01-31T23:59:59".len());
         }
-        put(to, [text.as_bytes()]);
-        write!(to, ".{:06}Z", now.subsec_micros())
+        put(to, [text.as_bytes(), b".", &digits::<6>(now.subsec_micros()), b"Z"]);
+        Ok(())
     })
 }
 

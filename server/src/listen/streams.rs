@@ -3,11 +3,11 @@
 //! What is written to the connection says nothing of it: a client may read all that is sent and open no window for more.
 
 use std::cell::Cell;
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep};
 
 tokio::task_local! {
@@ -19,36 +19,48 @@ pub(super) fn answered() {
     let _ = ANSWERED.try_with(|answered| answered.set(true));
 }
 
-/// Runs a stream to its end, or until its client has taken nothing of the answer for `limit`.
-pub(super) async fn unstalled(stream: impl Future, limit: Duration) {
-    let mut stream = pin!(stream);
-    let mut has_answered = false;
-    let mut alarm: Option<Pin<Box<Sleep>>> = None;
-    poll_fn(|context| {
-        let poll = || (stream.as_mut().poll(context).is_ready(), ANSWERED.with(Cell::get));
-        let (ended, answered) = ANSWERED.sync_scope(Cell::new(has_answered), poll);
-        has_answered = answered;
+pin_project! {
+    /// Runs a stream to its end, or until its client has taken nothing of the answer for a time.
+    pub(super) struct Unstalled<F> {
+        #[pin]
+        stream: F,
+        limit: Duration,
+        answered: bool,
+        alarm: Option<Pin<Box<Sleep>>>,
+    }
+}
+
+/// Gives the client of `stream` so much time to take something of the answer.
+pub(super) const fn unstalled<F>(stream: F, limit: Duration) -> Unstalled<F> {
+    Unstalled { stream, limit, answered: false, alarm: None }
+}
+
+impl<F: Future> Future for Unstalled<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        let poll = || (this.stream.poll(context).is_ready(), ANSWERED.with(Cell::get));
+        let (ended, answered) = ANSWERED.sync_scope(Cell::new(*this.answered), poll);
+        *this.answered = answered;
         if ended || !answered {
             return if ended { Poll::Ready(()) } else { Poll::Pending };
         }
-        let alarm = match &mut alarm {
+        let alarm = match this.alarm {
             Some(alarm) if alarm.is_elapsed() => {
-                tracing::debug!(
-                    "a stream was reset: its client took nothing of its answer for {} ms",
-                    limit.as_millis()
-                );
+                let waited = this.limit.as_millis();
+                tracing::debug!("a stream was reset: its client took nothing of its answer for {waited} ms");
                 return Poll::Ready(());
             }
             Some(alarm) => {
                 // Something else has woken the stream, so it goes on.
-                alarm.as_mut().reset(Instant::now() + limit);
+                alarm.as_mut().reset(Instant::now() + *this.limit);
                 alarm
             }
-            None => alarm.insert(Box::pin(sleep(limit))),
+            None => this.alarm.insert(Box::pin(sleep(*this.limit))),
         };
         alarm.as_mut().poll(context)
-    })
-    .await;
+    }
 }
 
 #[cfg(test)]

@@ -8,10 +8,13 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::mem;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use smallvec::SmallVec;
+use tokio_util::sync::ReusableBoxFuture;
 use tokio_util::task::TaskTracker;
 
 use super::streams;
@@ -31,12 +34,15 @@ pub(crate) async fn grow_up() {
     poll_fn(|_| if YOUNG.get() { Poll::Pending } else { Poll::Ready(()) }).await;
 }
 
-type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// A stream, in a box that the next one of the connection may have.
+type Task = ReusableBoxFuture<'static, ()>;
 
-/// Runs the streams of one connection.
+/// Runs the streams of one connection. Cheap to clone: hyper does so for each.
 #[derive(Clone)]
-pub(super) struct Streams {
-    young: Arc<Mutex<Vec<Task>>>,
+pub(super) struct Streams(Arc<Connection>);
+
+struct Connection {
+    young: Mutex<Young>,
     /// Owns the streams that are tasks.
     tasks: TaskTracker,
     /// Knows of the streams of this connection, young or not.
@@ -45,9 +51,17 @@ pub(super) struct Streams {
     answer_timeout: Duration,
 }
 
+#[derive(Default)]
+struct Young {
+    streams: SmallVec<[Task; MOST]>,
+    /// The box of one that has ended: most connections have one at a time.
+    spare: Option<Task>,
+}
+
 impl Streams {
     pub(super) fn new(tasks: TaskTracker, lifecycle: Lifecycle, answer_timeout: Duration) -> Self {
-        Self { young: Arc::default(), tasks, under_way: TaskTracker::new(), lifecycle, answer_timeout }
+        let (young, under_way) = (Mutex::default(), TaskTracker::new());
+        Self(Arc::new(Connection { young, tasks, under_way, lifecycle, answer_timeout }))
     }
 
     /// Runs `connection`, and its streams as long as they are young.
@@ -57,7 +71,7 @@ impl Streams {
     {
         loop {
             let ended = connection.as_mut().poll(context);
-            let young = self.take();
+            let young = mem::take(&mut self.young().streams);
             if ended.is_ready() {
                 young.into_iter().for_each(|stream| self.let_go(stream));
                 return ended;
@@ -66,8 +80,10 @@ impl Streams {
                 return Poll::Pending;
             }
             for mut stream in young {
-                if is_young(|| stream.as_mut().poll(context)).is_pending() {
+                if is_young(|| stream.poll(context)).is_pending() {
                     self.let_go(stream);
+                } else {
+                    self.young().keep(stream);
                 }
             }
         }
@@ -75,22 +91,43 @@ impl Streams {
 
     /// Waits until no stream is under way.
     pub(super) async fn ended(&self) {
-        self.under_way.close();
-        self.under_way.wait().await;
+        self.0.under_way.close();
+        self.0.under_way.wait().await;
     }
 
     /// Whether one is.
     pub(super) fn are_under_way(&self) -> bool {
-        !self.under_way.is_empty()
+        !self.0.under_way.is_empty()
     }
 
-    fn take(&self) -> Vec<Task> {
-        mem::take(&mut *self.young.lock().unwrap_or_else(PoisonError::into_inner))
+    fn young(&self) -> MutexGuard<'_, Young> {
+        self.0.young.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes `stream` a task of its own.
     fn let_go(&self, stream: Task) {
-        self.tasks.spawn(self.lifecycle.expired.clone().run_until_cancelled_owned(stream));
+        self.0.tasks.spawn(self.0.lifecycle.expired.clone().run_until_cancelled_owned(stream));
+    }
+}
+
+impl Young {
+    /// Keeps the box of a stream that has ended.
+    fn keep(&mut self, stream: Task) {
+        if self.spare.is_none() {
+            self.spare = Some(stream);
+        }
+    }
+
+    /// Puts `stream` into a box. It is dropped when it ends, not with the box.
+    fn boxed(&mut self, stream: impl Future<Output = ()> + Send + 'static) -> Task {
+        let stream = stream.fuse();
+        match self.spare.take() {
+            Some(mut spare) => {
+                spare.set(stream);
+                spare
+            }
+            None => Task::new(stream),
+        }
     }
 }
 
@@ -113,11 +150,12 @@ where
     F: Future + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        let stream = self.under_way.track_future(streams::unstalled(stream, self.answer_timeout));
-        let stream = Box::pin(stream);
-        let mut young = self.young.lock().unwrap_or_else(PoisonError::into_inner);
-        if young.len() < MOST {
-            young.push(stream);
+        let Connection { under_way, answer_timeout, .. } = &*self.0;
+        let stream = under_way.track_future(streams::unstalled(stream, *answer_timeout));
+        let mut young = self.young();
+        let stream = young.boxed(stream);
+        if young.streams.len() < MOST {
+            young.streams.push(stream);
         } else {
             drop(young);
             self.let_go(stream);
@@ -162,14 +200,14 @@ mod tests {
             streams.execute(async { yield_now().await });
             (0..3).for_each(|_| streams.execute(async {}));
         });
-        assert_eq!(streams.tasks.len(), 1, "only that which waits");
+        assert_eq!(streams.0.tasks.len(), 1, "only that which waits");
         run(&streams, || {
             streams.execute(async {
                 let _ = gone.await;
                 let _ = done.send(());
             });
         });
-        while streams.tasks.len() > 1 {
+        while streams.0.tasks.len() > 1 {
             yield_now().await;
         }
         assert!(is_done.try_recv().is_err());
@@ -181,7 +219,7 @@ mod tests {
     async fn only_so_many_run_within_the_connection() {
         let streams = streams();
         run(&streams, || (0..MOST + 2).for_each(|_| streams.execute(async {})));
-        assert_eq!(streams.tasks.len(), 2);
+        assert_eq!(streams.0.tasks.len(), 2);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -211,9 +249,9 @@ mod tests {
         let mut connection = pin!(async { streams.execute(pending::<()>()) });
         let context = &mut Context::from_waker(std::task::Waker::noop());
         assert!(streams.poll_with(connection.as_mut(), context).is_ready());
-        assert_eq!(streams.tasks.len(), 1);
-        streams.tasks.close();
-        streams.lifecycle.expired.cancel();
-        streams.tasks.wait().await;
+        assert_eq!(streams.0.tasks.len(), 1);
+        streams.0.tasks.close();
+        streams.0.lifecycle.expired.cancel();
+        streams.0.tasks.wait().await;
     }
 }
