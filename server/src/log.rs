@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hedef_core::ModelId;
 use hedef_protocols::v2::{LogChange, LogSettings};
-use http::{HeaderValue, Method, StatusCode};
+use http::{Method, StatusCode};
 use tracing::level_filters::LevelFilter;
 
 use crate::error::ApiError;
@@ -35,7 +35,7 @@ pub struct AccessLine<'a> {
     /// The status of its answer.
     pub status: StatusCode,
     /// Its id: printable ASCII without quotes and backslashes.
-    pub id: &'a HeaderValue,
+    pub id: &'a str,
     /// The name of the key that let it in.
     pub key: Option<&'a str>,
     /// Whom its token is about.

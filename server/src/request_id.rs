@@ -35,11 +35,22 @@ impl RequestId {
             }
         }
     }
+
+    /// Its text, in `digits` if it is a new one.
+    pub(crate) fn text<'a>(&'a self, digits: &'a mut [u8; 32]) -> &'a str {
+        match self {
+            Self::Given(id) => id.to_str().unwrap_or_default(),
+            Self::New(number) => {
+                *digits = hex(*number);
+                str::from_utf8(digits).unwrap_or_default()
+            }
+        }
+    }
 }
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.value().to_str().unwrap_or_default())
+        f.write_str(self.text(&mut [0; 32]))
     }
 }
 
@@ -50,12 +61,12 @@ fn fit(id: &[u8]) -> bool {
 
 /// The 32 hexadecimal digits of `number`.
 fn hex(number: u128) -> [u8; 32] {
-    let mut left = number;
-    [(); 32].map(|()| {
-        let digit = left.to_le_bytes()[0] & 15;
-        left >>= 4;
-        if digit < 10 { b'0' + digit } else { b'a' - 10 + digit }
-    })
+    let digit = |half: u8| if half < 10 { b'0' + half } else { b'a' - 10 + half };
+    let mut digits = [0; 32];
+    for ([high, low], byte) in digits.as_chunks_mut().0.iter_mut().zip(number.to_be_bytes()) {
+        (*high, *low) = (digit(byte >> 4), digit(byte & 15));
+    }
+    digits
 }
 
 #[cfg(test)]
@@ -65,7 +76,7 @@ mod tests {
     #[test]
     fn a_new_id_is_all_of_its_number() {
         let digits = hex(0x0123_4567_89ab_cdef_0011_2233_4455_6677);
-        assert_eq!(&digits, b"7766554433221100fedcba9876543210");
-        assert_eq!(RequestId::New(1).to_string(), format!("1{}", "0".repeat(31)));
+        assert_eq!(&digits, b"0123456789abcdef0011223344556677");
+        assert_eq!(RequestId::New(1).to_string(), format!("{}1", "0".repeat(31)));
     }
 }

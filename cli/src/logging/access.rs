@@ -120,7 +120,7 @@ fn now(to: &mut Vec<u8>) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderValue, Method, StatusCode};
+    use http::{Method, StatusCode};
     use serde_json::Value;
 
     use super::*;
@@ -134,7 +134,7 @@ mod tests {
             method: &Method::POST,
             path,
             status: StatusCode::OK,
-            id: &HeaderValue::from_static("7f"),
+            id: "7f",
             key: subject.map(|_| "jwt"),
             subject,
             model: Some(&model),

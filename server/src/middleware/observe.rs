@@ -151,7 +151,7 @@ impl Drop for Watch {
                     method: &self.method,
                     path: self.uri.path(),
                     status,
-                    id: &self.call.id().value(),
+                    id: self.call.id().text(&mut [0; 32]),
                     key: self.call.guest().map(Guest::name),
                     subject: self.call.guest().and_then(Guest::subject),
                     model: self.call.model(),
