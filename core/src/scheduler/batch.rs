@@ -101,13 +101,16 @@ impl Former<'_> {
         let run = |rows| forecast.run(rows).unwrap_or(0.0) * SLACK;
         let waiting = || jobs.values().map(|job| job.request.rows());
         let shared = split(&forecast, idle, waiting());
-        let most = if self.prepared { prepared(shared, waiting()) } else { shared };
+        let is_late = |job: &Job| job.has_expired(now) || job.is_due_within(now, run(job.request.rows()));
+        let will_run = |job: &&Job| !is_late(job) && !job.place.has_left();
+        let to_run = || jobs.values().filter(will_run).map(|job| job.request.rows());
+        let most = if self.prepared { prepared(shared, to_run()) } else { shared };
         let mut rows = 0;
         batch.plan.size = if *lane == Lane::only() { Size::Apart } else { Size::Alone };
         while let Some(entry) = jobs.first_entry() {
             let job = entry.get();
             let more = job.request.rows();
-            let late = job.has_expired(now) || job.is_due_within(now, run(more));
+            let late = is_late(job);
             if !late && !batch.jobs.is_empty() {
                 let too_long = |job: &Job| job.is_due_within(now, run(rows + more));
                 let enough = if more == 0 {
@@ -176,7 +179,7 @@ fn split(forecast: &Forecast, idle: usize, waiting: impl Iterator<Item = usize>)
     }
 }
 
-/// The largest power of two of rows that wait and may share a run.
+/// The largest power of two of rows that wait for a run and may share it.
 fn prepared(most: usize, waiting: impl Iterator<Item = usize>) -> usize {
     let all = waiting.take(most).fold(0_usize, usize::saturating_add);
     1 << all.clamp(1, most.max(1)).ilog2()

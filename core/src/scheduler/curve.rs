@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::trial::{Finding, Search};
+use super::search::Search;
+use super::trial::{Finding, rows};
 
 /// The weight of the newest run in a level's mean.
 const NEWEST: f64 = 0.2;
@@ -103,7 +104,6 @@ impl Curve {
 
     /// The first level whose runs are long, at most `top`.
     fn longest(&self, top: usize) -> usize {
-        let rows = |level: usize| 2.0_f64.powi(i32::try_from(level).unwrap_or(i32::MAX));
         let runs = self.levels.iter().enumerate().map(|(level, known)| known.row_work * rows(level));
         runs.take(top).position(|seconds| seconds >= LONG).unwrap_or(top)
     }

@@ -13,6 +13,7 @@ mod later;
 mod queue;
 mod report;
 mod run;
+mod search;
 mod shared;
 mod slots;
 mod ticket;

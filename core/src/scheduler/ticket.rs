@@ -38,6 +38,11 @@ impl Place {
         true
     }
 
+    /// Whether the caller has left.
+    pub(crate) fn has_left(&self) -> bool {
+        matches!(*self.lock(), Whereabouts::Left)
+    }
+
     /// Notes that the caller has left, and says whether its request still waited.
     pub(crate) fn leave(&self) -> bool {
         match std::mem::replace(&mut *self.lock(), Whereabouts::Left) {

@@ -1,36 +1,44 @@
-//! Finds how many rows a run should have, by trying.
+//! Finds out whether runs of another size make a row cheaper.
 //!
-//! Runs of two sizes take turns, so that whatever else happens on the machine meets both alike, and their medians are
-//! compared. A size is left only for one that makes a row clearly cheaper. Two doublings are tried where one gains
-//! nothing: a convolutional network often gains at four rows what it does not gain at two.
+//! Runs of two sizes take turns, and only those that follow one another are compared, so that whatever else happens on
+//! the machine meets both alike. Their means are: a short run is held up seldom but then for all of its time, a long
+//! one often but for a part of it. How many pairs it takes depends on how far they agree.
 
-/// Runs of each size that decide a trial, after the first of the other size, which is slow for reasons of its own.
-const RUNS: usize = 6;
+/// Pairs of runs that decide a trial if they agree, and those that do in any case.
+const PAIRS: (usize, usize) = (6, 24);
+/// How many standard errors a difference has when it is believed at once, and when all pairs were compared.
+const CERTAIN: f64 = 2.2;
+const LIKELY: f64 = 1.0;
 /// A size must make a row this much cheaper to be taken.
 const WORTH: f64 = 0.98;
-/// A trial is given up after so many runs: there is not enough to do to fill its runs.
-const PATIENCE: u32 = 100;
-/// Runs after which trials begin again once none helped; doubles each time.
-const FIRST_REST: u32 = 500;
-const LAST_REST: u32 = 64_000;
+/// Runs that wait for one of the other size: as many as may be under way at once, and older ones are out of date.
+const WAITING: usize = 4;
+/// A trial is in vain after so many runs without a pair: there is not enough to do to fill its runs.
+const PATIENCE: u32 = 64;
+/// For how many of them a run counts that has neither size.
+const NEITHER: u32 = 4;
 
-/// The search for the cheapest size of runs, as the power of two of their rows.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Search {
+/// The size in use against another one.
+#[derive(Clone, Debug)]
+pub(super) struct Trial {
     size: usize,
-    trial: Option<Trial>,
-    /// Which of [`Search::candidates`] is tried next.
-    next: usize,
-    /// Runs until the next trial, and how many the last rest had.
-    rest: u32,
-    last_rest: u32,
+    other: usize,
+    pairs: Vec<Pair>,
+    /// What a row cost in the last runs of one size that none of the other has followed yet.
+    waiting: Vec<f64>,
+    /// Whether those are of the other size.
+    others_wait: bool,
+    /// Whether there has been a run of the other size; the first is slow for reasons of its own.
+    begun: bool,
+    /// Runs since the last pair.
+    alone: u32,
 }
 
-#[derive(Clone, Debug)]
-struct Trial {
-    other: usize,
-    costs: [Vec<f64>; 2],
-    runs: u32,
+/// What a row cost in two runs that followed one another.
+#[derive(Clone, Copy, Debug)]
+struct Pair {
+    mine: f64,
+    other: f64,
 }
 
 /// What a trial showed.
@@ -42,164 +50,158 @@ pub(super) struct Finding {
     pub(super) other: (usize, f64),
 }
 
-impl Search {
-    /// Starts from a size.
-    pub(super) fn from(size: usize) -> Self {
-        Self { size, ..Self::default() }
+impl Trial {
+    /// Tries `other` against `size`.
+    pub(super) const fn new(size: usize, other: usize) -> Self {
+        Self { size, other, pairs: Vec::new(), waiting: Vec::new(), others_wait: false, begun: false, alone: 0 }
+    }
+
+    /// The size that is tried.
+    pub(super) const fn other(&self) -> usize {
+        self.other
     }
 
     /// The size that the next run should have.
     pub(super) const fn turn(&self) -> usize {
-        match &self.trial {
-            Some(trial) if trial.costs[1].len() <= trial.costs[0].len() => trial.other,
-            _ => self.size,
+        if self.others_wait && !self.waiting.is_empty() { self.size } else { self.other }
+    }
+
+    /// Learns that in a run of `size` a row cost so much.
+    pub(super) fn observe(&mut self, size: usize, cost: f64) {
+        let is_other = size == self.other;
+        // Against a smaller size stands what runs are without it, which deadlines may keep from being full.
+        let is_mine = size == self.size || (self.other < size && size < self.size);
+        if !is_other && !is_mine {
+            self.alone = self.alone.saturating_add(NEITHER);
+            return;
+        }
+        self.alone = self.alone.saturating_add(1);
+        if is_other && !self.begun {
+            self.begun = true;
+            return;
+        }
+        if self.others_wait == is_other || self.waiting.is_empty() {
+            self.others_wait = is_other;
+            if self.waiting.len() == WAITING {
+                self.waiting.remove(0);
+            }
+            self.waiting.push(cost);
+        } else if let Some(before) = self.waiting.pop() {
+            let (mine, other) = if is_other { (before, cost) } else { (cost, before) };
+            self.pairs.push(Pair { mine, other });
+            self.alone = 0;
         }
     }
 
-    /// The size found best so far.
-    pub(super) const fn best(&self) -> usize {
-        self.size
-    }
-
-    /// Learns that in a run of `size` a row cost so much; `top` is the largest size there is.
-    pub(super) fn observe(&mut self, size: usize, cost: f64, top: usize) -> Option<Finding> {
-        self.rest = self.rest.saturating_sub(1);
-        let Some(trial) = &mut self.trial else {
-            // Without full runs there is no need for larger ones.
-            if self.rest == 0 && size >= self.size {
-                self.begin(top);
-            }
+    /// Whether the other size is clearly better, once that is known.
+    pub(super) fn is_better(&self) -> Option<bool> {
+        if self.pairs.len() < PAIRS.0 {
             return None;
-        };
-        trial.runs += 1;
-        if size == self.size {
-            trial.costs[0].push(cost);
-        } else if size == trial.other {
-            trial.costs[1].push(cost);
         }
-        let enough = trial.costs[0].len() >= RUNS && trial.costs[1].len() > RUNS;
-        if !enough {
-            if trial.runs >= PATIENCE {
-                self.trial = None;
-                self.take_a_rest();
-            }
-            return None;
+        let worth = self.mean(|pair| pair.other - WORTH * pair.mine) < 0.0;
+        // Relative to the pair: where the machine was busy for some of them, those must not count for more.
+        let gain = self.errors(|pair| (pair.mine - pair.other) / (pair.mine + pair.other));
+        let loss = self.errors(|pair| (pair.other - WORTH * pair.mine) / (pair.mine + pair.other));
+        if worth && gain >= CERTAIN {
+            return Some(true);
         }
-        let (mine, other) = (median(&trial.costs[0]), median(trial.costs[1].get(1..).unwrap_or_default()));
-        let finding = Finding { size: (self.size, mine), other: (trial.other, other) };
-        if other < mine * WORTH {
-            self.size = trial.other;
-            self.next = 0;
-            self.last_rest = 0;
-        } else {
-            self.next += 1;
+        if loss >= CERTAIN {
+            return Some(false);
         }
-        self.trial = None;
-        self.begin(top);
-        Some(finding)
+        (self.pairs.len() >= PAIRS.1).then_some(worth && gain >= LIKELY)
     }
 
-    /// Larger ones first, then smaller ones, at last runs of one row: a model is never slower for sharing runs.
-    fn candidates(&self) -> [Option<usize>; 5] {
-        let size = self.size;
-        [Some(size + 1), Some(size + 2), size.checked_sub(1), size.checked_sub(2), (size > 2).then_some(0)]
+    /// Whether there is not enough to do for runs of both sizes.
+    pub(super) const fn is_in_vain(&self) -> bool {
+        self.alone >= PATIENCE
     }
 
-    fn begin(&mut self, top: usize) {
-        let candidates = self.candidates();
-        while let Some(candidate) = candidates.get(self.next) {
-            if let Some(other) = candidate.filter(|other| *other <= top) {
-                self.trial = Some(Trial { other, costs: [Vec::new(), Vec::new()], runs: 0 });
-                return;
-            }
-            self.next += 1;
-        }
-        self.take_a_rest();
+    /// What a row cost in runs of both sizes.
+    pub(super) fn finding(&self) -> Finding {
+        let (mine, other) = (self.mean(|pair| pair.mine), self.mean(|pair| pair.other));
+        Finding { size: (self.size, mine), other: (self.other, other) }
     }
 
-    fn take_a_rest(&mut self) {
-        self.next = 0;
-        self.last_rest = (self.last_rest * 2).clamp(FIRST_REST, LAST_REST);
-        self.rest = self.last_rest;
+    /// How much longer the runs of the other size took than their rows would have in the size in use, in runs of that.
+    pub(super) fn lost(&self) -> f64 {
+        let mine = self.mean(|pair| pair.mine);
+        let more = self.pairs.iter().map(|pair| pair.other / mine - 1.0).sum::<f64>();
+        (more * rows(self.other) / rows(self.size)).max(0.0)
+    }
+
+    fn mean(&self, of: impl Fn(&Pair) -> f64) -> f64 {
+        self.pairs.iter().map(of).sum::<f64>() / f64::from(u32::try_from(self.pairs.len()).unwrap_or(u32::MAX))
+    }
+
+    /// How many standard errors a mean is above zero; never more than the root of the number of pairs.
+    fn errors(&self, of: impl Fn(&Pair) -> f64) -> f64 {
+        let squares = self.pairs.iter().map(|pair| of(pair).powi(2)).sum::<f64>();
+        if squares > 0.0 { self.pairs.iter().map(of).sum::<f64>() / squares.sqrt() } else { 0.0 }
     }
 }
 
-/// The lower one of the two in the middle: what holds runs up makes them longer, never shorter.
-fn median(costs: &[f64]) -> f64 {
-    let mut sorted = costs.to_vec();
-    sorted.sort_unstable_by(f64::total_cmp);
-    sorted.get(sorted.len().saturating_sub(1) / 2).copied().unwrap_or(0.0)
+/// The least rows in a run of a size.
+pub(super) fn rows(size: usize) -> f64 {
+    2.0_f64.powi(i32::try_from(size).unwrap_or(i32::MAX))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Lets full runs happen on a model of which a row costs `cost(size)`; returns the size it settles at and the
-    /// share of its runs that had other sizes.
-    fn settle(top: usize, runs: u32, mut cost: impl FnMut(usize) -> f64) -> (usize, f64) {
-        let (mut search, mut sizes) = (Search::default(), Vec::new());
-        for _ in 0..runs {
-            let size = search.turn();
-            sizes.push(size);
-            search.observe(size, cost(size), top);
+    /// Gives a trial of four times the rows such runs, by turns.
+    fn compare(mut runs: impl Iterator<Item = (f64, f64)>) -> (Option<bool>, usize) {
+        let mut trial = Trial::new(0, 2);
+        trial.observe(2, 9.0);
+        while trial.is_better().is_none() {
+            let Some((mine, other)) = runs.next() else { return (None, trial.pairs.len()) };
+            assert_eq!(trial.turn(), 2);
+            trial.observe(2, other);
+            assert_eq!(trial.turn(), 0);
+            trial.observe(0, mine);
         }
-        let others = sizes.iter().filter(|size| **size != search.best()).count();
-        (search.best(), f64::from(u32::try_from(others).unwrap()) / f64::from(runs))
+        (trial.is_better(), trial.pairs.len())
     }
 
     #[test]
-    fn it_climbs_while_rows_get_cheaper_and_stops_where_they_do_not() {
-        assert_eq!(settle(6, 300, |size| 1.0 / f64::from(1_u32 << size)).0, 6);
-        assert_eq!(settle(6, 300, |size| f64::from(1_u32 << size)).0, 0);
-        assert_eq!(settle(6, 300, |_| 1.0).0, 0, "no gain is no reason");
-        assert_eq!(settle(6, 300, |size| [9.0, 5.0, 3.0, 2.0, 2.5, 3.0, 4.0][size]).0, 3);
+    fn pairs_that_agree_decide_at_once_and_others_take_longer() {
+        assert_eq!(compare([(1.0, 0.9)].into_iter().cycle()), (Some(true), 6));
+        assert_eq!(compare([(1.0, 1.0)].into_iter().cycle()), (Some(false), 6));
+        assert_eq!(compare([(1.0, 0.9), (0.9, 1.0)].into_iter().cycle()), (Some(false), 24));
+        assert_eq!(compare([(1.0, 0.8), (0.9, 1.0)].into_iter().cycle()), (Some(true), 24));
+        assert_eq!(compare([(1.0, 0.9)].into_iter().cycle().take(5)).0, None);
     }
 
     #[test]
-    fn it_looks_beyond_a_doubling_that_gains_nothing() {
-        assert_eq!(settle(6, 300, |size| [1.0, 0.99, 0.93, 0.93, 0.93, 0.93, 0.93][size]).0, 2);
-    }
-
-    #[test]
-    fn noise_that_meets_all_runs_alike_misleads_nobody() {
-        let mut seed = 7_u64;
-        let mut noise = move || {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            // A third of the runs take up to twice as long.
-            let draw = f64::from(u32::try_from(seed >> 32).unwrap()) / f64::from(u32::MAX);
-            if draw < 0.33 { 1.0 + 3.0 * draw } else { 1.0 + 0.02 * draw }
-        };
-        for _ in 0..50 {
-            let costly = settle(6, 400, |size| (1.0 + 0.25 * f64::from(u32::try_from(size).unwrap())) * noise()).0;
-            assert!(costly <= 1, "{costly}");
-            let cheap = settle(6, 400, |size| (1.0 - 0.1 * f64::from(u32::try_from(size).unwrap())) * noise()).0;
-            assert!(cheap >= 5, "{cheap}");
+    fn what_is_far_apart_in_time_is_not_compared() {
+        let mut trial = Trial::new(0, 2);
+        // While the machine is busy there are no runs of the other size, and then there are.
+        for _ in 0..WAITING * 4 {
+            trial.observe(0, 3.0);
         }
+        for _ in 0..40 {
+            trial.observe(2, 1.2);
+            trial.observe(0, 1.0);
+        }
+        assert_eq!(trial.is_better(), Some(false));
+        assert!(trial.pairs.iter().filter(|pair| pair.mine > 2.0).count() <= WAITING);
     }
 
     #[test]
-    fn it_follows_a_machine_that_changes_and_otherwise_tries_seldom() {
-        let mut search = Search::default();
-        let mut run = |cost: &dyn Fn(f64) -> f64, runs: u32| {
-            for _ in 0..runs {
-                let size = search.turn();
-                search.observe(size, cost(f64::from(1_u32 << size)), 4);
+    fn a_size_that_runs_never_get_is_given_up() {
+        let runs = |size| {
+            let (mut trial, mut runs) = (Trial::new(3, 4), 0);
+            while !trial.is_in_vain() {
+                trial.observe(size, 1.0);
+                runs += 1;
             }
-            search.best()
+            runs
         };
-        assert_eq!(run(&|_| 1.0, 100), 0);
-        assert_eq!(run(&|rows| 1.0 + 1.0 / rows, 2000), 4);
-        assert_eq!(run(&|rows| rows, 4000), 0);
-        assert!(settle(6, 20_000, |_| 1.0).1 < 0.02);
-    }
-
-    #[test]
-    fn without_full_runs_nothing_is_tried() {
-        let mut search = Search::from(3);
-        for _ in 0..1000 {
-            search.observe(1, 1.0, 6);
+        assert_eq!((runs(3), runs(1)), (64, 16));
+        let mut smaller = Trial::new(3, 1);
+        for size in [1, 2, 3, 1, 2, 1, 3, 1] {
+            smaller.observe(size, 1.0);
         }
-        assert_eq!(search.turn(), 3);
+        assert_eq!(smaller.pairs.len(), 3, "what deadlines cut short stands against the smaller size, too");
     }
 }

@@ -1,6 +1,7 @@
 //! Batching never changes an answer: whatever stands together in the queue, every caller gets what it would get alone.
 
 mod config;
+mod disturbance;
 mod fake;
 mod interleavings;
 mod steps;

@@ -273,3 +273,16 @@ fn the_reason_of_a_run_s_size_is_told() {
     hasty.run_next(0);
     assert_eq!(told(&hurried[0].2).3, Size::Deadline);
 }
+
+#[test]
+fn who_will_not_run_does_not_count_for_a_prepared_size() {
+    let shared = shared(8, 100, Tuning { prepared: true, ..Tuning::default() });
+    let due = |at| (2..4).contains(&at).then(|| Instant::now() + Duration::from_secs(500));
+    let request = |at| Call::plain(1).request().with_deadline(due(at));
+    let asked: Vec<_> = (0..8).map(|at| curious(&shared, request(at), None)).collect();
+    // A row is found to take far longer than two of them have, and one caller is just about to take its request out.
+    shared.tuner.observe(class(2), 1, Took { wall: Duration::from_secs(1000), work: None });
+    assert!(asked[4].0.place.leave());
+    shared.run_next(0);
+    assert_eq!(told(&asked[0].2).3, Size::Prepared(4), "five are four and one");
+}
