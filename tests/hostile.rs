@@ -340,6 +340,9 @@ fn good_callers_are_all_answered_while_everything_hostile_comes_at_once() {
     let begun = Instant::now();
     let answers = thread::scope(|scope| {
         scope.spawn(|| {
+            if apart {
+                pin(1);
+            }
             every(Duration::from_millis(20), done, || {
                 most.fetch_max(server.resident_kb(), Ordering::Relaxed);
             });

@@ -13,7 +13,7 @@ use tokio::task::block_in_place;
 use crate::payload::JSON_LENGTH;
 
 /// Decoding and encoding more bytes of JSON than this takes a millisecond or so.
-const MUCH: usize = 256 << 10;
+pub(crate) const MUCH: usize = 256 << 10;
 
 /// A byte of a tensor in binary is copied in less than this part of the time that one of JSON takes.
 const COPIES: usize = 32;

@@ -72,10 +72,9 @@ impl Coding {
 
     /// Unpacks `packed`. Asks `room` for memory as it goes on.
     pub(crate) fn decompress(self, packed: &[u8], limit: usize, room: &dyn Fn(usize) -> bool) -> io::Result<Unpacked> {
-        let first = packed.len().saturating_mul(4);
         match self {
-            Self::Gzip => unpacked::read(MultiGzDecoder::new(packed), first, limit, room),
-            Self::Deflate => unpacked::read(ZlibDecoder::new(packed), first, limit, room),
+            Self::Gzip => unpacked::read(packed, MultiGzDecoder::new, limit, room),
+            Self::Deflate => unpacked::read(packed, ZlibDecoder::new, limit, room),
         }
     }
 
@@ -233,5 +232,18 @@ mod tests {
         assert!(matches!(Coding::of_request(&headers("br")), Err(ApiError::ContentEncoding(_))));
         assert!(matches!(Coding::of_request(&headers("gzip, gzip")), Err(ApiError::ContentEncoding(_))));
         assert!(matches!(Coding::of_request(&headers("Identity")), Ok(None)));
+    }
+
+    #[test]
+    fn a_body_of_many_parts_is_one() {
+        let part = |plain: &[u8]| Coding::Gzip.compress(plain).unwrap();
+        let packed = [part(b"").repeat(10_000), part(b"to"), part(b""), part(b"gether")].concat();
+        let unpacked = Coding::Gzip.decompress(&packed, 100, &|_| true).unwrap();
+        assert_eq!(unpacked, Unpacked::Whole(b"together".to_vec().into()));
+        assert!(
+            Coding::Gzip
+                .decompress(&[part(&[1; 100_000]), b"\x1f\x8b\x08".to_vec()].concat(), 1 << 20, &|_| true)
+                .is_err()
+        );
     }
 }

@@ -101,7 +101,13 @@ impl<'a> Received<'a> {
         let bytes = std::mem::take(&mut self.bytes);
         let before = self.room.asked();
         let limits = DecodeLimits { elements: self.elements, room: &|bytes| self.room.take(bytes) };
-        let decoded = work(weight, || decode(&bytes, limits)).map_err(|error| match error {
+        let decoded = work(weight, move || {
+            let decoded = decode(&bytes, limits);
+            // Before its memory is another's.
+            drop(bytes);
+            decoded
+        });
+        let decoded = decoded.map_err(|error| match error {
             hedef_protocols::Error::NoRoom => self.room.refusal(),
             error => error.into(),
         })?;

@@ -11,7 +11,7 @@ use super::trial::{Finding, Trial};
 const FIRST_REST: f64 = 64.0;
 const LAST_REST: f64 = 8_000.0;
 /// A rest is at least so many times as long as what the trials before it lost.
-const REST_FOR_LOSS: f64 = 32.0;
+const REST_FOR_LOSS: f64 = 48.0;
 
 /// The search for the cheapest size of runs, as the power of two of their rows.
 #[derive(Clone, Debug, Default)]

@@ -1,6 +1,7 @@
-//! Unpacking, in small steps between which other threads may go: what unpacks to much keeps a processor for long, and
-//! a short answer must not wait for that.
+//! Unpacking large bodies, which keeps a processor for long: now and then other threads may go first, for a short answer
+//! must not wait for that.
 
+use std::cell::Cell;
 use std::io::{self, Read};
 use std::mem;
 use std::thread::yield_now;
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::body::work;
+use crate::body::{MUCH, work};
 
 /// What came of unpacking a body.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,29 +24,32 @@ pub(crate) enum Unpacked {
 /// The least that is unpacked before more memory is asked for.
 const PIECE: usize = 16 << 10;
 
-/// So many bytes are unpacked at once, which takes a tenth of a millisecond where they are hard to unpack.
+/// So many bytes are read, or come out, at once.
 const STRETCH: usize = 16 << 10;
 
-/// Blocks beyond this size are pages of their own (`hedef_core::host`), which grow without being copied. Smaller ones are
-/// copied by the heap behind its lock, and every thread that wants memory waits for that.
-const MAPPED: usize = 16 << 20;
+/// Larger blocks are pages of their own, which grow without being copied: `hedef_core::host` has the heap map those of 4 MiB,
+/// but it may keep 8 MiB free and take a block from there. The heap copies the others behind its lock, and every thread that
+/// wants memory waits for that.
+const MAPPED: usize = 8 << 20;
 
-/// So much of a large block is given back at once.
+/// So much of a block that is mapped is given back at once.
 const SLICE: usize = 4 << 20;
 
-/// How long to go on before others may.
-const TURN: Duration = Duration::from_micros(100);
+/// How long to go on before others may. A thread that lets others go waits for milliseconds where they have much to do.
+const TURN: Duration = Duration::from_micros(500);
 
-/// Unpacks what `decoder` reads, `first` bytes to begin with and no more than `limit`. Asks `room` for memory.
-pub(super) fn read(
-    mut decoder: impl Read,
-    first: usize,
+/// Unpacks what `decoder` makes of `packed`, no more than `limit` bytes. Asks `room` for memory.
+pub(super) fn read<'a, D: Read>(
+    packed: &'a [u8],
+    decoder: impl FnOnce(Packed<'a>) -> D,
     limit: usize,
     room: &dyn Fn(usize) -> bool,
 ) -> io::Result<Unpacked> {
+    let first = packed.len().saturating_mul(4);
+    let mut decoder = decoder(Packed { left: packed, turn: Turn::begin() });
     // One byte more than allowed tells a body at the limit from one beyond it.
     let most = limit.saturating_add(1);
-    let (mut plain, mut piece, mut turn) = (Plain::default(), first.max(PIECE), Turn::begin());
+    let (mut plain, mut piece) = (Plain::default(), first.max(PIECE));
     loop {
         let before = plain.0.len();
         let more = piece.min(most - before);
@@ -53,9 +57,10 @@ pub(super) fn read(
             return Ok(Unpacked::NoRoom);
         }
         work(more, || {
-            plain.grow(more, &mut turn);
+            let turn = Turn::begin();
+            plain.grow(more, &turn);
             while plain.0.len() < before + more && plain.read_on(&mut decoder, before + more)? {
-                turn.pass();
+                turn.pass(more);
             }
             io::Result::Ok(())
         })?;
@@ -67,26 +72,40 @@ pub(super) fn read(
     }
 }
 
+/// A packed body. Much of it may unpack to nothing.
+pub(super) struct Packed<'a> {
+    left: &'a [u8],
+    turn: Turn,
+}
+
+impl Read for Packed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // The first piece that comes out is so much larger, and whatever takes long is done where others may go.
+        self.turn.pass(self.left.len().saturating_mul(4));
+        let most = buffer.len().min(STRETCH);
+        self.left.read(buffer.get_mut(..most).unwrap_or_default())
+    }
+}
+
 /// An unpacked body.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Plain(Vec<u8>);
 
 impl Plain {
     /// Makes room for `more` bytes.
-    fn grow(&mut self, more: usize, turn: &mut Turn) {
+    fn grow(&mut self, more: usize, turn: &Turn) {
         if self.0.capacity() >= MAPPED {
             return self.0.reserve_exact(more);
         }
         let mut larger = Vec::with_capacity(self.0.len() + more);
         for stretch in self.0.chunks(STRETCH) {
             larger.extend_from_slice(stretch);
-            turn.pass();
+            turn.pass(more);
         }
         self.0 = larger;
     }
 
-    /// Reads a stretch, not beyond `most` bytes in all; `false` at the end. `read_to_end` would set all of the memory to zero
-    /// first, in one go.
+    /// Reads a stretch, not beyond `most` bytes in all; says whether there may be more.
     fn read_on(&mut self, decoder: &mut impl Read, most: usize) -> io::Result<bool> {
         let before = self.0.len();
         self.0.resize(most.min(before + STRETCH), 0);
@@ -99,12 +118,17 @@ impl Plain {
 impl Drop for Plain {
     /// The system takes back a large block in one go, which takes milliseconds.
     fn drop(&mut self) {
-        let mut turn = Turn::begin();
-        while let Some(rest) = self.0.capacity().checked_sub(SLICE).filter(|rest| *rest > MAPPED) {
-            self.0.truncate(rest);
-            self.0.shrink_to(rest);
-            turn.pass();
+        if self.0.capacity() <= MAPPED {
+            return;
         }
+        work(self.0.capacity(), || {
+            let turn = Turn::begin();
+            while let Some(rest) = self.0.capacity().checked_sub(SLICE).filter(|rest| *rest > MAPPED) {
+                self.0.truncate(rest);
+                self.0.shrink_to(rest);
+                turn.pass(rest);
+            }
+        });
     }
 }
 
@@ -128,17 +152,18 @@ impl From<Plain> for Bytes {
 
 /// Lets other threads go first now and then: one that wants the processor for a short answer would wait until this one's
 /// share of it is over, which takes milliseconds.
-struct Turn(Instant);
+struct Turn(Cell<Instant>);
 
 impl Turn {
     fn begin() -> Self {
-        Self(Instant::now())
+        Self(Cell::new(Instant::now()))
     }
 
-    fn pass(&mut self) {
-        if self.0.elapsed() >= TURN {
+    /// Where there are so many `bytes` to do that [`work`] has handed other connections on.
+    fn pass(&self, bytes: usize) {
+        if bytes > MUCH && self.0.get().elapsed() >= TURN {
             yield_now();
-            *self = Self::begin();
+            self.0.set(Instant::now());
         }
     }
 }
@@ -147,18 +172,37 @@ impl Turn {
 mod tests {
     use super::*;
 
+    fn read(bytes: &[u8], limit: usize) -> io::Result<Unpacked> {
+        super::read(bytes, |packed| packed, limit, &|_| true)
+    }
+
     #[test]
     fn large_ones_are_the_same_bytes_and_go_in_slices() {
-        let sizes = [0, 1, PIECE, PIECE + 1, 3 * SLICE, MAPPED - 1, MAPPED, MAPPED + 1, 2 * MAPPED + SLICE + 1];
-        for size in sizes {
+        for size in [0, 1, PIECE, PIECE + 1, 3 * SLICE, MAPPED - 1, MAPPED, MAPPED + 1, 2 * MAPPED + SLICE + 1] {
             let bytes: Vec<u8> = (0..=250).cycle().take(size).collect();
-            let read = read(&*bytes, 1, size, &|_| true).unwrap();
-            assert!(read == Unpacked::Whole(bytes.clone().into()), "{size}");
-            let Unpacked::Whole(plain) = read else { return };
-            assert!(Bytes::from(plain) == bytes, "{size}");
-            if size > 0 {
-                assert_eq!(super::read(&*bytes, 1, size - 1, &|_| true).unwrap(), Unpacked::TooLarge);
+            for limit in [size, usize::MAX] {
+                let Unpacked::Whole(plain) = read(&bytes, limit).unwrap() else { panic!("{size}") };
+                assert!(Bytes::from(plain) == bytes, "{size}");
             }
+            if size > 0 {
+                assert_eq!(read(&bytes, size - 1).unwrap(), Unpacked::TooLarge);
+            }
+        }
+    }
+
+    #[test]
+    fn what_breaks_off_is_an_error_however_much_came_before() {
+        struct Breaks<'a>(Packed<'a>);
+        impl Read for Breaks<'_> {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                match self.0.read(buffer)? {
+                    0 => Err(io::ErrorKind::InvalidData.into()),
+                    read => Ok(read),
+                }
+            }
+        }
+        for size in [0, 1, PIECE, 3 * PIECE] {
+            assert!(super::read(&vec![7; size], Breaks, usize::MAX, &|_| true).is_err(), "{size}");
         }
     }
 }

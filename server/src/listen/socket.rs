@@ -4,7 +4,7 @@
 //! hyper would look by itself, but with a read, for which it has a new buffer made while the request still holds the
 //! last one: 8 KiB for every request. Looking here costs nothing while nothing comes.
 
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Write};
 use std::net::Shutdown;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -114,12 +114,12 @@ impl Socket {
 
 /// Copies `parts` one behind the other into `whole`, if they fit.
 fn put_together<'a>(parts: &[IoSlice<'_>], whole: &'a mut [u8]) -> Option<&'a [u8]> {
-    let mut end = 0;
+    let size = parts.iter().map(|part| part.len()).sum();
+    let mut rest = whole.get_mut(..size)?;
     for part in parts {
-        whole.get_mut(end..end + part.len())?.copy_from_slice(part);
-        end += part.len();
+        rest.write_all(part).ok()?;
     }
-    whole.get(..end)
+    whole.get(..size)
 }
 
 impl AsyncRead for Socket {
@@ -177,6 +177,26 @@ impl AsyncWrite for Socket {
                 Poll::Ready(_) => return Poll::Ready(Ok(())),
                 Poll::Pending => return alarm.as_mut().poll(context).map(Ok),
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_parts_are_put_together_and_large_ones_are_not() {
+        for sizes in [&[][..], &[0], &[0, 3, 0, 4], &[SMALL], &[1, SMALL - 1], &[SMALL - 1, 0, 1]] {
+            let bytes: Vec<u8> = (0..=250).cycle().take(SMALL).collect();
+            let mut left = &*bytes;
+            let parts: Vec<_> = sizes.iter().map(|size| IoSlice::new(left.split_off(..*size).unwrap())).collect();
+            let whole = sizes.iter().sum();
+            assert_eq!(put_together(&parts, &mut [0; SMALL]), Some(&bytes[..whole]), "{sizes:?}");
+        }
+        let part = [0; SMALL];
+        for parts in [[&part[..], &part[..1]], [&part[..1], &part[..]]] {
+            assert_eq!(put_together(&parts.map(IoSlice::new), &mut [0; SMALL]), None);
         }
     }
 }

@@ -39,9 +39,9 @@ type Task = ReusableBoxFuture<'static, ()>;
 
 /// Runs the streams of one connection. Cheap to clone: hyper does so for each.
 #[derive(Clone)]
-pub(super) struct Streams(Arc<Connection>);
+pub(super) struct Streams(Arc<Shared>);
 
-struct Connection {
+struct Shared {
     young: Mutex<Young>,
     /// Owns the streams that are tasks.
     tasks: TaskTracker,
@@ -61,7 +61,7 @@ struct Young {
 impl Streams {
     pub(super) fn new(tasks: TaskTracker, lifecycle: Lifecycle, answer_timeout: Duration) -> Self {
         let (young, under_way) = (Mutex::default(), TaskTracker::new());
-        Self(Arc::new(Connection { young, tasks, under_way, lifecycle, answer_timeout }))
+        Self(Arc::new(Shared { young, tasks, under_way, lifecycle, answer_timeout }))
     }
 
     /// Runs `connection`, and its streams as long as they are young.
@@ -150,7 +150,7 @@ where
     F: Future + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        let Connection { under_way, answer_timeout, .. } = &*self.0;
+        let Shared { under_way, answer_timeout, .. } = &*self.0;
         let stream = under_way.track_future(streams::unstalled(stream, *answer_timeout));
         let mut young = self.young();
         let stream = young.boxed(stream);
@@ -213,6 +213,20 @@ mod tests {
         assert!(is_done.try_recv().is_err());
         go.send(()).unwrap();
         is_done.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_has_ended_holds_nothing_though_its_box_is_kept() {
+        let (streams, held) = (streams(), Arc::new(()));
+        for _ in 0..3 {
+            let held = Arc::clone(&held);
+            run(&streams, || streams.execute(async move { drop(held) }));
+            let other = [0; 100];
+            run(&streams, || streams.execute(async move { assert_eq!(other.len(), 100) }));
+            assert!(!streams.are_under_way() && streams.young().spare.is_some());
+        }
+        assert_eq!(Arc::strong_count(&held), 1);
+        streams.ended().await;
     }
 
     #[tokio::test]
