@@ -46,9 +46,9 @@ pub(super) fn read<'a, D: Read>(
     room: &dyn Fn(usize) -> bool,
 ) -> io::Result<Unpacked> {
     let first = packed.len().saturating_mul(4);
-    let mut decoder = decoder(Packed { left: packed, turn: Turn::begin() });
     // One byte more than allowed tells a body at the limit from one beyond it.
     let most = limit.saturating_add(1);
+    let mut decoder = decoder(Packed { left: packed, weight: first.min(most), turn: Turn::begin() });
     let (mut plain, mut piece) = (Plain::default(), first.max(PIECE));
     loop {
         let before = plain.0.len();
@@ -75,13 +75,14 @@ pub(super) fn read<'a, D: Read>(
 /// A packed body. Much of it may unpack to nothing.
 pub(super) struct Packed<'a> {
     left: &'a [u8],
+    /// The bytes of the first piece that comes out.
+    weight: usize,
     turn: Turn,
 }
 
 impl Read for Packed<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        // The first piece that comes out is so much larger, and whatever takes long is done where others may go.
-        self.turn.pass(self.left.len().saturating_mul(4));
+        self.turn.pass(self.weight);
         let most = buffer.len().min(STRETCH);
         self.left.read(buffer.get_mut(..most).unwrap_or_default())
     }
