@@ -8,6 +8,7 @@ pub mod bundle;
 pub mod csv;
 mod error;
 pub mod golden;
+pub mod hpack;
 pub mod image;
 pub mod json;
 mod limits;
