@@ -20,8 +20,8 @@ const USUAL_SIZE: usize = 4096;
 /// What a table counts for a field beside its bytes: RFC 7541, 4.1.
 const OVERHEAD: usize = 32;
 
-/// Why a block is none. Whatever the reason, the tables of the two ends may differ from here on: RFC 9113, 4.3, ends the
-/// connection.
+/// Why a block is none. Whatever the reason, the tables of the two ends may differ from here on: RFC 9113, 4.3, ends
+/// the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say what the fields are")]
 pub enum Error {

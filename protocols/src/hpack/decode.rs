@@ -35,8 +35,8 @@ impl<F: Field> Decoder<F> {
     /// Makes the decoder of a new connection on which a dynamic table of at most `most` bytes was announced
     /// (`SETTINGS_HEADER_TABLE_SIZE`).
     ///
-    /// The table itself begins with the 4096 bytes of RFC 9113, 6.5.2, whatever was announced: that is what the peer uses
-    /// until it has read the announcement, and says otherwise.
+    /// The table itself begins with the 4096 bytes of RFC 9113, 6.5.2, whatever was announced: that is what the peer
+    /// uses until it has read the announcement, and says otherwise.
     #[must_use]
     pub const fn new(most: usize) -> Self {
         Self { table: Dynamic::new(USUAL_SIZE), most, plain: Vec::new() }
@@ -48,8 +48,8 @@ impl<F: Field> Decoder<F> {
         self.table.size()
     }
 
-    /// Decodes `block`, which is whole; hands each field, and its size (name + value + 32), to `take`, which may end it by
-    /// [`ControlFlow::Break`].
+    /// Decodes `block`, which is whole; hands each field, and its size (name + value + 32), to `take`, which may end it
+    /// by [`ControlFlow::Break`].
     ///
     /// # Errors
     /// If `block` is none of RFC 7541, or `take` ended it. The decoder is of no use afterwards.

@@ -19,9 +19,9 @@ const MOST_SIZE: usize = 256;
 
 /// Encodes the header blocks of one direction of a connection.
 ///
-/// What is in the table stays: a server says the same few things again and again, so the first ones are as good as the
-/// last, and the table needs no room beyond what they take. Strings are written without Huffman's code, which would save
-/// the peer little, and cost both time.
+/// What is in the table stays: a server says the same few things again and again, so the first ones are as good as
+/// the last, and the table needs no room beyond what they take. Strings are written without Huffman's code, which
+/// would save few bytes, and cost both ends time.
 pub struct Encoder {
     /// The oldest first.
     entries: Vec<Entry>,
@@ -54,8 +54,8 @@ impl Default for Encoder {
 }
 
 impl Encoder {
-    /// Takes the peer's `SETTINGS_HEADER_TABLE_SIZE`: the table begins anew if it changes what is used of it, at most 4096
-    /// bytes.
+    /// Takes the peer's `SETTINGS_HEADER_TABLE_SIZE`: the table begins anew if it changes what is used of it, at most
+    /// 4096 bytes.
     pub fn resize(&mut self, most: usize) {
         let limit = most.min(USUAL_SIZE);
         if limit != self.limit {

@@ -1,10 +1,7 @@
 //! The fields that every connection knows: RFC 7541, appendix A.
 
 /// The name and the value of each; the first one's index is 1.
-pub(super) static FIELDS: [(&str, &str); 61] = ALL;
-
-#[rustfmt::skip]
-const ALL: [(&str, &str); 61] = [
+pub(super) static FIELDS: [(&str, &str); 61] = [
     (":authority", ""),
     (":method", "GET"),
     (":method", "POST"),
@@ -74,10 +71,10 @@ static PLACES: [u8; 128] = places();
 #[expect(clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "nothing is left of it but its value")]
 const fn places() -> [u8; 128] {
     let mut places = [0; 128];
-    let mut at = ALL.len();
+    let mut at = FIELDS.len();
     while at > 0 {
         at -= 1;
-        let place = place(ALL[at].0.as_bytes());
+        let place = place(FIELDS[at].0.as_bytes());
         places[place] = at as u8 + 1;
     }
     places

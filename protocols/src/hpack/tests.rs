@@ -37,7 +37,7 @@ fn bytes(hex: &str) -> Vec<u8> {
     digits.chunks(2).map(|two| u8::from_str_radix(str::from_utf8(two).unwrap(), 16).unwrap()).collect()
 }
 
-/// Decodes `blocks` one after another: each says what `expected` holds, a field a line, and leaves a table of that size.
+/// Decodes `blocks` one after another: each says what `expected` holds, a field a line, and leaves a table of its size.
 fn agrees(decoder: &mut Decoder<Pair>, blocks: [&str; 3], expected: [(&str, usize); 3]) {
     for (block, (lines, size)) in blocks.into_iter().zip(expected) {
         let lines = lines.lines().map(|line| line.trim().split_once(": ").unwrap());
