@@ -3,16 +3,17 @@
 
 mod closing;
 mod door;
-mod late;
+mod http2;
+mod opening;
 mod patience;
 mod silence;
 mod socket;
 mod stream;
-mod streams;
 pub(crate) mod young;
 
 use std::convert::Infallible;
-use std::future::{pending, poll_fn};
+use std::error::Error as _;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -21,12 +22,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use http::Version;
-use hyper::body::{Body as _, Incoming};
+use http::Request;
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -40,7 +39,7 @@ use crate::middleware::Site;
 use crate::router::for_operators;
 use crate::tls::Identity;
 use door::{Door, Pass};
-use late::Late;
+use opening::{Body, Opened, Protocol, open};
 use patience::Patient;
 use silence::Silence;
 use socket::{Awaited, Socket};
@@ -182,34 +181,19 @@ impl Connections {
         // Each connection is greeted with the certificate of its time.
         let tls = self.tls.as_ref().map(|identity| TlsAcceptor::from(identity.load_full()));
         let looks = tls.is_none();
-        let (greeted, answer_timeout) = (site.clone(), self.caps.answer_timeout);
+        let (greeted, caps) = (site.clone(), self.caps.clone());
         let (socket, client) = socket::share(stream, Arc::clone(&seen));
         let asked = Arc::clone(&seen);
-        let service = service_fn(move |mut request: http::Request<Incoming>| {
+        let answer = move |mut request: Request<Body>| {
             asked.request();
             if grpc::is_stream(&request) {
                 request.extensions_mut().insert(Heard(asked.heard.clone()));
             }
-            // With HTTP/2 hyper looks after the client, and a request is run by a task that must not read the socket.
-            // Within TLS the socket does not tell that the client leaves: it says so in a record first.
-            let client = (looks && request.version() < Version::HTTP_2).then(|| client.clone());
-            let answer = site.clone().answer(request).map(|response| {
-                if response.body().size_hint().exact().is_some() {
-                    streams::answered();
-                }
-                response
-            });
-            Awaited { answer, client }
-        });
-        let streams = young::Streams::new(self.tasks.clone(), self.lifecycle.clone(), answer_timeout);
+            site.clone().answer(request)
+        };
+        let builder = self.http1(&pass, looks);
+        let streams = young::Streams::new(self.tasks.clone(), self.lifecycle.clone());
         let (lifecycle, linger) = (self.lifecycle.clone(), self.linger);
-        let mut builder = auto::Builder::new(streams.clone());
-        // A client that closes its end has left: `half_close` only keeps hyper from looking, since `Client` does.
-        builder.http1().timer(Silence::default()).header_read_timeout(SILENCE).half_close(looks);
-        builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(SILENCE));
-        builder.http2().initial_stream_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
-        builder.http2().max_send_buf_size(UNSENT);
-        self.limit(&mut builder, &pass);
         self.tasks.spawn(async move {
             let _pass = pass;
             let mut first = pin!(first);
@@ -221,57 +205,80 @@ impl Connections {
                     sleep(linger).await;
                 }
             });
-            let stream = match tls {
-                None => Stream::Plain(socket),
-                Some(tls) => {
-                    let greeting = Box::pin(greet(tls, socket));
-                    let stream = tokio::select! {
-                        stream = greeting => stream,
-                        () = first.as_mut() => return,
-                        () = draining.as_mut() => return,
+            let opening = async {
+                let stream = match tls {
+                    None => Stream::Plain(socket),
+                    Some(tls) => Box::pin(greet(tls, socket)).await.inspect_err(|_| greeted.refused_handshake())?,
+                };
+                let opened = open(Patient::new(stream, caps.answer_timeout)).await?;
+                Ok::<_, io::Error>(opened)
+            };
+            let opened = tokio::select! {
+                opened = opening => opened,
+                () = first.as_mut() => return,
+                () = draining.as_mut() => return,
+            };
+            let ended = match opened {
+                Err(error) => Err(error),
+                Ok((Protocol::Http1, stream)) => {
+                    let service = service_fn(|request: Request<hyper::body::Incoming>| {
+                        // Within TLS the socket does not tell that the client leaves: it says so in a record first.
+                        Awaited { answer: answer(request.map(Body::Http1)), client: looks.then(|| client.clone()) }
+                    });
+                    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+                    let ended = tokio::select! {
+                        biased;
+                        ended = connection.as_mut() => ended,
+                        () = first => return,
+                        () = draining => {
+                            connection.as_mut().graceful_shutdown();
+                            tokio::select! {
+                                ended = connection => ended,
+                                () = lifecycle.expired.cancelled() => return,
+                            }
+                        }
                     };
-                    match stream {
-                        Ok(stream) => stream,
-                        Err(error) => {
-                            greeted.refused_handshake();
-                            return tracing::debug!(error.detail = %error, "no TLS came about: {error}");
+                    // hyper's own words name the place, their source the reason.
+                    ended.map_err(|error| io::Error::other(error.source().unwrap_or(&error).to_string()))
+                }
+                Ok((Protocol::Http2, Opened { stream, start })) => {
+                    seen.http2.store(true, Ordering::Relaxed);
+                    let answer = |request: Request<http2::Body>| answer(request.map(Body::Http2));
+                    let mut connection =
+                        http2::Connection::new(stream, start, answer, Arc::clone(&seen), streams, &caps);
+                    tokio::select! {
+                        biased;
+                        ended = poll_fn(|context| connection.poll(context)) => ended,
+                        () = first => return,
+                        () = draining => {
+                            connection.stop();
+                            tokio::select! {
+                                ended = poll_fn(|context| connection.poll(context)) => ended,
+                                () = lifecycle.expired.cancelled() => return,
+                            }
                         }
                     }
                 }
             };
-            let stream = TokioIo::new(Late::new(Patient::new(stream, answer_timeout), Arc::clone(&seen)));
-            let mut connection = pin!(builder.serve_connection(stream, service));
-            let ended = tokio::select! {
-                biased;
-                ended = poll_fn(|context| streams.poll_with(connection.as_mut(), context)) => ended,
-                () = first => return,
-                () = draining => {
-                    connection.as_mut().graceful_shutdown();
-                    tokio::select! {
-                        ended = poll_fn(|context| streams.poll_with(connection.as_mut(), context)) => ended,
-                        () = unheard(&seen, &streams) => return,
-                        () = lifecycle.expired.cancelled() => return,
-                    }
-                }
-            };
             if let Err(error) = ended {
-                // hyper's own words name the place, their source the reason.
-                let error = error.source().unwrap_or(&*error);
                 tracing::debug!(error.detail = %error, "a connection ended early: {error}");
             }
         });
     }
 
-    /// Sets what heads may be like.
-    fn limit(&self, builder: &mut auto::Builder<young::Streams>, pass: &Pass) {
+    /// How HTTP/1.1 is spoken, by a client at which its requests look or not.
+    fn http1(&self, pass: &Pass, looks: bool) -> http1::Builder {
+        let mut builder = http1::Builder::new();
+        // A client that closes its end has left: `half_close` only keeps hyper from looking, since `Client` does.
+        builder.timer(Silence::default()).header_read_timeout(SILENCE).half_close(looks);
         // A head has to fit into the buffer that it is read into, which each connection may keep while it is idle; hyper
         // wants it to be at least so large.
-        builder.http1().max_buf_size(self.caps.header_bytes.max(8 << 10)).keep_alive(!pass.spare);
+        builder.max_buf_size(self.caps.header_bytes.max(8 << 10)).keep_alive(!pass.spare);
         if self.caps.headers != MOST_HEADERS {
             // Said explicitly, memory for them is allocated for every request.
-            builder.http1().max_headers(self.caps.headers);
+            builder.max_headers(self.caps.headers);
         }
-        builder.http2().max_header_list_size(u32::try_from(self.caps.header_bytes).unwrap_or(u32::MAX));
+        builder
     }
 
     /// Ends when a connection has not brought the head of a request in time, and one beyond the limit in any case.
@@ -293,22 +300,6 @@ impl Connections {
         self.tasks.wait().await;
         left
     }
-}
-
-/// Ends when a client of HTTP/2 has not said in time that it has heard of the stop, and nothing of it is under way: it may
-/// be gone without a word, and would hold the stop to the end of the grace period.
-async fn unheard(seen: &Seen, streams: &young::Streams) {
-    while seen.is_http2() {
-        streams.ended().await;
-        if timeout(HEARING, seen.heard.cancelled()).await.is_ok() {
-            break;
-        }
-        // An answer that still goes out may be large, and its client slow: other limits are for that.
-        if !streams.are_under_way() && !seen.wrote.swap(false, Ordering::Relaxed) {
-            return;
-        }
-    }
-    pending().await
 }
 
 /// What is known of a connection's client, for those who look after it.

@@ -1,0 +1,355 @@
+//! The frames of a client, one after the other.
+
+use std::collections::VecDeque;
+
+use bytes::{Buf, Bytes, BytesMut};
+use hedef_protocols::hpack::{Decoder, Error};
+use http::request::Parts;
+use http::{HeaderMap, Request, StatusCode};
+
+use super::body::{Body, Coming};
+use super::frame::{
+    ACK, CONTINUATION, DATA, ENABLE_PUSH, END_HEADERS, END_STREAM, FIRST_WINDOW, FRAME_SIZE, GOAWAY, HEAD, HEAD_SIZE,
+    HEADERS, Head, LARGEST, LARGEST_WINDOW, MOST_STREAMS, PADDED, PING, PRIORITY, PUSH_PROMISE, RST_STREAM, Reason,
+    SETTINGS, STREAM_WINDOW, TABLE_SIZE, WINDOW_UPDATE, content_length, number, unpadded,
+};
+use super::request::{Field, Fields, Found, Limits};
+use super::state::{Shared, State};
+use super::stop::STOPS;
+use crate::config::Caps;
+use crate::listen;
+
+/// The most streams that a client may have open.
+const MOST: u32 = 200;
+
+/// The most frames that a head may come in.
+const PARTS: usize = 64;
+
+/// The size of the table of fields that clients may use.
+const TABLE: usize = 4096;
+
+/// A request whose head has come.
+pub(super) struct Begun {
+    pub(super) stream: u32,
+    pub(super) request: Request<Body>,
+}
+
+/// Reads frames.
+pub(super) struct Frames {
+    shared: Shared,
+    decoder: Decoder<Field>,
+    limits: Limits,
+    /// Whether the first frame has come.
+    begun: bool,
+    /// The rest of a frame of data.
+    data: Option<Data>,
+    /// A head that goes on in other frames.
+    block: Option<Block>,
+    /// Requests whose body may still come with what was read last.
+    heads: VecDeque<(u32, Parts)>,
+    /// The last stream of the client, and whether others are taken.
+    last: u32,
+    closed: bool,
+    /// Whether the client was told that the server stops.
+    told: bool,
+}
+
+struct Data {
+    stream: u32,
+    left: usize,
+    last: bool,
+}
+
+struct Block {
+    stream: u32,
+    last: bool,
+    bytes: Vec<u8>,
+    parts: usize,
+}
+
+/// What came of a look at the bytes that are there.
+enum Step {
+    /// There is no frame.
+    Nothing,
+    Frame,
+    /// All of this stream's request is there.
+    Whole(u32),
+}
+
+impl Frames {
+    pub(super) fn new(shared: Shared, caps: &Caps) -> Self {
+        let limits = Limits { bytes: caps.header_bytes, headers: caps.headers };
+        let setting = |name: u16, value: u32| [&name.to_be_bytes()[..], &value.to_be_bytes()].concat();
+        let size = u32::try_from(limits.bytes).unwrap_or(u32::MAX);
+        let settings =
+            [setting(MOST_STREAMS, MOST), setting(STREAM_WINDOW, listen::STREAM_WINDOW), setting(HEAD_SIZE, size)];
+        let mut state = shared.lock();
+        state.out.frame(SETTINGS, 0, 0, &settings.concat());
+        let more = i64::from(listen::CONNECTION_WINDOW) - FIRST_WINDOW;
+        state.out.frame(WINDOW_UPDATE, 0, 0, &u32::try_from(more).unwrap_or_default().to_be_bytes());
+        drop(state);
+        Self {
+            shared,
+            decoder: Decoder::new(TABLE),
+            limits,
+            begun: false,
+            data: None,
+            block: None,
+            heads: VecDeque::new(),
+            last: 0,
+            closed: false,
+            told: false,
+        }
+    }
+
+    /// The last stream that is taken.
+    pub(super) const fn last(&self) -> u32 {
+        self.last
+    }
+
+    /// Whether the client has said that it has heard of the stop, since when no more streams are taken.
+    pub(super) const fn are_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Expects that the client says so.
+    pub(super) const fn expect_stop(&mut self) {
+        self.told = true;
+    }
+
+    /// Reads frames until a request has come, whose body may still be on its way; `None` when there are no more. An error ends
+    /// the connection.
+    pub(super) fn next(&mut self, input: &mut BytesMut) -> Result<Option<Begun>, Reason> {
+        loop {
+            let next = match self.step(input)? {
+                Step::Frame => continue,
+                Step::Whole(stream) => {
+                    let at = self.heads.iter().position(|(other, _)| *other == stream);
+                    match at.and_then(|at| self.heads.remove(at)) {
+                        Some(head) => head,
+                        None => continue,
+                    }
+                }
+                Step::Nothing => match self.heads.pop_front() {
+                    Some(head) => head,
+                    None => return Ok(None),
+                },
+            };
+            if let Some(begun) = self.begin(next) {
+                return Ok(Some(begun));
+            }
+        }
+    }
+
+    fn begin(&self, (stream, head): (u32, Parts)) -> Option<Begun> {
+        let mut state = self.shared.lock();
+        let record = state.streams.get_mut(&stream)?;
+        if record.gone {
+            state.forget(stream);
+            return None;
+        }
+        let body = match record.arrived.whole() {
+            Some(bytes) => {
+                state.read(stream, bytes.len());
+                Body::Whole(bytes)
+            }
+            None => Body::Coming(Coming { shared: self.shared.clone(), stream }),
+        };
+        Some(Begun { stream, request: Request::from_parts(head, body) })
+    }
+
+    fn step(&mut self, input: &mut BytesMut) -> Result<Step, Reason> {
+        if let Some(data) = &mut self.data {
+            if input.is_empty() {
+                return Ok(Step::Nothing);
+            }
+            let bytes = input.split_to(data.left.min(input.len())).freeze();
+            data.left -= bytes.len();
+            let (stream, over) = (data.stream, data.left == 0);
+            let last = data.last && over;
+            if over {
+                self.data = None;
+            }
+            return Ok(self.came(stream, bytes, last));
+        }
+        let Some(head) = input.first_chunk().copied().map(Head::read) else { return Ok(Step::Nothing) };
+        self.check(head)?;
+        if head.kind == DATA && !head.has(PADDED) {
+            input.advance(HEAD);
+            let (stream, last) = (head.stream, head.has(END_STREAM));
+            self.shared.lock().begins(stream, head.length)?;
+            if head.length == 0 {
+                return Ok(self.came(stream, Bytes::new(), last));
+            }
+            self.data = Some(Data { stream, left: head.length, last });
+            return Ok(Step::Frame);
+        }
+        let Some(payload) = input.get(HEAD..HEAD + head.length) else { return Ok(Step::Nothing) };
+        let step = self.frame(head, payload)?;
+        input.advance(HEAD + head.length);
+        Ok(step)
+    }
+
+    /// Checks what a frame's head alone says.
+    fn check(&mut self, head: Head) -> Result<(), Reason> {
+        if head.length > LARGEST {
+            return Err(Reason::FrameSize);
+        }
+        if !std::mem::replace(&mut self.begun, true) && (head.kind != SETTINGS || head.has(ACK)) {
+            return Err(Reason::Protocol);
+        }
+        if self.block.as_ref().is_some_and(|block| head.kind != CONTINUATION || head.stream != block.stream) {
+            return Err(Reason::Protocol);
+        }
+        let is_of_stream = match head.kind {
+            DATA | HEADERS | PRIORITY | RST_STREAM | CONTINUATION => true,
+            SETTINGS | PING | GOAWAY => false,
+            _ => return Ok(()),
+        };
+        if is_of_stream != (head.stream > 0) {
+            return Err(Reason::Protocol);
+        }
+        let is_idle = head.stream > self.last && !self.closed;
+        if is_idle && matches!(head.kind, DATA | RST_STREAM) { Err(Reason::Protocol) } else { Ok(()) }
+    }
+
+    fn came(&self, stream: u32, bytes: Bytes, last: bool) -> Step {
+        self.shared.lock().came(stream, bytes, last);
+        if last { Step::Whole(stream) } else { Step::Frame }
+    }
+
+    fn frame(&mut self, head: Head, payload: &[u8]) -> Result<Step, Reason> {
+        let stream = head.stream;
+        match head.kind {
+            DATA => {
+                let bytes = unpadded(head, payload)?;
+                let mut state = self.shared.lock();
+                state.begins(stream, payload.len())?;
+                state.read(stream, payload.len() - bytes.len());
+                drop(state);
+                return Ok(self.came(stream, Bytes::copy_from_slice(bytes), head.has(END_STREAM)));
+            }
+            HEADERS => {
+                let (fields, last) = (unpadded(head, payload)?, head.has(END_STREAM));
+                if head.has(END_HEADERS) {
+                    return self.head(stream, fields, last);
+                }
+                self.block = Some(Block { stream, last, bytes: fields.to_vec(), parts: 1 });
+            }
+            CONTINUATION => {
+                let mut block = self.block.take().ok_or(Reason::Protocol)?;
+                block.bytes.extend_from_slice(payload);
+                block.parts += 1;
+                if block.parts > PARTS || block.bytes.len() > self.limits.bytes {
+                    return Err(Reason::Calm);
+                }
+                if head.has(END_HEADERS) {
+                    return self.head(stream, &block.bytes, block.last);
+                }
+                self.block = Some(block);
+            }
+            RST_STREAM if payload.len() == 4 => {
+                return self.shared.lock().reset_by_client(stream).map(|()| Step::Frame);
+            }
+            SETTINGS if head.has(ACK) && payload.is_empty() => {}
+            SETTINGS if !head.has(ACK) && payload.len().is_multiple_of(6) => {
+                let mut state = self.shared.lock();
+                for setting in payload.as_chunks().0 {
+                    set(&mut state, *setting)?;
+                }
+                state.out.frame(SETTINGS, ACK, 0, &[]);
+            }
+            PING if head.has(ACK) && payload.len() == 8 => self.closed |= self.told && payload == STOPS,
+            PING if payload.len() == 8 => self.shared.lock().out.frame(PING, ACK, 0, payload),
+            WINDOW_UPDATE => {
+                let more = number(payload.try_into().map_err(|_| Reason::FrameSize)?);
+                if stream > self.last && !self.closed {
+                    return Err(Reason::Protocol);
+                }
+                self.shared.lock().widen(stream, more)?;
+            }
+            PRIORITY if payload.len() != 5 => self.shared.lock().reset(stream, Reason::FrameSize),
+            GOAWAY if payload.len() >= 8 => {}
+            PUSH_PROMISE => return Err(Reason::Protocol),
+            RST_STREAM | SETTINGS | PING | GOAWAY => return Err(Reason::FrameSize),
+            // What nobody knows is ignored (RFC 9113, section 5.5).
+            _ => {}
+        }
+        Ok(Step::Frame)
+    }
+
+    /// Takes a whole head: of a request, or behind its body.
+    fn head(&mut self, stream: u32, block: &[u8], last: bool) -> Result<Step, Reason> {
+        let mut fields = Fields::new(self.limits);
+        // Even that of a stream which is not taken changes the table.
+        self.decoder.decode(block, |field, size| fields.take(field, size)).map_err(|error| {
+            tracing::debug!(error.detail = %error, "a head could not be read: {error}");
+            if matches!(error, Error::Stopped) { Reason::Calm } else { Reason::Compression }
+        })?;
+        if stream <= self.last {
+            return self.trailers(stream, &fields, last);
+        }
+        if stream.is_multiple_of(2) {
+            return Err(Reason::Protocol);
+        }
+        if self.closed {
+            return Ok(Step::Frame);
+        }
+        self.last = stream;
+        let mut state = self.shared.lock();
+        if state.streams.len() >= MOST as usize {
+            return state.refuse(stream, Reason::Refused).map(|()| Step::Frame);
+        }
+        let head = match fields.request() {
+            Found::Request(head) => head,
+            Found::Malformed => return state.refuse(stream, Reason::Protocol).map(|()| Step::Frame),
+            Found::TooLarge => {
+                let record = state.open(stream, None);
+                record.arrived.ended = last;
+                state.head(stream, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, &HeaderMap::new(), true);
+                state.forget(stream);
+                return Ok(Step::Frame);
+            }
+        };
+        let Ok(expected) = content_length(&head.headers) else {
+            return state.refuse(stream, Reason::Protocol).map(|()| Step::Frame);
+        };
+        state.open(stream, expected);
+        self.heads.push_back((stream, head));
+        drop(state);
+        Ok(if last { self.came(stream, Bytes::new(), true) } else { Step::Frame })
+    }
+
+    /// Takes what stands behind a body, which says nothing to anybody here.
+    fn trailers(&self, stream: u32, fields: &Fields, last: bool) -> Result<Step, Reason> {
+        let mut state = self.shared.lock();
+        match state.streams.get(&stream) {
+            // The client may have sent them before it heard that the stream is over.
+            None if fields.are_trailers() => {}
+            None => return Err(Reason::Protocol),
+            Some(record) if record.arrived.ended => state.reset(stream, Reason::StreamClosed),
+            Some(_) if !last || !fields.are_trailers() => state.reset(stream, Reason::Protocol),
+            Some(_) => {
+                drop(state);
+                return Ok(self.came(stream, Bytes::new(), true));
+            }
+        }
+        Ok(Step::Frame)
+    }
+}
+
+/// Takes note of a setting of the client.
+fn set(state: &mut State, [a, b, value @ ..]: [u8; 6]) -> Result<(), Reason> {
+    let (name, value) = (u16::from_be_bytes([a, b]), u32::from_be_bytes(value));
+    let size = usize::try_from(value).unwrap_or(usize::MAX);
+    match name {
+        TABLE_SIZE => state.encoder.resize(size),
+        ENABLE_PUSH if value > 1 => return Err(Reason::Protocol),
+        STREAM_WINDOW if i64::from(value) > LARGEST_WINDOW => return Err(Reason::FlowControl),
+        STREAM_WINDOW => return state.resize_windows(value),
+        FRAME_SIZE if !(LARGEST..1 << 24).contains(&size) => return Err(Reason::Protocol),
+        FRAME_SIZE => state.resize_frames(size),
+        _ => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,353 @@
+//! What a connection shares with the tasks of its streams: the streams, and what is to be written.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Instant;
+
+use bytes::Bytes;
+use hedef_protocols::hpack::{Encoder, Indexing};
+use http::header::{CONTENT_TYPE, DATE};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+use super::credit::Credit;
+use super::date::Date;
+use super::frame::{
+    DATA, END_STREAM, FIRST_WINDOW, LARGEST, LARGEST_WINDOW, RST_STREAM, Reason, WINDOW_UPDATE, is_of_connection,
+};
+use super::outgoing::Outgoing;
+use super::record::{Record, Window};
+use crate::listen::{CONNECTION_WINDOW, STREAM_WINDOW};
+
+/// While so many bytes are to be written, data of answers waits with its stream.
+const FULL: usize = 64 << 10;
+
+/// The largest frame that is sent to a client that takes larger ones.
+const LARGEST_SENT: usize = 64 << 10;
+
+/// A connection as its streams see it.
+#[derive(Clone, Default)]
+pub(super) struct Shared(Arc<Mutex<State>>);
+
+impl Shared {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the connection write what there is to be written, if it sleeps.
+    pub(super) fn nudge(&self) {
+        let waker = self.lock().waker.take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+pub(super) struct State {
+    pub(super) streams: HashMap<u32, Record>,
+    pub(super) out: Outgoing,
+    pub(super) encoder: Encoder,
+    date: Date,
+    /// How much data the client has room for, all streams together.
+    window: i64,
+    /// The same for a new stream.
+    first_window: i64,
+    /// The largest frame to send.
+    largest: usize,
+    /// How much the client may send.
+    room: Window,
+    /// Streams that have data for which there is room.
+    line: VecDeque<u32>,
+    credit: Credit,
+    /// Of the connection's task, while it sleeps.
+    pub(super) waker: Option<Waker>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            streams: HashMap::new(),
+            out: Outgoing::default(),
+            encoder: Encoder::default(),
+            date: Date::default(),
+            window: FIRST_WINDOW,
+            first_window: FIRST_WINDOW,
+            largest: LARGEST,
+            room: Window::new(CONNECTION_WINDOW),
+            line: VecDeque::new(),
+            credit: Credit::default(),
+            waker: None,
+        }
+    }
+}
+
+/// What came.
+impl State {
+    pub(super) fn open(&mut self, id: u32, expected: Option<u64>) -> &mut Record {
+        self.streams.entry(id).insert_entry(Record::new(self.first_window, STREAM_WINDOW, expected)).into_mut()
+    }
+
+    /// Begins a frame of data; fails where there was no room for it.
+    pub(super) fn begins(&mut self, id: u32, length: usize) -> Result<(), Reason> {
+        if !self.room.came(length) {
+            return Err(Reason::FlowControl);
+        }
+        let Some(record) = self.streams.get_mut(&id) else {
+            // The client may have sent it before it heard that the stream is over.
+            self.out.frame(RST_STREAM, 0, id, &Reason::StreamClosed.code());
+            return Ok(());
+        };
+        if record.arrived.ended {
+            self.reset(id, Reason::StreamClosed);
+        } else if !record.arrived.window.came(length) {
+            self.reset(id, Reason::FlowControl);
+        }
+        Ok(())
+    }
+
+    /// Takes a part of such a frame, or the last of it.
+    pub(super) fn came(&mut self, id: u32, bytes: Bytes, last: bool) {
+        let length = bytes.len();
+        let done = self.streams.get_mut(&id).map_or(Ok(length), |record| record.came(bytes, last));
+        match done {
+            Ok(done) => self.read(id, done),
+            Err(reason) => {
+                self.read(id, length);
+                self.reset(id, reason);
+            }
+        }
+    }
+
+    /// Notes that so much of what came was read; says whether there is something to tell the client.
+    pub(super) fn read(&mut self, id: u32, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
+        if let Some(more) = self.room.read(bytes) {
+            self.out.frame(WINDOW_UPDATE, 0, 0, &more.to_be_bytes());
+        }
+        let stream = self.streams.get_mut(&id).filter(|record| !record.arrived.ended && !record.gone);
+        if let Some(more) = stream.and_then(|record| record.arrived.window.read(bytes)) {
+            self.out.frame(WINDOW_UPDATE, 0, id, &more.to_be_bytes());
+        }
+    }
+
+    /// Lets go of a stream that the client has reset.
+    pub(super) fn leave(&mut self, id: u32) {
+        let left = self.streams.get_mut(&id).map_or(0, Record::leave);
+        self.read(id, left);
+    }
+
+    /// Lets go of all streams.
+    pub(super) fn leave_all(&mut self) {
+        self.streams.values_mut().for_each(|record| {
+            record.leave();
+        });
+    }
+
+    /// The client resets a stream; fails where it has done so too often.
+    pub(super) fn reset_by_client(&mut self, id: u32) -> Result<(), Reason> {
+        let wasted = self.streams.get(&id).is_some_and(|record| !record.answered && !record.gone);
+        self.leave(id);
+        if wasted { self.spend() } else { Ok(()) }
+    }
+
+    /// Takes no request from a stream; fails where that was so too often.
+    pub(super) fn refuse(&mut self, id: u32, reason: Reason) -> Result<(), Reason> {
+        self.out.frame(RST_STREAM, 0, id, &reason.code());
+        self.spend()
+    }
+
+    /// Resets a stream for what its client did; fails where that was so too often.
+    fn give_up(&mut self, id: u32, reason: Reason) -> Result<(), Reason> {
+        self.reset(id, reason);
+        self.spend()
+    }
+
+    fn spend(&mut self) -> Result<(), Reason> {
+        if self.credit.spend(Instant::now()) { Ok(()) } else { Err(Reason::Calm) }
+    }
+
+    /// Opens the window of a stream or, with none, of the connection.
+    pub(super) fn widen(&mut self, id: u32, more: u32) -> Result<(), Reason> {
+        let window = match id {
+            0 => &mut self.window,
+            _ => match self.streams.get_mut(&id) {
+                Some(record) => &mut record.window,
+                None => return Ok(()),
+            },
+        };
+        let wider = window.saturating_add(more.into());
+        match (id, more) {
+            (0, 0) => return Err(Reason::Protocol),
+            (0, _) if wider > LARGEST_WINDOW => return Err(Reason::FlowControl),
+            (_, 0) => return self.give_up(id, Reason::Protocol),
+            (_, _) if wider > LARGEST_WINDOW => return self.give_up(id, Reason::FlowControl),
+            _ => {
+                *window = wider;
+                self.line_up(id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes the windows of all streams, as the client wants it.
+    pub(super) fn resize_windows(&mut self, size: u32) -> Result<(), Reason> {
+        let more = i64::from(size) - self.first_window;
+        self.first_window = size.into();
+        let ids: Vec<_> = self.streams.keys().copied().collect();
+        for id in ids {
+            if let Some(record) = self.streams.get_mut(&id) {
+                record.window += more;
+                if record.window > LARGEST_WINDOW {
+                    return Err(Reason::FlowControl);
+                }
+            }
+            self.line_up(id);
+        }
+        Ok(())
+    }
+
+    /// Notes the largest frame that the client takes.
+    pub(super) fn resize_frames(&mut self, size: usize) {
+        self.largest = size.min(LARGEST_SENT);
+    }
+}
+
+/// What goes.
+impl State {
+    /// Begins the answer of a stream; with `last` it is all of it.
+    pub(super) fn head(&mut self, id: u32, status: StatusCode, headers: &HeaderMap, last: bool) {
+        let Some(record) = self.streams.get_mut(&id).filter(|record| !record.gone) else { return };
+        (record.answered, record.done) = (true, last);
+        let (encoder, date) = (&mut self.encoder, &mut self.date);
+        self.out.block(u8::from(last) * END_STREAM, id, self.largest, |block| {
+            encoder.begin(block);
+            encoder.status(status.as_u16(), block);
+            for (name, value) in headers {
+                write(encoder, name, value, block);
+            }
+            // Clients of gRPC read no clock from an answer.
+            let is_grpc =
+                || headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+            if !headers.contains_key(DATE) && !is_grpc() {
+                encoder.field(DATE.as_str().as_bytes(), date.now(), Indexing::Plain, block);
+            }
+        });
+    }
+
+    /// Goes on with the answer; `last` says that it ends with this.
+    pub(super) fn data(&mut self, id: u32, bytes: Bytes, last: bool) {
+        let Some(record) = self.streams.get_mut(&id).filter(|record| !record.gone) else { return };
+        let length = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
+        let at_once = record.waiting.len() == 0
+            && bytes.len() <= self.largest
+            && (length == 0 || (length <= record.window.min(self.window) && self.out.len() < FULL));
+        if at_once {
+            if length > 0 || last {
+                (record.window, self.window, record.done) = (record.window - length, self.window - length, last);
+                self.out.large(DATA, u8::from(last) * END_STREAM, id, bytes);
+            }
+            return;
+        }
+        if length > 0 {
+            record.waiting.push(bytes);
+        }
+        record.waiting.last = last;
+        self.line_up(id);
+    }
+
+    /// Ends the answer with `trailers`.
+    pub(super) fn trailers(&mut self, id: u32, trailers: HeaderMap) {
+        let Some(record) = self.streams.get_mut(&id).filter(|record| !record.gone) else { return };
+        if record.waiting.len() > 0 {
+            record.waiting.trailers = Some(trailers);
+            return;
+        }
+        record.done = true;
+        let encoder = &mut self.encoder;
+        self.out.block(END_STREAM, id, self.largest, |block| {
+            encoder.begin(block);
+            for (name, value) in &trailers {
+                write(encoder, name, value, block);
+            }
+        });
+    }
+
+    /// Ends a stream before its time.
+    pub(super) fn reset(&mut self, id: u32, reason: Reason) {
+        self.out.frame(RST_STREAM, 0, id, &reason.code());
+        if let Some(record) = self.streams.get_mut(&id) {
+            record.done = true;
+        }
+        self.leave(id);
+    }
+
+    /// Forgets a stream whose answer nobody makes any more.
+    pub(super) fn forget(&mut self, id: u32) {
+        match self.streams.get(&id) {
+            Some(record) if !record.done && !record.gone => self.reset(id, Reason::Cancel),
+            // The answer does not depend on the rest of the request (RFC 9113, section 8.1).
+            Some(record) if !record.arrived.ended && !record.gone => self.reset(id, Reason::None),
+            Some(record) if record.answered => self.credit.earn(),
+            _ => {}
+        }
+        self.leave(id);
+        self.streams.remove(&id);
+    }
+
+    /// Puts a stream into the line, if it has data for which its client has room; without a stream, nothing has to be done:
+    /// those in the line have waited for the connection.
+    fn line_up(&mut self, id: u32) {
+        let Some(record) = self.streams.get_mut(&id) else { return };
+        if record.waiting.len() > 0 && record.window > 0 && !record.lined_up {
+            record.lined_up = true;
+            self.line.push_back(id);
+        }
+    }
+
+    /// Takes frame by frame from the streams in the line, in turn, as much as is to be written at once. Says whether there
+    /// is something to be written.
+    pub(super) fn fill(&mut self) -> bool {
+        while self.out.len() < FULL && self.window > 0 {
+            let Some(id) = self.line.pop_front() else { break };
+            let Some(record) = self.streams.get_mut(&id) else { continue };
+            record.lined_up = false;
+            let room = usize::try_from(record.window.min(self.window)).unwrap_or(0).min(self.largest);
+            let Some(part) = record.waiting.take(room) else { continue };
+            let length = i64::try_from(part.len()).unwrap_or(i64::MAX);
+            (record.window, self.window) = (record.window - length, self.window - length);
+            let is_over = record.waiting.len() == 0;
+            let (last, trailers) = (is_over && record.waiting.last, record.waiting.trailers.take_if(|_| is_over));
+            record.done |= last;
+            record.went();
+            self.out.large(DATA, u8::from(last) * END_STREAM, id, part);
+            if let Some(trailers) = trailers {
+                self.trailers(id, trailers);
+            }
+            self.line_up(id);
+        }
+        self.out.len() > 0
+    }
+}
+
+fn write(encoder: &mut Encoder, name: &HeaderName, value: &HeaderValue, block: &mut Vec<u8>) {
+    let text = name.as_str().as_bytes();
+    if is_of_connection(text) {
+        return;
+    }
+    let indexing = match text {
+        _ if value.is_sensitive() => Indexing::Never,
+        b"content-type"
+        | b"grpc-status"
+        | b"cache-control"
+        | b"x-content-type-options"
+        | b"vary"
+        | b"grpc-encoding"
+        | b"grpc-accept-encoding"
+        | b"content-encoding"
+        | b"access-control-allow-origin" => Indexing::Keep,
+        _ => Indexing::Plain,
+    };
+    encoder.field(text, value.as_bytes(), indexing, block);
+}
