@@ -8,33 +8,14 @@ use std::time::Duration;
 
 use crate::binary::Server;
 use crate::config;
-
-const HEADERS: u8 = 0x1;
-const RST_STREAM: u8 = 0x3;
-const SETTINGS: u8 = 0x4;
-const PING: u8 = 0x6;
-const GOAWAY: u8 = 0x7;
-const WINDOW_UPDATE: u8 = 0x8;
-const CONTINUATION: u8 = 0x9;
-
-const END_HEADERS: u8 = 0x4;
-const CALM: u32 = 0xb;
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
-
-/// A header that is written in HPACK as it is.
-fn header(name: &str, value: &str) -> Vec<u8> {
-    let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
-    [vec![0], text(name), text(value)].concat()
-}
+use crate::http2::wire::{
+    self, CALM, CONTINUATION, END_HEADERS, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS, WINDOW_UPDATE, frame,
+    header,
+};
 
 /// The head of a request for scoring.
 fn head() -> Vec<u8> {
-    let fields = [(":method", "POST"), (":scheme", "http"), (":path", "/v2/models/iris/infer"), (":authority", "x")];
-    fields.iter().flat_map(|(name, value)| header(name, value)).collect()
+    wire::head("POST", "/v2/models/iris/infer", &[])
 }
 
 /// Sends frames until the server closes the connection, or so many are sent; returns the reason that it gave, if it did.
@@ -54,7 +35,7 @@ fn flood(server: &Server, count: u32, mut next: impl FnMut(u32) -> Vec<u8>) -> O
         }
         None
     });
-    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
+    stream.write_all(PREFACE).unwrap();
     stream.write_all(&frame(SETTINGS, 0, 0, &[])).unwrap();
     let _ = (0..count).try_for_each(|at| stream.write_all(&next(at)));
     let _ = stream.shutdown(std::net::Shutdown::Write);
