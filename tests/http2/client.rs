@@ -1,9 +1,9 @@
 //! A client that sends what it is told to, right or wrong, and holds the server to the rules.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
+use std::fmt::{self, Debug, Display, Formatter};
 use std::io::{BufReader, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use super::hpack::Decoder;
@@ -27,7 +27,7 @@ pub(crate) const INFER: &str = "/v2/models/iris/infer";
 pub(crate) type Result<T = ()> = std::result::Result<T, String>;
 
 /// What came on a stream.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Answer {
     pub(crate) head: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
@@ -48,10 +48,16 @@ impl Answer {
     pub(crate) fn expect(self, status: &str) -> Result<Self> {
         let length = self.header("content-length").and_then(|length| length.parse().ok());
         if self.status() != status || length.is_some_and(|length: usize| length != self.body.len()) {
-            let (status, text) = (self.status(), String::from_utf8_lossy(&self.body));
-            return Err(format!("answered {status}, {} of {length:?} bytes: {text:.200}", self.body.len()));
+            return Err(format!("expected {status} and {length:?} bytes, got {self:?}"));
         }
         Ok(self)
+    }
+}
+
+impl Debug for Answer {
+    fn fmt(&self, to: &mut Formatter<'_>) -> fmt::Result {
+        let (ended, text) = (if self.ended { "whole" } else { "open" }, String::from_utf8_lossy(&self.body));
+        write!(to, "{} {ended}, reset {:?}, {} bytes: {text:.200}", self.status(), self.reset, self.body.len())
     }
 }
 
@@ -128,11 +134,6 @@ impl Client {
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         // The server may have closed the connection; what it said before tells.
         let _ = self.writing.write_all(bytes.as_ref());
-    }
-
-    /// Says that nothing more will come.
-    pub(crate) fn finish(&mut self) {
-        let _ = self.writing.shutdown(Shutdown::Write);
     }
 
     /// Sends the head of a request on a new stream.
