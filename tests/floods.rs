@@ -9,8 +9,8 @@ use std::time::Duration;
 use crate::binary::Server;
 use crate::config;
 use crate::http2::wire::{
-    self, CALM, CONTINUATION, END_HEADERS, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS, WINDOW_UPDATE, frame,
-    header,
+    self, CALM, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PADDED, PING, PREFACE, PRIORITY,
+    RST_STREAM, SETTINGS, WINDOW_UPDATE, frame, header, window_update,
 };
 
 /// The head of a request for scoring.
@@ -73,6 +73,39 @@ fn floods_of_frames_end_their_connection_and_take_no_memory() {
     server.client().get("/v2/health/live").expect(200);
     let ended = server.stop();
     assert!(ended.status.success() && !ended.log.contains("panicked"), "{}", ended.log);
+}
+
+#[test]
+fn frames_that_say_nothing_take_no_memory_however_many_they_are() {
+    let server = Server::start(&config::samples(), &[]);
+    server.client().get("/v2/health/live").expect(200);
+    let before = server.resident_kb();
+    let open = frame(HEADERS, END_HEADERS, 1, &head());
+    let get = frame(HEADERS, END_HEADERS | END_STREAM, 1, &wire::head("GET", "/v2/health/live", &[]));
+    let cases: [(&str, &[u8], Vec<u8>); 9] = [
+        ("bodies of nothing", &open, frame(DATA, 0, 1, &[])),
+        ("bodies of padding", &open, frame(DATA, PADDED, 1, &[2, 0, 0])),
+        ("bodies of a byte", &open, frame(DATA, 0, 1, b" ")),
+        ("priorities", &open, frame(PRIORITY, 0, 1, &[0, 0, 0, 0, 1])),
+        ("priorities of streams that nobody opened", &open, frame(PRIORITY, 0, 99, &[0, 0, 0, 0, 1])),
+        ("windows of the connection", &open, window_update(0, 1)),
+        ("windows of a stream", &open, window_update(1, 1)),
+        ("windows of a stream that is closed", &get, window_update(1, 1)),
+        ("frames that nobody knows", &open, frame(0xfa, 0, 1, &[])),
+    ];
+    for (what, first, next) in cases {
+        // Some are answered by the end of the connection, but none in vain.
+        let reason = flood(&server, 500, |at| if at == 0 { first.to_vec() } else { next.repeat(100) });
+        let grown = server.resident_kb().saturating_sub(before);
+        assert!(grown < 64 << 10, "{what}: {grown} kB, reason {reason:?}");
+        server.client().get("/v2/health/live").expect(200);
+    }
+    // Each is refused, since the first of them stay open.
+    let many = |at: u32| frame(HEADERS, END_HEADERS, 2 * at + 1, &head());
+    flood(&server, 50_000, many);
+    let grown = server.resident_kb().saturating_sub(before);
+    assert!(grown < 64 << 10, "{grown} kB for streams that are refused");
+    server.client().get("/v2/health/live").expect(200);
 }
 
 #[test]

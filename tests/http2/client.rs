@@ -31,6 +31,7 @@ pub(crate) type Result<T = ()> = std::result::Result<T, String>;
 pub(crate) struct Answer {
     pub(crate) head: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
+    pub(crate) trailers: Vec<(String, String)>,
     pub(crate) ended: bool,
     pub(crate) reset: Option<u32>,
 }
@@ -61,6 +62,9 @@ impl Debug for Answer {
     }
 }
 
+/// The type of a frame, its flags, its stream and its payload.
+type Frame = (u8, u8, u32, Vec<u8>);
+
 /// How something ended.
 #[derive(Clone, Debug)]
 pub(crate) enum End {
@@ -86,6 +90,8 @@ pub(crate) struct Client {
     pub(crate) acknowledged: usize,
     /// The reason that the server gave for the end of the connection.
     pub(crate) away: Option<u32>,
+    /// The last stream that it took.
+    pub(crate) taken: u32,
     gone: bool,
     next: u32,
 }
@@ -107,6 +113,7 @@ impl Client {
             pongs: Vec::new(),
             acknowledged: 0,
             away: None,
+            taken: 0,
             gone: false,
             next: 1,
         }
@@ -147,6 +154,15 @@ impl Client {
     pub(crate) fn reserve(&mut self) -> u32 {
         self.next += 2;
         self.next - 2
+    }
+
+    /// Says that it keeps tables of so many bytes for the server, and hears that the server knows.
+    pub(crate) fn allow_table(&mut self, size: u32) -> Result {
+        let known = self.acknowledged;
+        self.send(settings(&[(TABLE_SIZE, size)]));
+        self.read_until("the word that the table's size is known", |client| client.acknowledged > known)?;
+        self.decoder.allow(usize::try_from(size).unwrap());
+        Ok(())
     }
 
     /// Leaves the numbers below that to the caller.
@@ -265,7 +281,7 @@ impl Client {
     }
 
     /// The next frame; `None` at the end.
-    fn next_frame(&mut self) -> Result<Option<(u8, u8, u32, Vec<u8>)>> {
+    fn next_frame(&mut self) -> Result<Option<Frame>> {
         let mut head = [0; 9];
         let mut payload = Vec::new();
         let read = self.reading.read_exact(&mut head).and_then(|()| {
@@ -299,7 +315,7 @@ impl Client {
             }
             PING if flags & ACK != 0 => self.pongs.push(payload),
             PING => self.send(frame(PING, ACK, 0, &payload)),
-            GOAWAY => self.away = Some(number(&payload[4..8])),
+            GOAWAY => (self.taken, self.away) = (number(&payload[..4]), Some(number(&payload[4..8]))),
             WINDOW_UPDATE => {
                 let by = i64::from(number(&payload));
                 let credit = self.credit_of(stream);
@@ -312,10 +328,14 @@ impl Client {
                 let fields = self.decoder.decode(&block)?;
                 checked(&fields)?;
                 let answer = self.streams.entry(stream).or_default();
-                if fields.iter().any(|(name, value)| name == ":status" && !value.starts_with('1')) {
-                    answer.head = fields;
+                let status = fields.first().filter(|(name, _)| name == ":status").map(|(_, value)| value.as_str());
+                match (status, answer.head.is_empty(), flags & END_STREAM != 0) {
+                    _ if answer.ended => return Err(format!("a head on stream {stream} behind its end: {fields:?}")),
+                    (Some(status), true, false) if status.starts_with('1') => (),
+                    (Some(_), true, ended) => (answer.head, answer.ended) = (fields, ended),
+                    (None, false, true) => (answer.trailers, answer.ended) = (fields, true),
+                    _ => return Err(format!("a head that does not belong on stream {stream}: {fields:?}")),
                 }
-                answer.ended |= flags & END_STREAM != 0;
             }
             DATA => {
                 let answer = self.streams.entry(stream).or_default();

@@ -226,6 +226,18 @@ fn a_frame_of_a_wrong_size_ends_the_connection_and_is_told_its_size_is_wrong() {
 }
 
 #[test]
+fn the_end_of_a_connection_tells_what_was_taken() {
+    let server = Server::samples();
+    let mut client = Client::new(&server, &[]).unwrap();
+    for _ in 0..3 {
+        client.go_on().unwrap();
+    }
+    client.send(frame(PING, 0, 1, &[0; 8]));
+    assert_eq!(client.closed().unwrap(), Some(PROTOCOL_ERROR));
+    assert!(client.taken >= 5, "{}", client.taken);
+}
+
+#[test]
 fn a_client_that_takes_its_leave_is_answered_what_it_asked() {
     let server = Server::samples();
     let mut client = Client::new(&server, &[]).unwrap();

@@ -159,15 +159,21 @@ pub(crate) struct Decoder {
     size: usize,
     /// The most that the server may keep.
     allowed: usize,
+    /// The least that was allowed since the last head: the server has to say that it went down so far (4.2).
+    least: usize,
 }
 
 impl Decoder {
     pub(crate) const fn new(allowed: usize) -> Self {
-        Self { kept: VecDeque::new(), size: 4096, allowed }
+        Self { kept: VecDeque::new(), size: 4096, allowed, least: allowed }
+    }
+
+    pub(crate) fn allow(&mut self, size: usize) {
+        (self.allowed, self.least) = (size, self.least.min(size));
     }
 
     pub(crate) fn decode(&mut self, mut block: &[u8]) -> Result<Vec<(String, String)>, String> {
-        let mut fields = Vec::new();
+        let (mut fields, mut lowest) = (Vec::new(), self.size);
         while let Some(first) = block.first().copied() {
             if first & 0xe0 == 0x20 {
                 let size = read_number(&mut block, 5)?;
@@ -175,11 +181,11 @@ impl Decoder {
                 right.then_some(()).ok_or(format!("HPACK: a table of {size} of {} bytes", self.allowed))?;
                 self.size = size;
                 self.shrink(0);
+                lowest = lowest.min(size);
                 continue;
             }
-            // With 4096 bytes, the size goes without saying.
-            let silent = self.size > self.allowed;
-            (!silent).then_some(()).ok_or("HPACK: the size of the table had to be said")?;
+            let known = lowest <= self.least && self.size <= self.allowed;
+            known.then_some(()).ok_or("HPACK: the size of the table had to be said")?;
             if first & 0x80 != 0 {
                 let index = read_number(&mut block, 7)?;
                 fields.push(self.entry(index)?);
@@ -196,6 +202,7 @@ impl Decoder {
             }
             fields.push(field);
         }
+        self.least = self.allowed;
         Ok(fields)
     }
 

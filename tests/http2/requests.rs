@@ -151,6 +151,8 @@ fn heads_that_are_unusual_are_answered() {
         ("a hundred headers", with(&[("x-more", "1"); 90])),
     ];
     each(cases, |bytes| answers(&server, 1, &bytes, "200"));
+    let expecting = post(&[("expect", "100-continue")], &[last(1, IRIS.as_bytes())]);
+    each([("a wish to be told to go on", expecting)], |bytes| answers(&server, 1, &bytes, "200"));
     // What the server calls wrong is told in its own words, and never by a lost stream.
     let cases = [
         ("OPTIONS of all", request(&[(":method", "OPTIONS"), scheme, (":path", "*")])),
@@ -266,6 +268,19 @@ fn an_answer_uses_no_table_that_the_client_does_not_keep() {
             let stream = client.get("/nothing");
             client.answer(stream).and_then(|answer| answer.expect("404")).unwrap();
         }
+    }
+}
+
+#[test]
+fn an_answer_follows_the_client_s_table_up_and_down() {
+    let server = Server::samples();
+    let mut client = Client::new(&server, &[]).unwrap();
+    for sizes in [&[0][..], &[4096], &[100], &[50, 4096], &[0, 200], &[4096, 0], &[0, 65_536], &[4096]] {
+        for _ in 0..3 {
+            client.go_on().unwrap();
+        }
+        sizes.iter().for_each(|size| client.allow_table(*size).unwrap());
+        client.go_on().unwrap_or_else(|error| panic!("a table of {sizes:?}: {error}"));
     }
 }
 

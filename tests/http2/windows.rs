@@ -11,6 +11,12 @@ use crate::load::IRIS;
 
 const PATH: &str = "/v2/models/iris";
 
+/// What is sent, and how many bytes of the answer there are then.
+type Steps = Vec<(Vec<u8>, usize)>;
+
+/// Sends the body of a request in some way.
+type Sends = fn(&mut Client, &[u8]) -> Result;
+
 /// A request whose answer is larger than the windows that go without saying.
 pub(crate) fn many() -> Vec<u8> {
     let rows = vec!["5.1,3.5,1.4,0.2"; 5000].join(",");
@@ -35,7 +41,7 @@ fn an_answer_takes_the_window_of_its_stream_to_the_byte() {
     assert!(whole.len() > 150, "{}", whole.len());
     let window = |size| settings(&[(STREAM_WINDOW, size)]);
     // The window at first, and what is said then with what has come after it.
-    let cases: [(&str, u32, Vec<(Vec<u8>, usize)>); 8] = [
+    let cases: [(&str, u32, Steps); 8] = [
         ("a window of 1", 1, vec![(vec![], 1), (window_update(1, 5), 6), (window_update(1, 1).repeat(10), 16)]),
         ("no window", 0, vec![(vec![], 0), (window_update(1, 1), 1), (window_update(1, 99), 100)]),
         ("no window, then one for all", 0, vec![(vec![], 0), (window(3), 3), (window(4), 4), (window(100), 100)]),
@@ -215,7 +221,7 @@ fn the_window_of_the_connection_comes_back_for_bodies_that_nobody_reads() {
     let size = 300 << 10;
     let body = vec![b' '; size];
     // A request whose body is sent in a way that may lose some of the window; twenty times is more than the window has.
-    let sends: [(&str, fn(&mut Client, &[u8]) -> Result); 6] = [
+    let sends: [(&str, Sends); 6] = [
         ("refused at once, and sent whole", |client, body| {
             let stream = client.open(END_HEADERS, &head("POST", "/nothing", &[]));
             client.upload(stream, body, 16 << 10)?;
