@@ -8,33 +8,14 @@ use std::time::Duration;
 
 use crate::binary::Server;
 use crate::config;
-
-const HEADERS: u8 = 0x1;
-const RST_STREAM: u8 = 0x3;
-const SETTINGS: u8 = 0x4;
-const PING: u8 = 0x6;
-const GOAWAY: u8 = 0x7;
-const WINDOW_UPDATE: u8 = 0x8;
-const CONTINUATION: u8 = 0x9;
-
-const END_HEADERS: u8 = 0x4;
-const CALM: u32 = 0xb;
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
-
-/// A header that is written in HPACK as it is.
-fn header(name: &str, value: &str) -> Vec<u8> {
-    let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
-    [vec![0], text(name), text(value)].concat()
-}
+use crate::http2::wire::{
+    self, CALM, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PADDED, PING, PREFACE, PRIORITY,
+    RST_STREAM, SETTINGS, WINDOW_UPDATE, frame, header, window_update,
+};
 
 /// The head of a request for scoring.
 fn head() -> Vec<u8> {
-    let fields = [(":method", "POST"), (":scheme", "http"), (":path", "/v2/models/iris/infer"), (":authority", "x")];
-    fields.iter().flat_map(|(name, value)| header(name, value)).collect()
+    wire::head("POST", "/v2/models/iris/infer", &[])
 }
 
 /// Sends frames until the server closes the connection, or so many are sent; returns the reason that it gave, if it did.
@@ -54,7 +35,7 @@ fn flood(server: &Server, count: u32, mut next: impl FnMut(u32) -> Vec<u8>) -> O
         }
         None
     });
-    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
+    stream.write_all(PREFACE).unwrap();
     stream.write_all(&frame(SETTINGS, 0, 0, &[])).unwrap();
     let _ = (0..count).try_for_each(|at| stream.write_all(&next(at)));
     let _ = stream.shutdown(std::net::Shutdown::Write);
@@ -92,6 +73,39 @@ fn floods_of_frames_end_their_connection_and_take_no_memory() {
     server.client().get("/v2/health/live").expect(200);
     let ended = server.stop();
     assert!(ended.status.success() && !ended.log.contains("panicked"), "{}", ended.log);
+}
+
+#[test]
+fn frames_that_say_nothing_take_no_memory_however_many_they_are() {
+    let server = Server::start(&config::samples(), &[]);
+    server.client().get("/v2/health/live").expect(200);
+    let before = server.resident_kb();
+    let open = frame(HEADERS, END_HEADERS, 1, &head());
+    let get = frame(HEADERS, END_HEADERS | END_STREAM, 1, &wire::head("GET", "/v2/health/live", &[]));
+    let cases: [(&str, &[u8], Vec<u8>); 9] = [
+        ("bodies of nothing", &open, frame(DATA, 0, 1, &[])),
+        ("bodies of padding", &open, frame(DATA, PADDED, 1, &[2, 0, 0])),
+        ("bodies of a byte", &open, frame(DATA, 0, 1, b" ")),
+        ("priorities", &open, frame(PRIORITY, 0, 1, &[0, 0, 0, 0, 1])),
+        ("priorities of streams that nobody opened", &open, frame(PRIORITY, 0, 99, &[0, 0, 0, 0, 1])),
+        ("windows of the connection", &open, window_update(0, 1)),
+        ("windows of a stream", &open, window_update(1, 1)),
+        ("windows of a stream that is closed", &get, window_update(1, 1)),
+        ("frames that nobody knows", &open, frame(0xfa, 0, 1, &[])),
+    ];
+    for (what, first, next) in cases {
+        // Some are answered by the end of the connection, but none in vain.
+        let reason = flood(&server, 500, |at| if at == 0 { first.to_vec() } else { next.repeat(100) });
+        let grown = server.resident_kb().saturating_sub(before);
+        assert!(grown < 64 << 10, "{what}: {grown} kB, reason {reason:?}");
+        server.client().get("/v2/health/live").expect(200);
+    }
+    // Each is refused, since the first of them stay open.
+    let many = |at: u32| frame(HEADERS, END_HEADERS, 2 * at + 1, &head());
+    flood(&server, 50_000, many);
+    let grown = server.resident_kb().saturating_sub(before);
+    assert!(grown < 64 << 10, "{grown} kB for streams that are refused");
+    server.client().get("/v2/health/live").expect(200);
 }
 
 #[test]

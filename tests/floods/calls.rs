@@ -8,17 +8,17 @@ use rustix::process::Signal;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::{END_HEADERS, HEADERS, SETTINGS, WINDOW_UPDATE, frame, header};
 use crate::binary::Server;
 use crate::config;
+use crate::http2::wire::{
+    DATA, END_HEADERS, END_STREAM, HEADERS, MOST, PREFACE, STREAM_WINDOW, frame, head, settings, window_update,
+};
 use crate::load::http2::{greet, open};
 use crate::load::{IRIS, Peer};
 
 /// Only a hang takes longer.
 const LIMIT: Duration = Duration::from_secs(180);
 
-const DATA: u8 = 0x0;
-const END_STREAM: u8 = 0x1;
 const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
 const WATCH: &str = "/grpc.health.v1.Health/Watch";
 
@@ -32,25 +32,14 @@ impl Silent {
     /// One whose streams may be sent so many bytes before it says more.
     fn connect(server: &Server, window: u32) -> Self {
         let mut stream = net::TcpStream::connect(server.address).unwrap();
-        let settings = [&4_u16.to_be_bytes()[..], &window.to_be_bytes()].concat();
-        let more = frame(WINDOW_UPDATE, 0, 0, &0x7FFF_0000_u32.to_be_bytes());
-        stream
-            .write_all(&[&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(SETTINGS, 0, 0, &settings), &more].concat())
-            .unwrap();
+        let more = window_update(0, 0x7FFF_0000);
+        stream.write_all(&[PREFACE, &settings(&[(STREAM_WINDOW, window)]), &more].concat()).unwrap();
         Self(stream)
     }
 
     /// Opens the stream of that number.
     fn call(&mut self, number: u32, path: &str) {
-        let fields = [
-            (":method", "POST"),
-            (":scheme", "http"),
-            (":path", path),
-            (":authority", "x"),
-            ("content-type", "application/grpc"),
-            ("te", "trailers"),
-        ];
-        let head: Vec<u8> = fields.iter().flat_map(|(name, value)| header(name, value)).collect();
+        let head = head("POST", path, &[("content-type", "application/grpc"), ("te", "trailers")]);
         // The server may have closed the connection.
         let _ = self.0.write_all(&frame(HEADERS, END_HEADERS, 2 * number + 1, &head));
     }
@@ -95,7 +84,7 @@ fn hold(clients: usize, window: u32, mut begin: impl FnMut(&mut Silent, u32)) ->
 fn questions_whose_answers_nobody_reads_take_bounded_memory_and_no_other_s_time() {
     // What services there are, more than a thousand times.
     let questions = message(b"\x3a\x00").repeat(9_000 / 7);
-    for window in [0x7FFF_FFFF, 100_000, 0] {
+    for window in [MOST, 100_000, 0] {
         let grown = hold(4, window, |client, number| {
             client.call(number, REFLECTION);
             client.send(number, 0, &questions);
@@ -106,7 +95,7 @@ fn questions_whose_answers_nobody_reads_take_bounded_memory_and_no_other_s_time(
 
 #[test]
 fn watches_take_bounded_memory_and_no_other_s_time() {
-    for window in [0x7FFF_FFFF, 0] {
+    for window in [MOST, 0] {
         let grown = hold(25, window, |client, number| {
             client.call(number, WATCH);
             client.send(number, END_STREAM, &message(b""));
