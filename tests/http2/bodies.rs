@@ -12,14 +12,14 @@ use crate::load::IRIS;
 use crate::models::Models;
 
 /// Rows with what they are.
-const FLOWERS: [(&str, &str); 3] =
+pub(super) const FLOWERS: [(&str, &str); 3] =
     [("5.1,3.5,1.4,0.2", "setosa"), ("7.0,3.2,4.7,1.4", "versicolor"), ("6.3,3.3,6.0,2.5", "virginica")];
 
-fn flower(row: &str) -> String {
+pub(super) fn flower(row: &str) -> String {
     IRIS.replace(FLOWERS[0].0, row)
 }
 
-fn is(client: &mut Client, stream: u32, name: &str) -> Result {
+pub(super) fn is(client: &mut Client, stream: u32, name: &str) -> Result {
     let answer = client.answer(stream)?.expect("200")?;
     let text = String::from_utf8_lossy(&answer.body).into_owned();
     text.contains(&format!("\"{name}\"")).then_some(()).ok_or_else(|| format!("expected {name}, got {text}"))
