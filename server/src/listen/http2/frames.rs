@@ -13,7 +13,7 @@ use super::frame::{
     HEADERS, Head, LARGEST, LARGEST_WINDOW, MOST_STREAMS, PADDED, PING, PRIORITY, PUSH_PROMISE, RST_STREAM, Reason,
     SETTINGS, STREAM_WINDOW, TABLE_SIZE, WINDOW_UPDATE, content_length, number, unpadded,
 };
-use super::request::{Field, Fields, Found, Limits};
+use super::request::{Field, Fields, Limits, Unfit};
 use super::state::{Shared, State};
 use super::stop::STOPS;
 use crate::config::Caps;
@@ -301,9 +301,9 @@ impl Frames {
             return state.refuse(stream, Reason::Refused).map(|()| Step::Frame);
         }
         let head = match fields.request() {
-            Found::Request(head) => head,
-            Found::Malformed => return state.refuse(stream, Reason::Protocol).map(|()| Step::Frame),
-            Found::TooLarge => {
+            Ok(head) => head,
+            Err(Unfit::Malformed) => return state.refuse(stream, Reason::Protocol).map(|()| Step::Frame),
+            Err(Unfit::TooLarge) => {
                 let record = state.open(stream, None);
                 record.arrived.ended = last;
                 state.head(stream, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, &HeaderMap::new(), true);

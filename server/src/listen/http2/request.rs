@@ -82,10 +82,9 @@ pub(super) struct Fields {
     too_large: bool,
 }
 
-/// What came of a head.
-#[derive(Debug)]
-pub(super) enum Found {
-    Request(Parts),
+/// Why a head is none of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unfit {
     Malformed,
     /// It is larger than allowed.
     TooLarge,
@@ -131,18 +130,18 @@ impl Fields {
     }
 
     /// The request that this is the head of.
-    pub(super) fn request(self) -> Found {
+    pub(super) fn request(self) -> Result<Parts, Unfit> {
         if self.too_large {
-            return Found::TooLarge;
+            return Err(Unfit::TooLarge);
         }
         match (self.method, self.path) {
             (Some(method), Some(path)) if !self.malformed && self.has_scheme && method != Method::CONNECT => {
                 let (mut parts, ()) = Request::new(()).into_parts();
                 (parts.method, parts.uri, parts.version) = (method, path, Version::HTTP_2);
                 parts.headers = self.headers;
-                Found::Request(parts)
+                Ok(parts)
             }
-            _ => Found::Malformed,
+            _ => Err(Unfit::Malformed),
         }
     }
 
@@ -174,7 +173,7 @@ mod tests {
     #[test]
     fn a_head_becomes_a_request() {
         let list = [&GET[..], &[(":authority", "x:80"), ("te", "trailers"), ("a", "1"), ("a", "2")]].concat();
-        let Found::Request(head) = fields(&list).request() else { panic!("no request") };
+        let head = fields(&list).request().unwrap();
         let found = (head.method.as_str(), head.uri.path(), head.uri.query(), head.version);
         assert_eq!(found, ("GET", "/a", Some("b"), Version::HTTP_2));
         assert_eq!(head.headers.get_all("a").iter().collect::<Vec<_>>(), ["1", "2"]);
@@ -202,7 +201,7 @@ mod tests {
             vec![GET[0], GET[1], (":path", "http://x/")],
             vec![(":method", "CONNECT"), GET[1], GET[2]],
         ] {
-            assert!(matches!(fields(&list).request(), Found::Malformed), "{list:?}");
+            assert!(matches!(fields(&list).request(), Err(Unfit::Malformed)), "{list:?}");
         }
     }
 
@@ -211,7 +210,7 @@ mod tests {
         let many = [&GET[..], &[("a", "x"); 5]].concat();
         let long = "x".repeat(400);
         for list in [many, [&GET[..], &[("a", long.as_str())]].concat()] {
-            assert!(matches!(fields(&list).request(), Found::TooLarge), "{list:?}");
+            assert!(matches!(fields(&list).request(), Err(Unfit::TooLarge)), "{list:?}");
         }
         let mut fields = fields(&GET);
         let flood = (0..100).take_while(|_| fields.take(Field::Scheme, 100).is_continue()).count();

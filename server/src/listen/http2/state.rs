@@ -22,6 +22,9 @@ use crate::listen::{CONNECTION_WINDOW, STREAM_WINDOW};
 /// While so many bytes are to be written, data of answers waits with its stream.
 const FULL: usize = 64 << 10;
 
+/// Of so many streams that were over before their client had ended them it is known that more may come.
+const CUT: usize = 256;
+
 /// The largest frame that is sent to a client that takes larger ones.
 const LARGEST_SENT: usize = 64 << 10;
 
@@ -58,6 +61,8 @@ pub(super) struct State {
     room: Window,
     /// Streams that have data for which there is room.
     line: VecDeque<u32>,
+    /// The last streams that were over before their client had ended them.
+    cut: VecDeque<u32>,
     credit: Credit,
     /// Of the connection's task, while it sleeps.
     pub(super) waker: Option<Waker>,
@@ -75,6 +80,7 @@ impl Default for State {
             largest: LARGEST,
             room: Window::new(CONNECTION_WINDOW),
             line: VecDeque::new(),
+            cut: VecDeque::new(),
             credit: Credit::default(),
             waker: None,
         }
@@ -94,6 +100,9 @@ impl State {
         }
         let Some(record) = self.streams.get_mut(&id) else {
             // The client may have sent it before it heard that the stream is over.
+            if self.cut.contains(&id) {
+                return Ok(());
+            }
             self.out.frame(RST_STREAM, 0, id, &Reason::StreamClosed.code());
             return Ok(());
         };
@@ -293,7 +302,13 @@ impl State {
             _ => {}
         }
         self.leave(id);
-        self.streams.remove(&id);
+        let ended = self.streams.remove(&id).is_none_or(|record| record.arrived.ended);
+        if !ended {
+            if self.cut.len() == CUT {
+                self.cut.pop_front();
+            }
+            self.cut.push_back(id);
+        }
     }
 
     /// Puts a stream into the line, if it has data for which its client has room; without a stream, nothing has to be done:
