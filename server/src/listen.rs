@@ -3,6 +3,7 @@
 
 mod closing;
 mod door;
+mod ends;
 mod http2;
 mod opening;
 mod patience;
@@ -12,7 +13,6 @@ mod stream;
 pub(crate) mod young;
 
 use std::convert::Infallible;
-use std::error::Error as _;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -39,6 +39,7 @@ use crate::middleware::Site;
 use crate::router::for_operators;
 use crate::tls::Identity;
 use door::{Door, Pass};
+use ends::Ends;
 use opening::{Body, Opened, Protocol, open};
 use patience::Patient;
 use silence::Silence;
@@ -218,6 +219,7 @@ impl Connections {
                 () = first.as_mut() => return,
                 () = draining.as_mut() => return,
             };
+            let ends = Ends { first, draining, expired: &lifecycle.expired };
             let ended = match opened {
                 Err(error) => Err(error),
                 Ok((Protocol::Http1, stream)) => {
@@ -225,39 +227,13 @@ impl Connections {
                         // Within TLS the socket does not tell that the client leaves: it says so in a record first.
                         Awaited { answer: answer(request.map(Body::Http1)), client: looks.then(|| client.clone()) }
                     });
-                    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-                    let ended = tokio::select! {
-                        biased;
-                        ended = connection.as_mut() => ended,
-                        () = first => return,
-                        () = draining => {
-                            connection.as_mut().graceful_shutdown();
-                            tokio::select! {
-                                ended = connection => ended,
-                                () = lifecycle.expired.cancelled() => return,
-                            }
-                        }
-                    };
-                    // hyper's own words name the place, their source the reason.
-                    ended.map_err(|error| io::Error::other(error.source().unwrap_or(&error).to_string()))
+                    ends.of(pin!(builder.serve_connection(TokioIo::new(stream), service))).await
                 }
                 Ok((Protocol::Http2, Opened { stream, start })) => {
                     seen.http2.store(true, Ordering::Relaxed);
                     let answer = |request: Request<http2::Body>| answer(request.map(Body::Http2));
-                    let mut connection =
-                        http2::Connection::new(stream, start, answer, Arc::clone(&seen), streams, &caps);
-                    tokio::select! {
-                        biased;
-                        ended = poll_fn(|context| connection.poll(context)) => ended,
-                        () = first => return,
-                        () = draining => {
-                            connection.stop();
-                            tokio::select! {
-                                ended = poll_fn(|context| connection.poll(context)) => ended,
-                                () = lifecycle.expired.cancelled() => return,
-                            }
-                        }
-                    }
+                    let seen = Arc::clone(&seen);
+                    ends.of(pin!(http2::Connection::new(stream, start, answer, seen, streams, &caps))).await
                 }
             };
             if let Err(error) = ended {

@@ -33,7 +33,7 @@ use tokio::time::{Sleep, sleep};
 use tokio_util::io::poll_read_buf;
 
 use super::young::Streams;
-use super::{SILENCE, Seen};
+use super::{SILENCE, Seen, ends};
 use crate::config::Caps;
 pub(super) use body::Body;
 pub(super) use frame::PREFACE;
@@ -110,33 +110,6 @@ where
             alarm: Box::pin(sleep(SILENCE)),
             heard: false,
             asked: false,
-        }
-    }
-
-    /// Tells the client that no more requests are taken than it has sent until it hears of that. Ends once they are answered.
-    pub(super) fn stop(&mut self) {
-        self.frames.expect_stop();
-        self.stop.begin(&mut self.shared.lock().out);
-    }
-
-    /// Runs the connection to its end.
-    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.shared.lock().waker = None;
-        loop {
-            let written = self.poll_write(context)?;
-            if self.over && written.is_ready() {
-                return Pin::new(&mut self.stream).poll_shutdown(context);
-            }
-            let choked = written.is_pending() && self.shared.lock().out.len() > CHOKED;
-            if !self.over && !choked && (self.take(context) || self.poll_read(context)?.is_ready()) {
-                continue;
-            }
-            let idle = self.poll_idle(context);
-            let mut state = self.shared.lock();
-            if written.is_pending() || !(state.fill() || idle.is_ready()) {
-                state.waker = Some(context.waker().clone());
-                return Poll::Pending;
-            }
         }
     }
 
@@ -237,6 +210,42 @@ where
         }
         self.alarm.as_mut().reset(tokio::time::Instant::now() + if silent { ANSWER } else { SILENCE });
         Poll::Ready(())
+    }
+}
+
+impl<S, A, F> ends::Connection for Connection<S, A>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    A: Fn(Request<Body>) -> F + Unpin,
+    F: Future<Output = Response> + Send + 'static,
+{
+    /// Tells the client that no more requests are taken than it has sent until it hears of that. Ends once they are answered.
+    fn stop(mut self: Pin<&mut Self>) {
+        let this = &mut *self;
+        this.frames.expect_stop();
+        this.stop.begin(&mut this.shared.lock().out);
+    }
+
+    /// Runs the connection to its end.
+    fn poll_end(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        this.shared.lock().waker = None;
+        loop {
+            let written = this.poll_write(context)?;
+            if this.over && written.is_ready() {
+                return Pin::new(&mut this.stream).poll_shutdown(context);
+            }
+            let choked = written.is_pending() && this.shared.lock().out.len() > CHOKED;
+            if !this.over && !choked && (this.take(context) || this.poll_read(context)?.is_ready()) {
+                continue;
+            }
+            let idle = this.poll_idle(context);
+            let mut state = this.shared.lock();
+            if written.is_pending() || !(state.fill() || idle.is_ready()) {
+                state.waker = Some(context.waker().clone());
+                return Poll::Pending;
+            }
+        }
     }
 }
 

@@ -177,7 +177,7 @@ impl Frames {
         if head.kind == DATA && !head.has(PADDED) {
             input.advance(HEAD);
             let (stream, last) = (head.stream, head.has(END_STREAM));
-            self.shared.lock().begins(stream, head.length)?;
+            self.shared.lock().begins(stream, head.length, stream > self.last)?;
             if head.length == 0 {
                 return Ok(self.came(stream, Bytes::new(), last));
             }
@@ -224,7 +224,7 @@ impl Frames {
             DATA => {
                 let bytes = unpadded(head, payload)?;
                 let mut state = self.shared.lock();
-                state.begins(stream, payload.len())?;
+                state.begins(stream, payload.len(), stream > self.last)?;
                 state.read(stream, payload.len() - bytes.len());
                 drop(state);
                 return Ok(self.came(stream, Bytes::copy_from_slice(bytes), head.has(END_STREAM)));

@@ -93,14 +93,14 @@ impl State {
         self.streams.entry(id).insert_entry(Record::new(self.first_window, STREAM_WINDOW, expected)).into_mut()
     }
 
-    /// Begins a frame of data; fails where there was no room for it.
-    pub(super) fn begins(&mut self, id: u32, length: usize) -> Result<(), Reason> {
+    /// Begins a frame of data, of a stream that came too `late` to be taken or not; fails where there was no room for it.
+    pub(super) fn begins(&mut self, id: u32, length: usize, late: bool) -> Result<(), Reason> {
         if !self.room.came(length) {
             return Err(Reason::FlowControl);
         }
         let Some(record) = self.streams.get_mut(&id) else {
             // The client may have sent it before it heard that the stream is over.
-            if self.cut.contains(&id) {
+            if late || self.cut.contains(&id) {
                 return Ok(());
             }
             self.out.frame(RST_STREAM, 0, id, &Reason::StreamClosed.code());

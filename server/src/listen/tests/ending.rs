@@ -2,6 +2,7 @@
 
 use super::*;
 
+const RST_STREAM: u8 = 0x3;
 const PING: u8 = 0x6;
 const GOAWAY: u8 = 0x7;
 
@@ -61,8 +62,9 @@ async fn a_stream_that_comes_too_late_costs_no_answer_and_what_a_client_writes_l
     let late = [post(3, "/v2/models/gated/infer"), frame(0x8, 0, 3, &[0, 0, 0, 5]), frame(0x0, 1, 3, body)];
     client.0.write_all(&[frame(PING, 1, 0, &ping), late.concat()].concat()).await.unwrap();
     let last = loop {
-        if let (GOAWAY, _, payload) = client.next().await.unwrap() {
-            break payload;
+        match client.next().await.unwrap() {
+            (GOAWAY, _, payload) => break payload,
+            (kind, ..) => assert_ne!(kind, RST_STREAM, "what is ignored is not reset: its client would not ask again"),
         }
     };
     assert_eq!(last, [0, 0, 0, 1, 0, 0, 0, 0], "the first stream is the last");
@@ -77,6 +79,7 @@ async fn a_stream_that_comes_too_late_costs_no_answer_and_what_a_client_writes_l
         match kind {
             0x0 => answer.extend(payload),
             GOAWAY => assert_eq!(payload[4..8], [0; 4], "no error"),
+            RST_STREAM => panic!("a late stream was reset"),
             _ => {}
         }
     }
