@@ -97,6 +97,22 @@ pub(crate) fn owns(path: &str) -> bool {
     Method::of(path).is_some()
 }
 
+/// Whether a call is one request for scoring.
+pub(crate) fn is_infer(head: &Parts) -> bool {
+    Method::of(head.uri.path()) == Some(Method::Infer)
+}
+
+/// Answers a call that is one request for scoring. Its future is no part of that of others, which is so large that the heap
+/// takes long for it.
+pub(crate) async fn infer<B>(app: &App, call: &Call, headers: &HeaderMap, body: &mut B) -> Result<Response, ApiError>
+where
+    B: Source,
+{
+    let coding = Coding::of_grpc(headers)?;
+    let mut incoming = Incoming::new(app, body, coding);
+    infer::infer(app, call, &mut incoming, coding.filter(|coding| accepts(headers, *coding))).await
+}
+
 /// Answers one call.
 pub(crate) async fn answer<B>(app: App, call: Call, head: Parts, body: B) -> Result<Response, ApiError>
 where
@@ -105,10 +121,10 @@ where
     let path = head.uri.path();
     let method = Method::of(path).ok_or_else(|| ApiError::NoCall(path.into()))?;
     let coding = Coding::of_grpc(&head.headers)?;
-    let incoming = Incoming::new(&app, body, coding);
+    let mut incoming = Incoming::new(&app, body, coding);
     let coding = coding.filter(|coding| accepts(&head.headers, *coding));
     let talk = match method {
-        Method::Infer => return infer::infer(&app, &call, incoming, coding).await,
+        Method::Infer => return Box::pin(infer::infer(&app, &call, &mut incoming, coding)).await,
         Method::Ask(ask) => return models::answer((&app, &call), ask, incoming, coding).await,
         Method::HealthCheck => return health::check(&app, &call, incoming, coding).await,
         Method::HealthWatch => {

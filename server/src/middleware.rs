@@ -100,6 +100,11 @@ impl Site {
                     refused.into_response()
                 }
                 #[cfg(feature = "grpc")]
+                (Ok(()), _) if is_grpc && scores && grpc::is_infer(&head) => {
+                    let scored = grpc::infer(&app, &call, &head.headers, &mut body);
+                    answer::catch_panic(scored.map(IntoResponse::into_response)).instrument(span).await
+                }
+                #[cfg(feature = "grpc")]
                 (Ok(()), _) if is_grpc && scores => {
                     let answering = grpc::answer(app.clone(), call.clone(), head, body);
                     Box::pin(answer::catch_panic(answering.map(IntoResponse::into_response))).instrument(span).await

@@ -196,6 +196,8 @@ async fn gather(
     let rest = usize::try_from(body.size_hint().lower()).unwrap_or(0);
     let mut all = BytesMut::with_capacity(first.len().saturating_add(rest));
     all.extend_from_slice(&first);
+    // It may hold more memory than it has bytes.
+    drop(first);
     while all.len() <= limit.bytes {
         let Some(more) = pace.next(body).await? else { return Ok(all.freeze()) };
         if all.len() + more.len() > all.capacity() {

@@ -26,14 +26,14 @@ use crate::target::Target;
 pub(super) async fn infer<B: Source>(
     app: &App,
     call: &Call,
-    mut incoming: Incoming<B>,
+    incoming: &mut Incoming<B>,
     coding: Option<Coding>,
 ) -> Result<Response, ApiError> {
     call.scores(Protocol::Grpc);
     call.checked()?;
     let reading = async {
         let begun = incoming.only().await?;
-        let message = receive(app, call, &mut incoming, begun).await?;
+        let message = receive(app, call, incoming, begun).await?;
         incoming.end().await?;
         Ok::<_, ApiError>(message)
     };

@@ -37,7 +37,7 @@ use super::{SILENCE, Seen, ends};
 use crate::config::Caps;
 pub(super) use body::Body;
 pub(super) use frame::PREFACE;
-use frame::{GOAWAY, PING, Reason};
+use frame::{PING, Reason};
 use frames::{Begun, Frames};
 use outgoing::Outgoing;
 use state::Shared;
@@ -45,7 +45,7 @@ use stop::Stop;
 
 /// The least room for what is read at once, and the most.
 const ROOM: usize = 8 << 10;
-const MOST_ROOM: usize = 128 << 10;
+const MOST_ROOM: usize = 64 << 10;
 
 /// While so much waits to be written that the client does not take, nothing is read.
 const CHOKED: usize = 64 << 10;
@@ -53,6 +53,9 @@ const CHOKED: usize = 64 << 10;
 /// For so long streams run one after the other in the task of their connection. Others that have come meanwhile are tasks
 /// from the beginning.
 const YOUTH: Duration = Duration::from_micros(50);
+
+/// So often a connection goes on at once, before others of its thread have their turn.
+const ROUNDS: usize = 32;
 
 /// How long a silent client may take to answer a PING.
 const ANSWER: Duration = Duration::from_secs(20);
@@ -115,15 +118,19 @@ where
 
     /// Takes the frames that have come, and begins what they ask for; says whether there may be something to do.
     fn take(&mut self, context: &mut Context<'_>) -> bool {
-        let (mut took, since) = (false, Instant::now());
+        let (mut took, mut since) = (false, None::<Instant>);
         loop {
             match self.frames.next(&mut self.input) {
                 Ok(Some(begun)) => {
-                    took = true;
                     let Begun { stream, request } = begun;
                     let answer = (self.answer)(request);
                     let exchange = reply::exchange(answer, self.shared.clone(), stream, self.answer_timeout);
-                    self.streams.run(exchange, since.elapsed() < YOUTH, context);
+                    // One alone takes no look at the clock.
+                    if took {
+                        since = since.or_else(|| Some(Instant::now()));
+                    }
+                    took = true;
+                    self.streams.run(exchange, since.is_none_or(|since| since.elapsed() < YOUTH), context);
                 }
                 Ok(None) => break,
                 Err(reason) => {
@@ -142,10 +149,14 @@ where
     /// Ends the connection because of something that the client did.
     fn fail(&mut self, reason: Reason) {
         tracing::debug!("a connection of HTTP/2 ended: {reason:?}");
+        self.end(reason);
+    }
+
+    /// Says why the connection ends, and which requests were taken, and does nothing else.
+    fn end(&mut self, reason: Reason) {
         self.over = true;
         let mut state = self.shared.lock();
-        let payload = [self.frames.last().to_be_bytes(), reason.code()].concat();
-        state.out.frame(GOAWAY, 0, 0, &payload);
+        stop::goes(&mut state.out, self.frames.last(), reason);
         state.leave_all();
     }
 
@@ -177,7 +188,9 @@ where
             if self.sending.len() == 0 {
                 let mut state = self.shared.lock();
                 if !state.fill() {
-                    return Poll::Ready(Ok(()));
+                    drop(state);
+                    // Within TLS what was taken may not be written.
+                    return Pin::new(&mut self.stream).poll_flush(context);
                 }
                 std::mem::swap(&mut state.out, &mut self.sending);
             }
@@ -186,22 +199,22 @@ where
         }
     }
 
-    /// Sees to a client that is silent, and to the end of a connection that stops; ready where there is something to write.
-    fn poll_idle(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    /// Sees to a client that is silent though it is not `busy` with what is written, and to the end of a connection that
+    /// stops; ready where there is something to do.
+    fn poll_idle(&mut self, under_way: bool, busy: bool, context: &mut Context<'_>) -> Poll<()> {
         if self.over {
             return Poll::Pending;
         }
-        let under_way = !self.shared.lock().streams.is_empty();
         if self.stop.poll_end(under_way, &self.seen.wrote, context).is_ready() {
-            self.over = true;
+            self.end(Reason::None);
             return Poll::Ready(());
         }
         ready!(self.alarm.as_mut().poll(context));
+        self.heard |= busy;
         let silent = !std::mem::take(&mut self.heard);
         if silent && std::mem::replace(&mut self.asked, silent) {
             tracing::debug!("a connection ended: its client did not answer a PING");
-            self.over = true;
-            self.shared.lock().leave_all();
+            self.end(Reason::None);
             return Poll::Ready(());
         }
         self.asked = silent;
@@ -230,7 +243,7 @@ where
     fn poll_end(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         this.shared.lock().waker = None;
-        loop {
+        for _ in 0..ROUNDS {
             let written = this.poll_write(context)?;
             if this.over && written.is_ready() {
                 return Pin::new(&mut this.stream).poll_shutdown(context);
@@ -239,13 +252,18 @@ where
             if !this.over && !choked && (this.take(context) || this.poll_read(context)?.is_ready()) {
                 continue;
             }
-            let idle = this.poll_idle(context);
+            let under_way = !this.shared.lock().streams.is_empty();
+            let idle = this.poll_idle(under_way, written.is_pending(), context);
             let mut state = this.shared.lock();
-            if written.is_pending() || !(state.fill() || idle.is_ready()) {
+            // Another thread may have answered meanwhile.
+            let news = state.fill() || state.streams.is_empty() == under_way;
+            if idle.is_pending() && (written.is_pending() || !news) {
                 state.waker = Some(context.waker().clone());
                 return Poll::Pending;
             }
         }
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 

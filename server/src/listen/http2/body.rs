@@ -72,7 +72,7 @@ impl Coming {
         if record.arrived.ended {
             return Poll::Ready(None);
         }
-        record.listen(context);
+        record.listen_for_more(context);
         Poll::Pending
     }
 

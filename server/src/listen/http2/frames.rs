@@ -170,7 +170,7 @@ impl Frames {
             if over {
                 self.data = None;
             }
-            return Ok(self.came(stream, bytes, last));
+            return self.came(stream, bytes, last);
         }
         let Some(head) = input.first_chunk().copied().map(Head::read) else { return Ok(Step::Nothing) };
         self.check(head)?;
@@ -179,7 +179,7 @@ impl Frames {
             let (stream, last) = (head.stream, head.has(END_STREAM));
             self.shared.lock().begins(stream, head.length, stream > self.last)?;
             if head.length == 0 {
-                return Ok(self.came(stream, Bytes::new(), last));
+                return self.came(stream, Bytes::new(), last);
             }
             self.data = Some(Data { stream, left: head.length, last });
             return Ok(Step::Frame);
@@ -213,9 +213,9 @@ impl Frames {
         if is_idle && matches!(head.kind, DATA | RST_STREAM) { Err(Reason::Protocol) } else { Ok(()) }
     }
 
-    fn came(&self, stream: u32, bytes: Bytes, last: bool) -> Step {
-        self.shared.lock().came(stream, bytes, last);
-        if last { Step::Whole(stream) } else { Step::Frame }
+    fn came(&self, stream: u32, bytes: Bytes, last: bool) -> Result<Step, Reason> {
+        self.shared.lock().came(stream, bytes, last)?;
+        Ok(if last { Step::Whole(stream) } else { Step::Frame })
     }
 
     fn frame(&mut self, head: Head, payload: &[u8]) -> Result<Step, Reason> {
@@ -227,7 +227,7 @@ impl Frames {
                 state.begins(stream, payload.len(), stream > self.last)?;
                 state.read(stream, payload.len() - bytes.len());
                 drop(state);
-                return Ok(self.came(stream, Bytes::copy_from_slice(bytes), head.has(END_STREAM)));
+                return self.came(stream, Bytes::copy_from_slice(bytes), head.has(END_STREAM));
             }
             HEADERS => {
                 let (fields, last) = (unpadded(head, payload)?, head.has(END_STREAM));
@@ -254,9 +254,12 @@ impl Frames {
             SETTINGS if head.has(ACK) && payload.is_empty() => {}
             SETTINGS if !head.has(ACK) && payload.len().is_multiple_of(6) => {
                 let mut state = self.shared.lock();
+                let mut window = None;
                 for setting in payload.as_chunks().0 {
-                    set(&mut state, *setting)?;
+                    window = set(&mut state, *setting)?.or(window);
                 }
+                // Only the last counts: each would change all streams.
+                window.map_or(Ok(()), |window| state.resize_windows(window))?;
                 state.out.frame(SETTINGS, ACK, 0, &[]);
             }
             PING if head.has(ACK) && payload.len() == 8 => self.closed |= self.told && payload == STOPS,
@@ -268,7 +271,7 @@ impl Frames {
                 }
                 self.shared.lock().widen(stream, more)?;
             }
-            PRIORITY if payload.len() != 5 => self.shared.lock().reset(stream, Reason::FrameSize),
+            PRIORITY if payload.len() != 5 => self.shared.lock().give_up(stream, Reason::FrameSize)?,
             GOAWAY if payload.len() >= 8 => {}
             PUSH_PROMISE => return Err(Reason::Protocol),
             RST_STREAM | SETTINGS | PING | GOAWAY => return Err(Reason::FrameSize),
@@ -297,12 +300,12 @@ impl Frames {
         }
         self.last = stream;
         let mut state = self.shared.lock();
-        if state.streams.len() >= MOST as usize {
-            return state.refuse(stream, Reason::Refused).map(|()| Step::Frame);
+        if state.is_full(MOST as usize) {
+            return state.refuse(stream, last, Reason::Refused).map(|()| Step::Frame);
         }
         let head = match fields.request() {
             Ok(head) => head,
-            Err(Unfit::Malformed) => return state.refuse(stream, Reason::Protocol).map(|()| Step::Frame),
+            Err(Unfit::Malformed) => return state.refuse(stream, last, Reason::Protocol).map(|()| Step::Frame),
             Err(Unfit::TooLarge) => {
                 let record = state.open(stream, None);
                 record.arrived.ended = last;
@@ -312,12 +315,12 @@ impl Frames {
             }
         };
         let Ok(expected) = content_length(&head.headers) else {
-            return state.refuse(stream, Reason::Protocol).map(|()| Step::Frame);
+            return state.refuse(stream, last, Reason::Protocol).map(|()| Step::Frame);
         };
         state.open(stream, expected);
         self.heads.push_back((stream, head));
         drop(state);
-        Ok(if last { self.came(stream, Bytes::new(), true) } else { Step::Frame })
+        if last { self.came(stream, Bytes::new(), true) } else { Ok(Step::Frame) }
     }
 
     /// Takes what stands behind a body, which says nothing to anybody here.
@@ -327,29 +330,29 @@ impl Frames {
             // The client may have sent them before it heard that the stream is over.
             None if fields.are_trailers() => {}
             None => return Err(Reason::Protocol),
-            Some(record) if record.arrived.ended => state.reset(stream, Reason::StreamClosed),
-            Some(_) if !last || !fields.are_trailers() => state.reset(stream, Reason::Protocol),
+            Some(record) if record.arrived.ended => state.give_up(stream, Reason::StreamClosed)?,
+            Some(_) if !last || !fields.are_trailers() => state.give_up(stream, Reason::Protocol)?,
             Some(_) => {
                 drop(state);
-                return Ok(self.came(stream, Bytes::new(), true));
+                return self.came(stream, Bytes::new(), true);
             }
         }
         Ok(Step::Frame)
     }
 }
 
-/// Takes note of a setting of the client.
-fn set(state: &mut State, [a, b, value @ ..]: [u8; 6]) -> Result<(), Reason> {
+/// Takes note of a setting of the client, or returns it if it is that of the windows of streams.
+fn set(state: &mut State, [a, b, value @ ..]: [u8; 6]) -> Result<Option<u32>, Reason> {
     let (name, value) = (u16::from_be_bytes([a, b]), u32::from_be_bytes(value));
     let size = usize::try_from(value).unwrap_or(usize::MAX);
     match name {
         TABLE_SIZE => state.encoder.resize(size),
         ENABLE_PUSH if value > 1 => return Err(Reason::Protocol),
         STREAM_WINDOW if i64::from(value) > LARGEST_WINDOW => return Err(Reason::FlowControl),
-        STREAM_WINDOW => return state.resize_windows(value),
+        STREAM_WINDOW => return Ok(Some(value)),
         FRAME_SIZE if !(LARGEST..1 << 24).contains(&size) => return Err(Reason::Protocol),
         FRAME_SIZE => state.resize_frames(size),
         _ => {}
     }
-    Ok(())
+    Ok(None)
 }

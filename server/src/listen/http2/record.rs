@@ -6,10 +6,10 @@ use std::task::{Context, Poll, Waker};
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 
-use super::frame::Reason;
+use super::frame::{LARGEST, Reason};
 
-/// Pieces of a body up to this size are put together, and hold no buffer that was read into.
-const SMALL: usize = 4 << 10;
+/// Smaller pieces of a body are put together: they would hold a buffer that was read into, which is larger.
+const LARGE: usize = LARGEST;
 
 /// How much a client may send, of which no more than half is given back at once.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +35,7 @@ impl Window {
     /// Notes that so much of what came was read; says by how much the client may send more now.
     pub(super) fn read(&mut self, bytes: usize) -> Option<u32> {
         self.read = self.read.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
-        if self.read < self.size / 2 {
+        if self.read < self.size / 2 && self.read < self.open {
             return None;
         }
         self.open = self.open.saturating_add(self.read);
@@ -62,11 +62,13 @@ pub(super) struct Arrived {
 impl Arrived {
     fn push(&mut self, bytes: Bytes, last: bool) {
         self.length += bytes.len();
-        if bytes.len() > SMALL || (last && self.length == bytes.len()) {
+        if bytes.len() >= LARGE {
             if !self.small.is_empty() {
-                self.pieces.push_back(self.small.split().freeze());
+                self.pieces.push_back(std::mem::take(&mut self.small).freeze());
             }
             self.pieces.push_back(bytes);
+        } else if last && self.length == bytes.len() {
+            self.pieces.push_back(Bytes::copy_from_slice(&bytes));
         } else {
             self.small.extend_from_slice(&bytes);
         }
@@ -139,8 +141,9 @@ pub(super) struct Record {
     pub(super) done: bool,
     /// Whether it was reset, or its connection is over.
     pub(super) gone: bool,
-    /// Of the task that answers.
+    /// Of the task that answers, and of who reads the body, which may be another.
     waker: Option<Waker>,
+    reader: Option<Waker>,
 }
 
 impl Record {
@@ -164,24 +167,28 @@ impl Record {
             done: false,
             gone: false,
             waker: None,
+            reader: None,
         }
     }
 
     /// Takes a piece of the body, of which nothing may follow; says how much of it is done with at once.
     pub(super) fn came(&mut self, bytes: Bytes, last: bool) -> Result<usize, Reason> {
         let length = bytes.len();
+        if self.gone {
+            return Ok(length);
+        }
         if let Some(expected) = &mut self.arrived.expected {
             let rest = u64::try_from(length).ok().and_then(|length| expected.checked_sub(length));
             *expected = rest.filter(|rest| !last || *rest == 0).ok_or(Reason::Protocol)?;
         }
         self.arrived.ended |= last;
-        if self.gone || self.arrived.unwanted {
+        if self.arrived.unwanted {
             return Ok(length);
         }
         if length > 0 {
             self.arrived.push(bytes, last);
         }
-        self.wake();
+        wake(&mut self.reader);
         Ok(0)
     }
 
@@ -189,7 +196,8 @@ impl Record {
     pub(super) fn leave(&mut self) -> usize {
         self.gone = true;
         self.waiting = Waiting::default();
-        self.wake();
+        wake(&mut self.waker);
+        wake(&mut self.reader);
         self.discard()
     }
 
@@ -214,22 +222,38 @@ impl Record {
     /// Notes that something of the answer went out.
     pub(super) fn went(&mut self) {
         if self.waiting.length <= self.waiting.enough {
-            self.wake();
+            wake(&mut self.waker);
         }
     }
 
-    /// Has the task that looks now woken when something happens.
+    /// Puts it into the line of those who have something to send; `false` if it has not, or stands there.
+    pub(super) fn lines_up(&mut self) -> bool {
+        let is_news = self.waiting.len() > 0 && self.window > 0 && !self.lined_up;
+        self.lined_up |= is_news;
+        is_news
+    }
+
+    /// Has the task that looks now woken when something becomes of the answer.
     pub(super) fn listen(&mut self, context: &Context<'_>) {
-        match &mut self.waker {
-            Some(waker) => waker.clone_from(context.waker()),
-            None => self.waker = Some(context.waker().clone()),
-        }
+        keep(&mut self.waker, context);
     }
 
-    fn wake(&mut self) {
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
+    /// The same when more of the body comes.
+    pub(super) fn listen_for_more(&mut self, context: &Context<'_>) {
+        keep(&mut self.reader, context);
+    }
+}
+
+fn keep(place: &mut Option<Waker>, context: &Context<'_>) {
+    match place {
+        Some(waker) => waker.clone_from(context.waker()),
+        None => *place = Some(context.waker().clone()),
+    }
+}
+
+fn wake(place: &mut Option<Waker>) {
+    if let Some(waker) = place.take() {
+        waker.wake();
     }
 }
 
@@ -242,9 +266,17 @@ mod tests {
         let mut window = Window::new(100);
         assert!(window.came(100) && !window.came(1));
         let mut window = Window::new(100);
-        assert!(window.came(70));
-        assert_eq!((window.read(49), window.read(1), window.read(20)), (None, Some(50), None));
-        assert!(window.came(80) && !window.came(1));
+        assert!(window.came(50));
+        assert_eq!((window.read(49), window.read(1)), (None, Some(50)));
+        assert!(window.came(100) && !window.came(1));
+    }
+
+    #[test]
+    fn a_window_opens_again_when_as_much_was_read_as_is_open() {
+        let mut window = Window::new(100);
+        assert!(window.came(90));
+        assert_eq!((window.read(9), window.read(1)), (None, Some(10)));
+        assert!(window.came(20) && !window.came(1));
     }
 
     #[test]
@@ -263,16 +295,16 @@ mod tests {
     #[test]
     fn small_pieces_are_put_together_and_stay_in_order() {
         let mut record = Record::new(0, 1 << 20, None);
-        let all: Vec<u8> = (0..=250).cycle().take(3 * SMALL + 7).collect();
+        let all: Vec<u8> = (0..=250).cycle().take(3 * LARGE + 7).collect();
         let mut rest = Bytes::from(all.clone());
-        for size in [1, 2, SMALL, SMALL + 1, 3, SMALL - 1] {
+        for size in [1, 2, LARGE - 1, LARGE, 3, LARGE - 1] {
             assert_eq!(record.came(rest.split_to(size), false), Ok(0));
         }
         let left = rest.len();
         assert_eq!(record.came(rest, true), Ok(0));
         assert!(record.arrived.whole().is_none());
         let pieces: Vec<_> = std::iter::from_fn(|| record.arrived.pop()).collect();
-        assert_eq!(pieces.iter().map(Bytes::len).collect::<Vec<_>>(), [SMALL + 3, SMALL + 1, SMALL + 2 + left]);
+        assert_eq!(pieces.iter().map(Bytes::len).collect::<Vec<_>>(), [LARGE + 2, LARGE, LARGE + 2 + left]);
         assert!(pieces.concat() == all && record.arrived.len() == 0);
     }
 

@@ -1,16 +1,16 @@
 //! One request on its way through the house: its answer is awaited, and handed to the connection piece by piece.
 
-use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
-use http::{HeaderValue, StatusCode};
-use hyper::body::{Body as _, Frame};
+use http::response::Parts;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use hyper::body::Body as _;
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -18,8 +18,8 @@ use super::frame::Reason;
 use super::state::Shared;
 use crate::listen::UNSENT;
 
-/// The answer of one stream, which is over when this is dropped.
-pub(super) struct Reply {
+/// The place of an answer, whose stream is over when this is dropped.
+struct Reply {
     shared: Shared,
     stream: u32,
     /// How long the client may take nothing of it.
@@ -28,132 +28,179 @@ pub(super) struct Reply {
 
 pin_project! {
     /// Awaits an answer and sends it, as long as the client wants it.
+    ///
+    /// Written by hand, because an `async` block would hold the answering twice: handed over, and awaited.
     pub(super) struct Exchange<F> {
         #[pin]
-        sending: F,
-        shared: Shared,
-        stream: u32,
+        answering: F,
+        // Takes the place of the answering.
+        sending: Option<Sending>,
+        reply: Reply,
         began: bool,
     }
 }
 
 /// Answers the request of a stream.
-pub(super) fn exchange(
-    answer: impl Future<Output = Response>,
-    shared: Shared,
-    stream: u32,
-    limit: Duration,
-) -> Exchange<impl Future<Output = ()>> {
-    let reply = Reply { shared: shared.clone(), stream, limit };
-    let sending = async move {
-        let answer = answer.await;
-        reply.send(answer).await;
-    };
-    Exchange { sending, shared, stream, began: false }
+pub(super) const fn exchange<F>(answering: F, shared: Shared, stream: u32, limit: Duration) -> Exchange<F> {
+    Exchange { answering, sending: None, reply: Reply { shared, stream, limit }, began: false }
 }
 
-impl<F: Future<Output = ()>> Future for Exchange<F> {
+impl<F: Future<Output = Response>> Future for Exchange<F> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
-        let (shared, stream) = (this.shared, *this.stream);
-        let is_gone = |context: &Context<'_>| match shared.lock().streams.get_mut(&stream) {
+        // Most are answered when they are first looked at.
+        let first = !std::mem::replace(this.began, true);
+        if !first && this.reply.is_gone(context) {
+            return Poll::Ready(());
+        }
+        let ended = match this.sending {
+            Some(sending) => sending.poll(this.reply, context),
+            None => match this.answering.poll(context) {
+                Poll::Ready(answer) => this.sending.insert(Sending::new(answer)).poll(this.reply, context),
+                Poll::Pending => Poll::Pending,
+            },
+        };
+        match ended {
+            Poll::Pending if first && this.reply.is_gone(context) => Poll::Ready(()),
+            ended => ended,
+        }
+    }
+}
+
+/// An answer on its way.
+struct Sending {
+    /// Until it is sent.
+    head: Option<Parts>,
+    body: Body,
+    /// Whether nothing follows.
+    last: bool,
+    wait: Option<Wait>,
+}
+
+/// Something of an answer waits for its client.
+struct Wait {
+    alarm: Pin<Box<Sleep>>,
+    /// How much did when the alarm was set.
+    left: usize,
+}
+
+impl Sending {
+    fn new(answer: Response) -> Self {
+        let (mut head, body) = answer.into_parts();
+        if let Some(length) = body.size_hint().exact().filter(|_| may_have_body(head.status)) {
+            head.headers.entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
+        }
+        Self { head: Some(head), last: body.is_end_stream(), body, wait: None }
+    }
+
+    fn poll(&mut self, reply: &Reply, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if self.head.is_none() && !ready!(self.poll_room(reply, context)) {
+                return Poll::Ready(());
+            }
+            if self.last && self.head.is_none() {
+                return Poll::Ready(());
+            }
+            let next = if self.last { Next::Nothing } else { self.next(context) };
+            let mut state = reply.shared.lock();
+            if let Some(head) = self.head.take() {
+                state.head(reply.stream, head.status, &head.headers, self.last);
+            }
+            match next {
+                Next::Nothing => {}
+                Next::Data(bytes) => {
+                    self.last = self.body.is_end_stream();
+                    state.data(reply.stream, bytes, self.last);
+                }
+                Next::Trailers(trailers) => {
+                    self.last = true;
+                    state.trailers(reply.stream, trailers);
+                }
+                Next::End => {
+                    self.last = true;
+                    state.data(reply.stream, Bytes::new(), true);
+                }
+                Next::Broken => {
+                    state.reset(reply.stream, Reason::Internal);
+                    return Poll::Ready(());
+                }
+                // What there is goes out meanwhile.
+                Next::Later => {
+                    drop(state);
+                    reply.shared.nudge();
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    fn next(&mut self, context: &mut Context<'_>) -> Next {
+        match Pin::new(&mut self.body).poll_frame(context) {
+            Poll::Pending => Next::Later,
+            Poll::Ready(None) => Next::End,
+            Poll::Ready(Some(Err(error))) => {
+                tracing::debug!(error.detail = %error, "an answer broke off: {error}");
+                Next::Broken
+            }
+            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                Ok(bytes) => Next::Data(bytes),
+                Err(frame) => frame.into_trailers().map_or(Next::End, Next::Trailers),
+            },
+        }
+    }
+
+    /// Waits until little of the answer waits for its client, or nothing if there is no more; `false` where it takes none.
+    fn poll_room(&mut self, reply: &Reply, context: &mut Context<'_>) -> Poll<bool> {
+        let (waits, left) = {
+            let mut state = reply.shared.lock();
+            let there = state.streams.get_mut(&reply.stream).filter(|record| !record.gone);
+            let Some(record) = there else { return Poll::Ready(false) };
+            let enough = if self.last { 0 } else { UNSENT };
+            (record.poll_waiting(enough, context).is_pending(), record.waiting.len())
+        };
+        if !waits {
+            self.wait = None;
+            return Poll::Ready(true);
+        }
+        reply.shared.nudge();
+        let wait = self.wait.get_or_insert_with(|| Wait { alarm: Box::pin(sleep(reply.limit)), left });
+        while wait.alarm.as_mut().poll(context).is_ready() {
+            if left == wait.left {
+                let waited = reply.limit.as_millis();
+                tracing::debug!("a stream was reset: its client took nothing of its answer for {waited} ms");
+                return Poll::Ready(false);
+            }
+            wait.left = left;
+            wait.alarm.as_mut().reset(Instant::now() + reply.limit);
+        }
+        Poll::Pending
+    }
+}
+
+/// What comes next of a body.
+enum Next {
+    Data(Bytes),
+    Trailers(HeaderMap),
+    End,
+    Broken,
+    /// It is not known yet.
+    Later,
+    /// It was over before.
+    Nothing,
+}
+
+impl Reply {
+    /// Whether nobody wants the answer any more; if not, the task that looks now is woken when that changes.
+    fn is_gone(&self, context: &Context<'_>) -> bool {
+        match self.shared.lock().streams.get_mut(&self.stream) {
             Some(record) if !record.gone => {
                 record.listen(context);
                 false
             }
             _ => true,
-        };
-        // Most are answered when they are first looked at.
-        let first = !std::mem::replace(this.began, true);
-        if !first && is_gone(context) {
-            return Poll::Ready(());
         }
-        match this.sending.poll(context) {
-            Poll::Pending if first && is_gone(context) => Poll::Ready(()),
-            polled => polled,
-        }
-    }
-}
-
-impl Reply {
-    async fn send(self, response: Response) {
-        let (mut head, mut body) = response.into_parts();
-        if let Some(length) = body.size_hint().exact().filter(|_| may_have_body(head.status)) {
-            head.headers.entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
-        }
-        let mut last = body.is_end_stream();
-        self.shared.lock().head(self.stream, head.status, &head.headers, last);
-        while !last {
-            match self.next(&mut body).await {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(bytes) => {
-                        last = body.is_end_stream();
-                        self.shared.lock().data(self.stream, bytes, last);
-                        if !self.until(if last { 0 } else { UNSENT }).await {
-                            return;
-                        }
-                    }
-                    Err(frame) => {
-                        last = true;
-                        if let Ok(trailers) = frame.into_trailers() {
-                            self.shared.lock().trailers(self.stream, trailers);
-                        }
-                    }
-                },
-                Some(Err(error)) => {
-                    tracing::debug!(error.detail = %error, "an answer broke off: {error}");
-                    return self.shared.lock().reset(self.stream, Reason::Internal);
-                }
-                None => {
-                    last = true;
-                    self.shared.lock().data(self.stream, Bytes::new(), true);
-                }
-            }
-        }
-        self.until(0).await;
-    }
-
-    /// The next frame of the body. What there is goes out before it is waited for.
-    async fn next(&self, body: &mut Body) -> Option<Result<Frame<Bytes>, axum::Error>> {
-        poll_fn(|context| {
-            let next = Pin::new(&mut *body).poll_frame(context);
-            if next.is_pending() {
-                self.shared.nudge();
-            }
-            next
-        })
-        .await
-    }
-
-    /// Waits until no more than so many bytes of the answer wait for their client; `false` where it takes none.
-    async fn until(&self, enough: usize) -> bool {
-        let mut wait: Option<(Pin<Box<Sleep>>, usize)> = None;
-        poll_fn(|context| {
-            let (waits, left) = {
-                let mut state = self.shared.lock();
-                let there = state.streams.get_mut(&self.stream).filter(|record| !record.gone);
-                let Some(record) = there else { return Poll::Ready(false) };
-                (record.poll_waiting(enough, context).is_pending(), record.waiting.len())
-            };
-            if !waits {
-                return Poll::Ready(true);
-            }
-            self.shared.nudge();
-            let (alarm, before) = wait.get_or_insert_with(|| (Box::pin(sleep(self.limit)), left));
-            while alarm.as_mut().poll(context).is_ready() {
-                if left == *before {
-                    let waited = self.limit.as_millis();
-                    tracing::debug!("a stream was reset: its client took nothing of its answer for {waited} ms");
-                    return Poll::Ready(false);
-                }
-                *before = left;
-                alarm.as_mut().reset(Instant::now() + self.limit);
-            }
-            Poll::Pending
-        })
-        .await
     }
 }
 

@@ -19,8 +19,8 @@ pub(super) enum Field {
     Authority,
     Path(Uri),
     Header(HeaderName, HeaderValue),
-    /// Makes its request malformed.
-    Malformed,
+    /// Makes its request malformed; by this name.
+    Malformed(Box<[u8]>),
 }
 
 impl hpack::Field for Field {
@@ -33,17 +33,17 @@ impl hpack::Field for Field {
             _ if is_of_connection(name) => None,
             _ => HeaderName::from_lowercase(name).ok().and_then(|name| header(name, value)),
         };
-        field.unwrap_or(Self::Malformed)
+        field.unwrap_or_else(|| Self::Malformed(name.into()))
     }
 
     fn with_value(&self, value: &[u8]) -> Self {
         match self {
-            Self::Header(name, _) => header(name.clone(), value).unwrap_or(Self::Malformed),
+            Self::Header(name, _) => Self::new(name.as_str().as_bytes(), value),
             Self::Method(_) => Self::new(b":method", value),
             Self::Scheme => Self::new(b":scheme", value),
             Self::Authority => Self::new(b":authority", value),
             Self::Path(_) => Self::new(b":path", value),
-            Self::Malformed => Self::Malformed,
+            Self::Malformed(name) => Self::new(name, value),
         }
     }
 }
@@ -123,7 +123,7 @@ impl Fields {
             Field::Scheme => std::mem::replace(&mut self.has_scheme, true),
             Field::Authority => std::mem::replace(&mut self.has_authority, true),
             Field::Header(name, value) => self.headers.try_append(name, value).is_err(),
-            Field::Malformed => true,
+            Field::Malformed(_) => true,
         };
         self.malformed |= pseudo_comes_late || is_second;
         ControlFlow::Continue(())
@@ -230,7 +230,8 @@ mod tests {
             let fresh = Field::new(name.as_bytes(), other.as_bytes());
             assert_eq!(format!("{again:?}"), format!("{fresh:?}"));
         }
-        assert!(matches!(Field::new(b":path", b"/").with_value(b""), Field::Malformed));
+        let wrong = Field::new(b":path", b"/").with_value(b"");
+        assert!(matches!(&wrong, Field::Malformed(_)) && matches!(wrong.with_value(b"/"), Field::Path(_)));
         assert!(fields(&[("a", "b")]).are_trailers() && !fields(&GET).are_trailers());
     }
 }

@@ -107,24 +107,20 @@ impl State {
             return Ok(());
         };
         if record.arrived.ended {
-            self.reset(id, Reason::StreamClosed);
+            self.give_up(id, Reason::StreamClosed)
         } else if !record.arrived.window.came(length) {
-            self.reset(id, Reason::FlowControl);
+            self.give_up(id, Reason::FlowControl)
+        } else {
+            Ok(())
         }
-        Ok(())
     }
 
-    /// Takes a part of such a frame, or the last of it.
-    pub(super) fn came(&mut self, id: u32, bytes: Bytes, last: bool) {
+    /// Takes a part of such a frame, or the last of it; fails where the client has too often sent what it should not.
+    pub(super) fn came(&mut self, id: u32, bytes: Bytes, last: bool) -> Result<(), Reason> {
         let length = bytes.len();
         let done = self.streams.get_mut(&id).map_or(Ok(length), |record| record.came(bytes, last));
-        match done {
-            Ok(done) => self.read(id, done),
-            Err(reason) => {
-                self.read(id, length);
-                self.reset(id, reason);
-            }
-        }
+        self.read(id, done.unwrap_or(length));
+        done.map_or_else(|reason| self.give_up(id, reason), |_| Ok(()))
     }
 
     /// Notes that so much of what came was read; says whether there is something to tell the client.
@@ -162,14 +158,26 @@ impl State {
     }
 
     /// Takes no request from a stream; fails where that was so too often.
-    pub(super) fn refuse(&mut self, id: u32, reason: Reason) -> Result<(), Reason> {
+    pub(super) fn refuse(&mut self, id: u32, ended: bool, reason: Reason) -> Result<(), Reason> {
         self.out.frame(RST_STREAM, 0, id, &reason.code());
+        self.note_end(id, ended);
         self.spend()
     }
 
+    /// Whether a client has as many streams open as it may, `most`. Some that are over for it may still be here, of which there
+    /// may be as many.
+    pub(super) fn is_full(&self, most: usize) -> bool {
+        let is_open = |record: &&Record| !(record.gone || (record.done && record.arrived.ended));
+        let here = self.streams.len();
+        here >= 2 * most || (here >= most && self.streams.values().filter(is_open).count() >= most)
+    }
+
     /// Resets a stream for what its client did; fails where that was so too often.
-    fn give_up(&mut self, id: u32, reason: Reason) -> Result<(), Reason> {
-        self.reset(id, reason);
+    pub(super) fn give_up(&mut self, id: u32, reason: Reason) -> Result<(), Reason> {
+        // One that is gone has been told.
+        if self.streams.get(&id).is_none_or(|record| !record.gone) {
+            self.reset(id, reason);
+        }
         self.spend()
     }
 
@@ -204,15 +212,14 @@ impl State {
     pub(super) fn resize_windows(&mut self, size: u32) -> Result<(), Reason> {
         let more = i64::from(size) - self.first_window;
         self.first_window = size.into();
-        let ids: Vec<_> = self.streams.keys().copied().collect();
-        for id in ids {
-            if let Some(record) = self.streams.get_mut(&id) {
-                record.window += more;
-                if record.window > LARGEST_WINDOW {
-                    return Err(Reason::FlowControl);
-                }
+        for (id, record) in self.streams.iter_mut().filter(|_| more != 0) {
+            record.window += more;
+            if record.window > LARGEST_WINDOW {
+                return Err(Reason::FlowControl);
             }
-            self.line_up(id);
+            if record.lines_up() {
+                self.line.push_back(*id);
+            }
         }
         Ok(())
     }
@@ -251,7 +258,8 @@ impl State {
         let length = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
         let at_once = record.waiting.len() == 0
             && bytes.len() <= self.largest
-            && (length == 0 || (length <= record.window.min(self.window) && self.out.len() < FULL));
+            && (length == 0
+                || (length <= record.window.min(self.window) && self.out.len() < FULL && self.line.is_empty()));
         if at_once {
             if length > 0 || last {
                 (record.window, self.window, record.done) = (record.window - length, self.window - length, last);
@@ -302,7 +310,16 @@ impl State {
             _ => {}
         }
         self.leave(id);
-        let ended = self.streams.remove(&id).is_none_or(|record| record.arrived.ended);
+        if let Some(record) = self.streams.remove(&id) {
+            if record.lined_up {
+                self.line.retain(|other| *other != id);
+            }
+            self.note_end(id, record.arrived.ended);
+        }
+    }
+
+    /// Notes that a stream is over, which its client may not know.
+    fn note_end(&mut self, id: u32, ended: bool) {
         if !ended {
             if self.cut.len() == CUT {
                 self.cut.pop_front();
@@ -314,9 +331,7 @@ impl State {
     /// Puts a stream into the line, if it has data for which its client has room; without a stream, nothing has to be done:
     /// those in the line have waited for the connection.
     fn line_up(&mut self, id: u32) {
-        let Some(record) = self.streams.get_mut(&id) else { return };
-        if record.waiting.len() > 0 && record.window > 0 && !record.lined_up {
-            record.lined_up = true;
+        if self.streams.get_mut(&id).is_some_and(Record::lines_up) {
             self.line.push_back(id);
         }
     }
@@ -329,7 +344,7 @@ impl State {
             let Some(record) = self.streams.get_mut(&id) else { continue };
             record.lined_up = false;
             let room = usize::try_from(record.window.min(self.window)).unwrap_or(0).min(self.largest);
-            let Some(part) = record.waiting.take(room) else { continue };
+            let Some(part) = record.waiting.take(room).filter(|_| room > 0) else { continue };
             let length = i64::try_from(part.len()).unwrap_or(i64::MAX);
             (record.window, self.window) = (record.window - length, self.window - length);
             let is_over = record.waiting.len() == 0;

@@ -31,7 +31,7 @@ impl Stop {
     pub(super) fn begin(&mut self, out: &mut Outgoing) {
         if matches!(self, Self::Not) {
             *self = Self::Told(None);
-            goes(out, u32::MAX >> 1);
+            goes(out, u32::MAX >> 1, Reason::None);
             out.frame(PING, 0, 0, &STOPS);
         }
     }
@@ -41,7 +41,7 @@ impl Stop {
         let is_news = matches!(self, Self::Told(_));
         if is_news {
             *self = Self::Heard;
-            goes(out, last);
+            goes(out, last, Reason::None);
         }
         is_news
     }
@@ -75,6 +75,7 @@ impl Stop {
     }
 }
 
-fn goes(out: &mut Outgoing, last: u32) {
-    out.frame(GOAWAY, 0, 0, &[last.to_be_bytes(), Reason::None.code()].concat());
+/// Says that the connection ends, and which stream is the last that was taken.
+pub(super) fn goes(out: &mut Outgoing, last: u32, reason: Reason) {
+    out.frame(GOAWAY, 0, 0, &[last.to_be_bytes(), reason.code()].concat());
 }
