@@ -71,88 +71,91 @@ impl Site {
 
     /// Answers one request. It is one future rather than a stack of layers, each of which would copy the layers below
     /// it and allocate a future of its own for every request.
-    pub(crate) async fn answer<B>(self, request: Request<B>) -> Response
+    pub(crate) fn answer<B>(self, request: Request<B>) -> impl Future<Output = Response> + Send
     where
         B: Source<Error: Into<BoxError>> + 'static,
     {
-        let Self { app, routes, scores, entrance } = self;
-        let (head, mut body) = request.into_parts();
-        let asked = deadline::asked(&head.headers);
-        let seen = Seen::of(&head.headers, app.traces.as_ref());
-        let call = Call::new(RequestId::of(&head.headers), app.config.request_timeout, asked, seen);
-        let mut watch = Watch::begin(&app, &call, (&head.method, &head.uri));
-        let trace = observe::trace(&head.headers);
-        let wanted = Coding::for_response(&head.headers);
-        let http1 = head.version <= Version::HTTP_11;
-        // One that waits for `100 Continue` has sent nothing, and asking it to would be a lie.
-        let waits = head.headers.contains_key(EXPECT);
+        // Outside of the future, which would keep the place of the request beside those of its parts.
+        let (Self { app, routes, scores, entrance }, (head, mut body)) = (self, request.into_parts());
+        async move {
+            let asked = deadline::asked(&head.headers);
+            let seen = Seen::of(&head.headers, app.traces.as_ref());
+            let call = Call::new(RequestId::of(&head.headers), app.config.request_timeout, asked, seen);
+            let mut watch = Watch::begin(&app, &call, (&head.method, &head.uri));
+            let trace = observe::trace(&head.headers);
+            let wanted = Coding::for_response(&head.headers);
+            let http1 = head.version <= Version::HTTP_11;
+            // One that waits for `100 Continue` has sent nothing, and asking it to would be a lie.
+            let waits = head.headers.contains_key(EXPECT);
 
-        let span = tracing::debug_span!("request", request.id = %call.id());
-        let is_grpc = cfg!(feature = "grpc") && grpc::is_call(&head);
-        let permission = Permission::of(head.uri.path(), &app.config.azure.path_prefix);
-        let page = app.config.cors.page(permission, &head.headers);
-        // No route does anything for this method but tell which others there are, and pages ask by it without a key.
-        let needed = permission.filter(|_| head.method != Method::OPTIONS || is_grpc);
-        let response =
-            match (app.access.admit(needed, entrance, &head.headers, &call), v2::target(&head).filter(|_| scores)) {
-                (Err(refused), _) => {
-                    leave(&call, body);
-                    refused.into_response()
-                }
-                #[cfg(feature = "grpc")]
-                (Ok(()), _) if is_grpc && scores && grpc::is_infer(&head) => {
-                    let scored = grpc::infer(&app, &call, &head.headers, &mut body);
-                    answer::catch_panic(scored.map(IntoResponse::into_response)).instrument(span).await
-                }
-                #[cfg(feature = "grpc")]
-                (Ok(()), _) if is_grpc && scores => {
-                    let answering = grpc::answer(app.clone(), call.clone(), head, body);
-                    Box::pin(answer::catch_panic(answering.map(IntoResponse::into_response))).instrument(span).await
-                }
-                // Beside the router, which allocates some fifteen times for a request.
-                (Ok(()), Some(target)) => {
-                    let scored = v2::score(&app, &call, Ok(target), (&head.headers, &mut body));
-                    let scored = answer::catch_panic(scored.map(IntoResponse::into_response)).instrument(span).await;
-                    leave(&call, body);
-                    scored
-                }
-                (Ok(()), None) if let Some(answer) = page.preflight(&head) => answer,
-                (Ok(()), None) => {
-                    Box::pin(answer::catch_panic(route(routes, &call, head, body))).instrument(span).await
+            let span = tracing::debug_span!("request", request.id = %call.id());
+            let is_grpc = cfg!(feature = "grpc") && grpc::is_call(&head);
+            let permission = Permission::of(head.uri.path(), &app.config.azure.path_prefix);
+            let page = app.config.cors.page(permission, &head.headers);
+            // No route does anything for this method but tell which others there are, and pages ask by it without a key.
+            let needed = permission.filter(|_| head.method != Method::OPTIONS || is_grpc);
+            let response = if let Err(refused) = app.access.admit(needed, entrance, &head.headers, &call) {
+                leave(&call, body);
+                refused.into_response()
+            } else {
+                match v2::target(&head).filter(|_| scores) {
+                    #[cfg(feature = "grpc")]
+                    _ if is_grpc && scores && grpc::is_infer(&head) => {
+                        let scored = grpc::infer(&app, &call, &head.headers, &mut body);
+                        answer::catch_panic(scored.map(IntoResponse::into_response)).instrument(span).await
+                    }
+                    #[cfg(feature = "grpc")]
+                    _ if is_grpc && scores => {
+                        let answering = grpc::answer(app.clone(), call.clone(), head, body);
+                        Box::pin(answer::catch_panic(answering.map(IntoResponse::into_response))).instrument(span).await
+                    }
+                    // Beside the router, which allocates some fifteen times for a request.
+                    Some(target) => {
+                        let scored = v2::score(&app, &call, Ok(target), (&head.headers, &mut body));
+                        let scored =
+                            answer::catch_panic(scored.map(IntoResponse::into_response)).instrument(span).await;
+                        leave(&call, body);
+                        scored
+                    }
+                    None => match page.preflight(&head) {
+                        Some(answer) => answer,
+                        None => Box::pin(answer::catch_panic(route(routes, &call, head, body))).instrument(span).await,
+                    },
                 }
             };
-        let response = answer::compress(response, wanted).await;
+            let response = answer::compress(response, wanted).await;
 
-        // Gives errors their status and body in the words of the path's protocols.
-        let failure = response.extensions().get::<ApiError>().cloned();
-        let mut response = match &failure {
-            Some(error) => {
-                let family = if is_grpc { Family::Grpc } else { Family::of(watch.path(), &app.config.azure) };
-                error::render(error, response, family, &call)
+            // Gives errors their status and body in the words of the path's protocols.
+            let failure = response.extensions().get::<ApiError>().cloned();
+            let mut response = match &failure {
+                Some(error) => {
+                    let family = if is_grpc { Family::Grpc } else { Family::of(watch.path(), &app.config.azure) };
+                    error::render(error, response, family, &call)
+                }
+                None => response,
+            };
+            let mut last = http1 && app.lifecycle.is_stopping();
+            if http1 && let Some(mut body) = call.unread() {
+                // In a box, as it is seldom there and every request's future would hold its place.
+                let reading = Box::pin(drain::read_on(&mut body, app.config.body_limits.usual, call.deadline()));
+                last |= waits || !reading.await;
             }
-            None => response,
-        };
-        let mut last = http1 && app.lifecycle.is_stopping();
-        if http1 && let Some(mut body) = call.unread() {
-            // In a box, as it is seldom there and every request's future would hold its place.
-            let reading = Box::pin(drain::read_on(&mut body, app.config.body_limits.usual, call.deadline()));
-            last |= waits || !reading.await;
+            if last {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            response.headers_mut().insert(REQUEST_ID, name_once(call.id().value()));
+            // No browser speaks gRPC.
+            if !is_grpc {
+                harden(response.headers_mut());
+            }
+            page.tell(response.headers_mut());
+            response.headers_mut().extend(trace);
+            observe::tell(&call, failure.as_ref(), response.headers_mut());
+            let response = answer::count(response, &app);
+            app.metrics.response_bytes.inc_by(response.body().size_hint().lower());
+            watch.answered(response.status(), failure.as_ref());
+            response
         }
-        if last {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        response.headers_mut().insert(REQUEST_ID, name_once(call.id().value()));
-        // No browser speaks gRPC.
-        if !is_grpc {
-            harden(response.headers_mut());
-        }
-        page.tell(response.headers_mut());
-        response.headers_mut().extend(trace);
-        observe::tell(&call, failure.as_ref(), response.headers_mut());
-        let response = answer::count(response, &app);
-        app.metrics.response_bytes.inc_by(response.body().size_hint().lower());
-        watch.answered(response.status(), failure.as_ref());
-        response
     }
 }
 
