@@ -329,7 +329,8 @@ impl State {
             let Some(record) = self.streams.get_mut(&id) else { continue };
             record.lined_up = false;
             let room = usize::try_from(record.window.min(self.window)).unwrap_or(0).min(self.largest);
-            let Some(part) = record.waiting.take(room) else { continue };
+            // Its window may have become smaller since it stands there.
+            let Some(part) = record.waiting.take(room).filter(|part| !part.is_empty()) else { continue };
             let length = i64::try_from(part.len()).unwrap_or(i64::MAX);
             (record.window, self.window) = (record.window - length, self.window - length);
             let is_over = record.waiting.len() == 0;
