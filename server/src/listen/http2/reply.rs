@@ -14,7 +14,6 @@ use hyper::body::{Body as _, Frame};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::frame::Reason;
 use super::state::Shared;
 use crate::listen::UNSENT;
 
@@ -104,7 +103,7 @@ impl Reply {
                 },
                 Some(Err(error)) => {
                     tracing::debug!(error.detail = %error, "an answer broke off: {error}");
-                    return self.shared.lock().reset(self.stream, Reason::Internal);
+                    return self.shared.lock().break_off(self.stream);
                 }
                 None => {
                     last = true;

@@ -283,6 +283,13 @@ impl State {
         });
     }
 
+    /// Ends a stream whose answer has failed.
+    pub(super) fn break_off(&mut self, id: u32) {
+        if self.streams.get(&id).is_some_and(|record| !record.gone) {
+            self.reset(id, Reason::Internal);
+        }
+    }
+
     /// Ends a stream before its time.
     pub(super) fn reset(&mut self, id: u32, reason: Reason) {
         self.out.frame(RST_STREAM, 0, id, &reason.code());
