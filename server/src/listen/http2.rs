@@ -115,6 +115,9 @@ where
 
     /// Tells the client that no more requests are taken than it has sent until it hears of that. Ends once they are answered.
     pub(super) fn stop(&mut self) {
+        if self.over {
+            return;
+        }
         self.frames.expect_stop();
         self.stop.begin(&mut self.shared.lock().out);
     }
