@@ -11,6 +11,9 @@ mod socket;
 mod stream;
 pub(crate) mod young;
 
+#[cfg(fuzzing)]
+pub(crate) use http2::session as http2_session;
+
 use std::convert::Infallible;
 use std::error::Error as _;
 use std::future::poll_fn;

@@ -7,6 +7,8 @@
 //! Source: RFC 9113.
 
 mod body;
+#[cfg(any(test, fuzzing))]
+mod checked;
 mod credit;
 mod date;
 mod frame;
@@ -36,6 +38,8 @@ use super::young::Streams;
 use super::{SILENCE, Seen};
 use crate::config::Caps;
 pub(super) use body::Body;
+#[cfg(fuzzing)]
+pub(crate) use checked::session;
 pub(super) use frame::PREFACE;
 use frame::{GOAWAY, PING, Reason};
 use frames::{Begun, Frames};

@@ -107,6 +107,18 @@ impl Frames {
         self.last
     }
 
+    /// How much is still to come of a frame of data, and for which stream.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn coming(&self) -> Option<(u32, usize)> {
+        self.data.as_ref().map(|data| (data.stream, data.left))
+    }
+
+    /// How many requests have not begun.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn waiting(&self) -> usize {
+        self.heads.len()
+    }
+
     /// Whether the client has said that it has heard of the stop, since when no more streams are taken.
     pub(super) const fn are_closed(&self) -> bool {
         self.closed

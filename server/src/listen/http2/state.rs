@@ -1,5 +1,8 @@
 //! What a connection shares with the tasks of its streams: the streams, and what is to be written.
 
+#[cfg(any(test, fuzzing))]
+mod check;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
