@@ -15,6 +15,8 @@ mod deadline;
 mod encoding;
 mod error;
 mod family;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod grpc;
 mod lifecycle;
 mod limit;

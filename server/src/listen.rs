@@ -12,6 +12,9 @@ mod socket;
 mod stream;
 pub(crate) mod young;
 
+#[cfg(fuzzing)]
+pub(crate) use http2::session as http2_session;
+
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;

@@ -7,6 +7,8 @@
 //! Source: RFC 9113.
 
 mod body;
+#[cfg(any(test, fuzzing))]
+mod checked;
 mod credit;
 mod date;
 mod frame;
@@ -36,6 +38,8 @@ use super::young::Streams;
 use super::{SILENCE, Seen, ends};
 use crate::config::Caps;
 pub(super) use body::Body;
+#[cfg(fuzzing)]
+pub(crate) use checked::session;
 pub(super) use frame::PREFACE;
 use frame::{PING, Reason};
 use frames::{Begun, Frames};
@@ -235,6 +239,9 @@ where
     /// Tells the client that no more requests are taken than it has sent until it hears of that. Ends once they are answered.
     fn stop(mut self: Pin<&mut Self>) {
         let this = &mut *self;
+        if this.over {
+            return;
+        }
         this.frames.expect_stop();
         this.stop.begin(&mut this.shared.lock().out);
     }

@@ -107,6 +107,18 @@ impl Frames {
         self.last
     }
 
+    /// How much is still to come of a frame of data, and for which stream.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn coming(&self) -> Option<(u32, usize)> {
+        self.data.as_ref().map(|data| (data.stream, data.left))
+    }
+
+    /// How many requests have not begun.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn waiting(&self) -> usize {
+        self.heads.len()
+    }
+
     /// Whether the client has said that it has heard of the stop, since when no more streams are taken.
     pub(super) const fn are_closed(&self) -> bool {
         self.closed
@@ -209,8 +221,13 @@ impl Frames {
         if is_of_stream != (head.stream > 0) {
             return Err(Reason::Protocol);
         }
-        let is_idle = head.stream > self.last && !self.closed;
-        if is_idle && matches!(head.kind, DATA | RST_STREAM) { Err(Reason::Protocol) } else { Ok(()) }
+        let needs_open = matches!(head.kind, DATA | RST_STREAM);
+        if needs_open && self.is_idle(head.stream) { Err(Reason::Protocol) } else { Ok(()) }
+    }
+
+    /// Whether a stream was never opened. The server opens none.
+    const fn is_idle(&self, stream: u32) -> bool {
+        stream.is_multiple_of(2) || (stream > self.last && !self.closed)
     }
 
     fn came(&self, stream: u32, bytes: Bytes, last: bool) -> Result<Step, Reason> {
@@ -266,14 +283,17 @@ impl Frames {
             PING if payload.len() == 8 => self.shared.lock().out.frame(PING, ACK, 0, payload),
             WINDOW_UPDATE => {
                 let more = number(payload.try_into().map_err(|_| Reason::FrameSize)?);
-                if stream > self.last && !self.closed {
+                if stream > 0 && self.is_idle(stream) {
                     return Err(Reason::Protocol);
                 }
                 self.shared.lock().widen(stream, more)?;
             }
-            PRIORITY if payload.len() != 5 => self.shared.lock().give_up(stream, Reason::FrameSize)?,
+            PRIORITY if payload.len() != 5 && !self.is_idle(stream) => {
+                self.shared.lock().give_up(stream, Reason::FrameSize)?;
+            }
             GOAWAY if payload.len() >= 8 => {}
             PUSH_PROMISE => return Err(Reason::Protocol),
+            PRIORITY if payload.len() != 5 => return Err(Reason::FrameSize),
             RST_STREAM | SETTINGS | PING | GOAWAY => return Err(Reason::FrameSize),
             // What nobody knows is ignored (RFC 9113, section 5.5).
             _ => {}
@@ -289,11 +309,11 @@ impl Frames {
             tracing::debug!(error.detail = %error, "a head could not be read: {error}");
             if matches!(error, Error::Stopped) { Reason::Calm } else { Reason::Compression }
         })?;
-        if stream <= self.last {
-            return self.trailers(stream, &fields, last);
-        }
         if stream.is_multiple_of(2) {
             return Err(Reason::Protocol);
+        }
+        if stream <= self.last {
+            return self.trailers(stream, &fields, last);
         }
         if self.closed {
             return Ok(Step::Frame);

@@ -41,6 +41,12 @@ impl Window {
         self.open = self.open.saturating_add(self.read);
         Some(std::mem::take(&mut self.read))
     }
+
+    /// What of it is not taken by what has come and was not read.
+    #[cfg(any(test, fuzzing))]
+    pub(super) const fn rest(&self) -> usize {
+        self.open as usize + self.read as usize
+    }
 }
 
 /// The body of a request, as far as it came and was not read.

@@ -14,7 +14,6 @@ use hyper::body::Body as _;
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::frame::Reason;
 use super::state::Shared;
 use crate::listen::UNSENT;
 
@@ -123,7 +122,7 @@ impl Sending {
                     state.data(reply.stream, Bytes::new(), true);
                 }
                 Next::Broken => {
-                    state.reset(reply.stream, Reason::Internal);
+                    state.break_off(reply.stream);
                     return Poll::Ready(());
                 }
                 // What there is goes out meanwhile.

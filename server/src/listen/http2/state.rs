@@ -1,5 +1,8 @@
 //! What a connection shares with the tasks of its streams: the streams, and what is to be written.
 
+#[cfg(any(test, fuzzing))]
+mod check;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -291,6 +294,13 @@ impl State {
         });
     }
 
+    /// Ends a stream whose answer has failed.
+    pub(super) fn break_off(&mut self, id: u32) {
+        if self.streams.get(&id).is_some_and(|record| !record.gone) {
+            self.reset(id, Reason::Internal);
+        }
+    }
+
     /// Ends a stream before its time.
     pub(super) fn reset(&mut self, id: u32, reason: Reason) {
         self.out.frame(RST_STREAM, 0, id, &reason.code());
@@ -344,7 +354,8 @@ impl State {
             let Some(record) = self.streams.get_mut(&id) else { continue };
             record.lined_up = false;
             let room = usize::try_from(record.window.min(self.window)).unwrap_or(0).min(self.largest);
-            let Some(part) = record.waiting.take(room).filter(|_| room > 0) else { continue };
+            // Its window may have become smaller since it stands there.
+            let Some(part) = record.waiting.take(room).filter(|part| !part.is_empty()) else { continue };
             let length = i64::try_from(part.len()).unwrap_or(i64::MAX);
             (record.window, self.window) = (record.window - length, self.window - length);
             let is_over = record.waiting.len() == 0;

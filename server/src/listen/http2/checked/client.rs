@@ -1,0 +1,180 @@
+//! The other side of a connection: it says what the session has, in pieces, and checks what it hears.
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
+
+use super::Outcome;
+use super::heard::Heard;
+use super::said::Said;
+
+const SIZES: [usize; 12] = [1, 2, 8, 9, 10, 50, 500, 4096, 8192, 16_393, 65_536, usize::MAX];
+
+/// After so many pieces a client is quick.
+const PATIENCE: usize = 2000;
+
+/// What a client does next.
+enum Next {
+    Piece(usize),
+    /// Nothing, until it is asked again.
+    Soon,
+    Later,
+    Never,
+}
+
+/// How a client goes about it, over and over.
+struct Pace {
+    bytes: [u8; 3],
+    at: usize,
+    alarm: Option<Pin<Box<Sleep>>>,
+    /// Whether it goes on after a wait.
+    waits: bool,
+    never: bool,
+}
+
+impl Pace {
+    const fn new(bytes: [u8; 3]) -> Self {
+        Self { bytes, at: 0, alarm: None, waits: false, never: false }
+    }
+
+    fn next(&mut self) -> Next {
+        let byte = self.bytes[self.at % 3];
+        self.at += 1;
+        match byte % 16 {
+            _ if self.never => Next::Never,
+            _ if self.at > PATIENCE => Next::Piece(usize::MAX),
+            0 => Next::Soon,
+            1 => Next::Later,
+            2 if byte < 128 => Next::Never,
+            size => Next::Piece(SIZES[usize::from(size.saturating_sub(4))]),
+        }
+    }
+
+    /// How much goes now.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<usize> {
+        if let Some(alarm) = &mut self.alarm {
+            if alarm.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            self.alarm = None;
+        }
+        let next = self.next();
+        self.waits = matches!(next, Next::Soon | Next::Later);
+        match next {
+            Next::Piece(size) => return Poll::Ready(size),
+            Next::Soon => context.waker().wake_by_ref(),
+            Next::Later => {
+                let alarm = self.alarm.insert(Box::pin(sleep(Duration::from_millis(1))));
+                let _ = alarm.as_mut().poll(context);
+            }
+            Next::Never => self.never = true,
+        }
+        Poll::Pending
+    }
+}
+
+pub(super) struct Client {
+    frames: Vec<u8>,
+    /// So much of them was said.
+    at: usize,
+    says: Pace,
+    hears: Pace,
+    /// Whether it ends its side once all is said.
+    closes: bool,
+    shut: bool,
+    said: Said,
+    heard: Heard,
+}
+
+impl Client {
+    pub(super) fn new(frames: &[u8], [a, b, c, d, e, f]: [u8; 6], closes: bool) -> Self {
+        let (says, hears) = (Pace::new([a | 128, b | 128, c | 128]), Pace::new([d, e, f]));
+        let (said, heard) = Default::default();
+        Self { frames: frames.to_vec(), at: 0, says, hears, closes, shut: false, said, heard }
+    }
+
+    pub(super) fn left(&self) -> usize {
+        self.frames.len() - self.at
+    }
+
+    /// Whether it takes nothing any more.
+    pub(super) const fn is_deaf(&self) -> bool {
+        self.hears.never
+    }
+
+    /// Whether it is about to do something.
+    pub(super) const fn is_stirring(&self) -> bool {
+        self.says.waits || self.hears.waits
+    }
+
+    pub(super) fn end(self, whole: bool) -> Outcome {
+        self.heard.end(&self.said, whole)
+    }
+
+    fn hear(&mut self, parts: &[IoSlice<'_>], mut most: usize) -> usize {
+        assert!(!self.shut, "something is written behind the end");
+        let before = most;
+        for part in parts {
+            let (taken, _) = part.split_at(part.len().min(most));
+            most -= taken.len();
+            self.heard.take(taken, &mut self.said);
+        }
+        before - most
+    }
+}
+
+/// The server's end of the wire.
+pub(super) struct Wire(pub(super) Rc<RefCell<Client>>);
+
+impl AsyncRead for Wire {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let client = &mut *self.0.borrow_mut();
+        if client.left() == 0 {
+            client.says.waits = false;
+            return if client.closes { Poll::Ready(Ok(())) } else { Poll::Pending };
+        }
+        client.says.poll(context).map(|size| {
+            let end = client.at + size.min(client.left()).min(to.remaining());
+            to.put_slice(&client.frames[client.at..end]);
+            client.at = end;
+            client.said.take(&client.frames[..end]);
+            Ok(())
+        })
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(context, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let client = &mut *self.0.borrow_mut();
+        let most = parts.iter().map(|part| part.len()).sum::<usize>();
+        assert!(most > 0, "nothing is written");
+        client.hears.poll(context).map(|size| Ok(client.hear(parts, size.min(most))))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.borrow_mut().shut = true;
+        Poll::Ready(Ok(()))
+    }
+}
