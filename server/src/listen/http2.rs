@@ -279,3 +279,6 @@ impl<S, A> Drop for Connection<S, A> {
         self.shared.lock().leave_all();
     }
 }
+
+#[cfg(test)]
+mod tests;
