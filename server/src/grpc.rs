@@ -124,6 +124,7 @@ where
     let mut incoming = Incoming::new(&app, body, coding);
     let coding = coding.filter(|coding| accepts(&head.headers, *coding));
     let talk = match method {
+        // Those that come over HTTP have a way of their own.
         Method::Infer => return Box::pin(infer::infer(&app, &call, &mut incoming, coding)).await,
         Method::Ask(ask) => return models::answer((&app, &call), ask, incoming, coding).await,
         Method::HealthCheck => return health::check(&app, &call, incoming, coding).await,

@@ -100,6 +100,7 @@ fn requests_without_a_body_and_all_at_once_are_answered() {
     let mut client = Client::new(&server, &[]).unwrap();
     let plain = server.client().get("/v2/models/iris").body;
     let head_only = client.open(WHOLE, &head("HEAD", "/v2/models/iris", &[]));
+    let nowhere = client.open(WHOLE, &head("HEAD", "/nothing", &[]));
     let get = client.get("/v2/models/iris");
     // An end of nothing behind the head is the same.
     let late = client.open(END_HEADERS, &head("GET", "/v2/models/iris", &[]));
@@ -108,6 +109,9 @@ fn requests_without_a_body_and_all_at_once_are_answered() {
     let answer = client.answer(head_only).unwrap();
     assert_eq!((answer.status(), answer.body.len()), ("200", 0), "HEAD");
     assert_eq!(answer.header("content-length"), Some(plain.len().to_string().as_str()), "HEAD");
+    let answer = client.answer(nowhere).unwrap();
+    assert_eq!((answer.status(), answer.body.len()), ("404", 0), "HEAD of what is not there");
+    assert!(answer.header("content-length").is_some_and(|length| length != "0"), "HEAD of what is not there");
     for (what, stream) in [("GET", get), ("GET and an end", late)] {
         assert_eq!(client.answer(stream).and_then(|answer| answer.expect("200")).unwrap().body, plain, "{what}");
     }

@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 
 use axum::response::Response;
 use bytes::BytesMut;
-use http::Request;
+use http::{Method, Request};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Sleep, sleep};
 use tokio_util::io::poll_read_buf;
@@ -44,6 +44,7 @@ pub(super) use frame::PREFACE;
 use frame::{PING, Reason};
 use frames::{Begun, Frames};
 use outgoing::Outgoing;
+use reply::Reply;
 use state::Shared;
 use stop::Stop;
 
@@ -51,8 +52,9 @@ use stop::Stop;
 const ROOM: usize = 8 << 10;
 const MOST_ROOM: usize = 64 << 10;
 
-/// While so much waits to be written that the client does not take, nothing is read.
-const CHOKED: usize = 64 << 10;
+/// While so much waits to be written that the client does not take, nothing is read: answers to frames that it sends, since
+/// of the data of answers there is never so much.
+const CHOKED: usize = 256 << 10;
 
 /// For so long streams run one after the other in the task of their connection. Others that have come meanwhile are tasks
 /// from the beginning.
@@ -127,8 +129,9 @@ where
             match self.frames.next(&mut self.input) {
                 Ok(Some(begun)) => {
                     let Begun { stream, request } = begun;
-                    let answer = (self.answer)(request);
-                    let exchange = reply::exchange(answer, self.shared.clone(), stream, self.answer_timeout);
+                    let wants_body = request.method() != Method::HEAD;
+                    let reply = Reply::new(self.shared.clone(), stream, wants_body, self.answer_timeout);
+                    let exchange = reply.of((self.answer)(request));
                     // One alone takes no look at the clock.
                     if took {
                         since = since.or_else(|| Some(Instant::now()));

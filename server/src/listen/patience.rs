@@ -16,13 +16,15 @@ pub(super) struct Patient<S> {
     limit: Duration,
     /// Until when the other side has to take something; `None` while nothing waits to be written.
     due: Option<Instant>,
+    /// Whether that is what a flush waits for.
+    flushes: bool,
     /// Made when it is first needed, and kept.
     alarm: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Patient<S> {
     pub(super) const fn new(stream: S, limit: Duration) -> Self {
-        Self { stream, limit, due: None, alarm: None }
+        Self { stream, limit, due: None, flushes: false, alarm: None }
     }
 
     /// What came of writing, or the end of patience.
@@ -79,8 +81,16 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         // One that writes through has nothing to flush: that is no sign of a reader.
         match Pin::new(&mut self.stream).poll_flush(context) {
-            Poll::Ready(flushed) => Poll::Ready(flushed),
-            Poll::Pending => self.judge(Poll::Pending, context),
+            Poll::Ready(flushed) => {
+                if std::mem::take(&mut self.flushes) {
+                    self.due = None;
+                }
+                Poll::Ready(flushed)
+            }
+            Poll::Pending => {
+                self.flushes |= self.due.is_none();
+                self.judge(Poll::Pending, context)
+            }
         }
     }
 
@@ -92,7 +102,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter, duplex};
 
     use super::*;
 
@@ -112,5 +122,29 @@ mod tests {
         let (last, (wrote, ended)) = tokio::join!(reading, writing);
         assert_eq!(wrote.unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert_eq!(ended - last, Duration::from_secs(60));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flush_that_came_to_its_end_is_not_held_against_the_next() {
+        let (ours, mut theirs) = duplex(10);
+        let mut ours = Patient::new(BufWriter::new(ours), Duration::from_secs(60));
+        for _ in 0..3 {
+            ours.write_all(&[0; 30]).await.unwrap();
+            let reading = async {
+                tokio::time::sleep(Duration::from_secs(50)).await;
+                theirs.read_exact(&mut [0; 30]).await.unwrap();
+            };
+            let (flushed, ()) = tokio::join!(ours.flush(), reading);
+            flushed.unwrap();
+            tokio::time::sleep(Duration::from_secs(500)).await;
+        }
+        // Nothing is written before this one: only what stays of the last flush could end it.
+        ours.stream.write_all(&[0; 30]).await.unwrap();
+        let reading = async {
+            tokio::time::sleep(Duration::from_secs(50)).await;
+            theirs.read_exact(&mut [0; 30]).await.unwrap();
+        };
+        let (flushed, ()) = tokio::join!(ours.flush(), reading);
+        flushed.unwrap();
     }
 }

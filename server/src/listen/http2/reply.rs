@@ -18,9 +18,11 @@ use super::state::Shared;
 use crate::listen::UNSENT;
 
 /// The place of an answer, whose stream is over when this is dropped.
-struct Reply {
+pub(super) struct Reply {
     shared: Shared,
     stream: u32,
+    /// Whether a body may stand in it.
+    wants_body: bool,
     /// How long the client may take nothing of it.
     limit: Duration,
 }
@@ -32,16 +34,11 @@ pin_project! {
     pub(super) struct Exchange<F> {
         #[pin]
         answering: F,
-        // Takes the place of the answering.
+        // Once it has answered.
         sending: Option<Sending>,
         reply: Reply,
         began: bool,
     }
-}
-
-/// Answers the request of a stream.
-pub(super) const fn exchange<F>(answering: F, shared: Shared, stream: u32, limit: Duration) -> Exchange<F> {
-    Exchange { answering, sending: None, reply: Reply { shared, stream, limit }, began: false }
 }
 
 impl<F: Future<Output = Response>> Future for Exchange<F> {
@@ -57,7 +54,9 @@ impl<F: Future<Output = Response>> Future for Exchange<F> {
         let ended = match this.sending {
             Some(sending) => sending.poll(this.reply, context),
             None => match this.answering.poll(context) {
-                Poll::Ready(answer) => this.sending.insert(Sending::new(answer)).poll(this.reply, context),
+                Poll::Ready(answer) => {
+                    this.sending.insert(Sending::new(answer, this.reply.wants_body)).poll(this.reply, context)
+                }
                 Poll::Pending => Poll::Pending,
             },
         };
@@ -86,10 +85,16 @@ struct Wait {
 }
 
 impl Sending {
-    fn new(answer: Response) -> Self {
-        let (mut head, body) = answer.into_parts();
-        if let Some(length) = body.size_hint().exact().filter(|_| may_have_body(head.status)) {
+    fn new(answer: Response, wants_body: bool) -> Self {
+        let (mut head, mut body) = answer.into_parts();
+        // What has none of its own may have said how long it would be.
+        let length =
+            body.size_hint().exact().filter(|length| may_have_body(head.status) && (wants_body || *length > 0));
+        if let Some(length) = length {
             head.headers.entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
+        }
+        if !wants_body {
+            body = Body::empty();
         }
         Self { head: Some(head), last: body.is_end_stream(), body, wait: None }
     }
@@ -103,8 +108,10 @@ impl Sending {
                 return Poll::Ready(());
             }
             let next = if self.last { Next::Nothing } else { self.next(context) };
+            // Dropped behind the lock: nobody knows what its extensions hold.
+            let head = self.head.take();
             let mut state = reply.shared.lock();
-            if let Some(head) = self.head.take() {
+            if let Some(head) = &head {
                 state.head(reply.stream, head.status, &head.headers, self.last);
             }
             match next {
@@ -191,6 +198,15 @@ enum Next {
 }
 
 impl Reply {
+    pub(super) const fn new(shared: Shared, stream: u32, wants_body: bool, limit: Duration) -> Self {
+        Self { shared, stream, wants_body, limit }
+    }
+
+    /// Awaits the answer of a request, and sends it.
+    pub(super) const fn of<F>(self, answering: F) -> Exchange<F> {
+        Exchange { answering, sending: None, reply: self, began: false }
+    }
+
     /// Whether nobody wants the answer any more; if not, the task that looks now is woken when that changes.
     fn is_gone(&self, context: &Context<'_>) -> bool {
         match self.shared.lock().streams.get_mut(&self.stream) {

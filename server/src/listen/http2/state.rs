@@ -106,8 +106,7 @@ impl State {
             if late || self.cut.contains(&id) {
                 return Ok(());
             }
-            self.out.frame(RST_STREAM, 0, id, &Reason::StreamClosed.code());
-            return Ok(());
+            return self.give_up(id, Reason::StreamClosed);
         };
         if record.arrived.ended {
             self.give_up(id, Reason::StreamClosed)
@@ -126,7 +125,7 @@ impl State {
         done.map_or_else(|reason| self.give_up(id, reason), |_| Ok(()))
     }
 
-    /// Notes that so much of what came was read; says whether there is something to tell the client.
+    /// Notes that so much of what came was read, and tells the client what it may send more.
     pub(super) fn read(&mut self, id: u32, bytes: usize) {
         if bytes == 0 {
             return;
@@ -316,7 +315,7 @@ impl State {
             Some(record) if !record.done && !record.gone => self.reset(id, Reason::Cancel),
             // The answer does not depend on the rest of the request (RFC 9113, section 8.1).
             Some(record) if !record.arrived.ended && !record.gone => self.reset(id, Reason::None),
-            Some(record) if record.answered => self.credit.earn(),
+            Some(record) if record.answered && !record.gone => self.credit.earn(),
             _ => {}
         }
         self.leave(id);
