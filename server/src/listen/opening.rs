@@ -137,7 +137,7 @@ mod tests {
             (&[PREFACE, b"frames"].concat(), Protocol::Http2, b"frames"),
         ] {
             for piece in [1, 5, 1000] {
-                let mut sender = tokio_test_stream(sent, piece);
+                let mut sender = in_pieces(sent, piece);
                 let (found, mut opened) = open(&mut sender).await.unwrap();
                 assert_eq!(found, protocol, "{sent:?}");
                 let mut rest = Vec::new();
@@ -148,7 +148,7 @@ mod tests {
     }
 
     /// A client whose bytes come in pieces of such a size.
-    fn tokio_test_stream(sent: &[u8], piece: usize) -> impl AsyncRead + Unpin {
+    fn in_pieces(sent: &[u8], piece: usize) -> impl AsyncRead + Unpin {
         struct Pieces(BytesMut, usize);
         impl AsyncRead for Pieces {
             fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
