@@ -28,6 +28,10 @@ const DEFAULT_QUEUE_CAPACITY: usize = 1024;
 const LARGE: u64 = 1 << 20;
 /// Runs at once on a CUDA device: on an H200 four did 1.3 to 2.4 times the work of one, and eight up to a fifth more.
 const CUDA_INSTANCES: usize = 4;
+/// Sessions of a model with convolutions there: one for each size that runs have, 1, 2, 4, … 64 rows.
+const CUDA_SESSIONS: u64 = 7;
+/// The most bytes of weights that they have together.
+const CUDA_WEIGHTS: u64 = 1 << 30;
 
 /// Loads models into ONNX Runtime.
 #[derive(Debug)]
@@ -59,8 +63,12 @@ impl Load for OnnxLoader {
         let options = self.options(settings, &inspection);
         let inspected = Instant::now();
         let opening = Opening { version, inspection: &inspection, options: &options, facts: &facts };
-        let Opened { backend, placement, graph, key, verdict, looked_up } =
+        let Opened { mut backend, placement, graph, key, verdict, looked_up } =
             self.open_where_quicker(&opening).map_err(|error| preflight::explain(&error))?;
+        if matches!(placement.device, Device::Cuda(_)) {
+            let sessions = sessions(settings, &inspection);
+            backend.open_more(&self.runtime, version.file, &options, placement.device, sessions);
+        }
         let mapped = backend.mapped_bytes();
         let opened = Instant::now();
         let first = match &verdict {
@@ -210,6 +218,17 @@ impl OnnxLoader {
         };
         settings.instances.map_or(default, usize::from).max(1)
     }
+}
+
+/// The sessions of a model on a CUDA device. A limit of memory holds for each session, so where there is one, there is
+/// one session.
+fn sessions(settings: &Settings, inspection: &Inspection) -> usize {
+    let plans = |(_, name): &(String, String)| matches!(name.as_str(), "Conv" | "ConvTranspose");
+    if settings.cuda.memory_limit_mib.is_some() || !inspection.operators.iter().any(plans) {
+        return 1;
+    }
+    let room = CUDA_WEIGHTS / inspection.weight_bytes.max(1);
+    usize::try_from(room.clamp(1, CUDA_SESSIONS)).unwrap_or(1)
 }
 
 /// The padding of the settings, tried out.

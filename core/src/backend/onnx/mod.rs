@@ -1,7 +1,7 @@
 //! ONNX Runtime. The only folder that names `ort`, whose interface changes between releases.
 //!
 //! One session serves all threads: ONNX Runtime's Run may be called from many at once, and each further session would
-//! hold the weights once more, in memory and in the caches.
+//! hold the weights once more, in memory and in the caches. Only convolutions on CUDA need more than one (`shapes.rs`).
 
 mod call;
 mod cuda;
@@ -12,6 +12,7 @@ mod outlets;
 mod pinned;
 mod pool;
 mod session;
+mod shapes;
 mod strings;
 mod values;
 mod views;
@@ -26,6 +27,7 @@ use ort::value::Outlet;
 
 use self::call::Call;
 use self::pinned::Pinned;
+use self::shapes::Shapes;
 use self::views::Value;
 use super::{Backend, RunError, Stop};
 use crate::cache::Map;
@@ -172,17 +174,25 @@ pub struct Placement {
 /// A model in ONNX Runtime.
 #[derive(Debug)]
 pub struct OnnxBackend {
-    /// Where inputs and outputs go through memory that the device reads and writes by itself. It goes before the
-    /// session does.
-    pinned: Option<Pinned>,
+    first: Lane,
+    /// Further sessions of the same model, and what each of all runs; most models have none.
+    more: Option<(Vec<Lane>, Shapes)>,
     /// Whether memory is kept between runs.
     keeps_memory: bool,
-    call: Call,
     signature: Signature,
     /// What the session reads its graph and weights from. It stands below the session, so that it is dropped later.
     graph: Option<Arc<Map>>,
     /// The last to go.
     _leaving: Leaving,
+}
+
+/// One session.
+#[derive(Debug)]
+struct Lane {
+    /// Where inputs and outputs go through memory that the device reads and writes by itself. It goes before the
+    /// session does.
+    pinned: Option<Pinned>,
+    call: Call,
 }
 
 /// Gives back what the session had in the pool once it is gone.
@@ -204,11 +214,47 @@ impl OnnxBackend {
         facts: &ModelFacts,
     ) -> Result<(Self, Placement), String> {
         let (session, placement) = session::place(runtime, path, options)?;
-        let pinned = match placement.device {
-            Device::Cuda(number) => cuda::pinned(&session, number),
-            Device::Auto | Device::Cpu | Device::OpenVino => None,
-        };
+        let pinned = pinned(&session, placement.device);
         Ok((Self::of(&session, pinned, options, facts)?, placement))
+    }
+
+    /// Opens the same model again until it has so many sessions, each of which then keeps to a shape. Ends early where
+    /// the device has no room for one more.
+    pub(crate) fn open_more(
+        &mut self,
+        runtime: &Runtime,
+        path: &Path,
+        options: &SessionOptions,
+        device: Device,
+        sessions: usize,
+    ) {
+        let options = SessionOptions { device, ..options.clone() };
+        let lane = || {
+            let (session, placement) = session::place(runtime, path, &options)?;
+            let pinned = pinned(&session, placement.device);
+            Ok::<_, String>(Lane { pinned, call: Call::new(&session, options.denormals)? })
+        };
+        let mut more = Vec::new();
+        while more.len() + 1 < sessions {
+            match lane() {
+                Ok(lane) => more.push(lane),
+                Err(reason) => {
+                    tracing::warn!(sessions = more.len() + 1, reason, "there is no room for more sessions");
+                    break;
+                }
+            }
+        }
+        if !more.is_empty() {
+            let shapes = Shapes::new(more.len() + 1);
+            self.more = Some((more, shapes));
+        }
+    }
+
+    /// The session that `inputs` go to.
+    fn lane(&self, inputs: &[&Tensor]) -> &Lane {
+        let Some((more, shapes)) = &self.more else { return &self.first };
+        let further = shapes.session_for(inputs).checked_sub(1).and_then(|at| more.get(at));
+        further.unwrap_or(&self.first)
     }
 
     fn of(
@@ -229,7 +275,8 @@ impl OnnxBackend {
             return Err(format!("input `{}` is a sequence of maps, which Hedef does not take", labelled.name));
         }
         let call = Call::new(session, options.denormals)?;
-        Ok(Self { pinned, keeps_memory: options.arena, call, signature, graph: None, _leaving: Leaving })
+        let first = Lane { pinned, call };
+        Ok(Self { first, more: None, keeps_memory: options.arena, signature, graph: None, _leaving: Leaving })
     }
 }
 
@@ -246,8 +293,9 @@ impl Backend for OnnxBackend {
         };
         let specs = outputs.iter().filter_map(|position| self.signature.outputs.get(*position));
         let missing = |spec: &TensorSpec| RunError::Runtime(format!("output `{}` is missing", spec.name));
-        let Some(pinned) = &self.pinned else {
-            let found = self.call.run(inputs, outputs, options.as_deref()).map_err(refusal)?;
+        let Lane { pinned, call } = self.lane(inputs);
+        let Some(pinned) = pinned else {
+            let found = call.run(inputs, outputs, options.as_deref()).map_err(refusal)?;
             if self.keeps_memory {
                 pool::tidy();
             }
@@ -256,7 +304,7 @@ impl Backend for OnnxBackend {
         };
         let values = inputs.iter().map(|tensor| values::value(tensor)).collect::<Result<Vec<_>, _>>();
         let values = values.map_err(values::refusal)?;
-        let found = pinned.run(&self.call, inputs, &values, outputs, options.as_deref()).map_err(refusal)?;
+        let found = pinned.run(call, inputs, &values, outputs, options.as_deref()).map_err(refusal)?;
         let tensor = |(spec, value): (_, Option<_>)| values::tensor(&value.ok_or_else(|| missing(spec))?, spec);
         specs.zip(found).map(tensor).collect()
     }
@@ -266,6 +314,14 @@ impl Backend for OnnxBackend {
             pool::purge();
             release_free_memory();
         }
+    }
+}
+
+/// Memory that the device reads and writes by itself, for a session there.
+fn pinned(session: &Session, device: Device) -> Option<Pinned> {
+    match device {
+        Device::Cuda(number) => cuda::pinned(session, number),
+        Device::Auto | Device::Cpu | Device::OpenVino => None,
     }
 }
 
