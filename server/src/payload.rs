@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -32,9 +32,28 @@ const MEDIA_TYPES: [&str; 4] =
     ["application/json", "application/x-www-form-urlencoded", "application/octet-stream", "text/plain"];
 
 /// A body that bytes come from.
-pub(crate) trait Source: HttpBody<Data = Bytes, Error: Display> + Send + Unpin {}
+pub(crate) trait Source: HttpBody<Data = Bytes, Error: Display> + Send + Unpin {
+    /// Has what comes put behind `start`, which is taken then, and given in one piece once there are `whole` bytes, or the body
+    /// ends. One that cannot do this takes nothing.
+    fn gather(&mut self, _start: &mut Bytes, _whole: usize) {}
 
-impl<B: HttpBody<Data = Bytes, Error: Display> + Send + Unpin> Source for B {}
+    /// How much of such a piece is there, as far as that is known.
+    fn here(&self) -> usize {
+        0
+    }
+}
+
+impl Source for axum::body::Body {}
+
+impl<B: Source> Source for &mut B {
+    fn gather(&mut self, start: &mut Bytes, whole: usize) {
+        (**self).gather(start, whole);
+    }
+
+    fn here(&self) -> usize {
+        (**self).here()
+    }
+}
 
 /// The bytes of a request's body, of a route that is not about one model.
 #[derive(Debug)]
@@ -187,15 +206,22 @@ async fn whole(
 /// Puts what comes of a body behind the first of it.
 async fn gather(
     body: &mut impl Source,
-    first: Bytes,
+    mut first: Bytes,
     limit: Limit<'_>,
     room: &Room<'_>,
     mut pace: Pace,
 ) -> Result<Bytes, ApiError> {
-    // Pages that no byte reaches cost nothing.
     let rest = usize::try_from(body.size_hint().lower()).unwrap_or(0);
-    let mut all = BytesMut::with_capacity(first.len().saturating_add(rest));
-    all.extend_from_slice(&first);
+    let whole = first.len().saturating_add(rest);
+    body.gather(&mut first, whole);
+    let mut all = if first.is_empty() {
+        pace.next(body).await?.unwrap_or_default().into()
+    } else {
+        // Pages that no byte reaches cost nothing.
+        let mut all = BytesMut::with_capacity(whole);
+        all.extend_from_slice(&first);
+        all
+    };
     // It may hold more memory than it has bytes.
     drop(first);
     while all.len() <= limit.bytes {
@@ -236,29 +262,32 @@ impl Pace {
 
     /// The next bytes; `None` at the end. What is there already takes no look at the clock.
     pub(crate) async fn next(&mut self, body: &mut impl Source) -> Result<Option<Bytes>, ApiError> {
-        let mut waiting = pin!(next(body));
-        let ready = poll_fn(|context| Poll::Ready(waiting.as_mut().poll(context))).await;
+        let ready = {
+            let mut waiting = pin!(next(body));
+            poll_fn(|context| Poll::Ready(waiting.as_mut().poll(context))).await
+        };
         let bytes = match ready {
             Poll::Ready(bytes) => bytes?,
-            Poll::Pending => self.wait(waiting).await?,
+            Poll::Pending => self.wait(body).await?,
         };
         self.came = self.came.saturating_add(bytes.as_ref().map_or(0, Bytes::len));
         Ok(bytes)
     }
 
-    async fn wait(
-        &mut self,
-        mut waiting: Pin<&mut impl Future<Output = Result<Option<Bytes>, ApiError>>>,
-    ) -> Result<Option<Bytes>, ApiError> {
+    async fn wait(&mut self, body: &mut impl Source) -> Result<Option<Bytes>, ApiError> {
+        // What had come of the next piece when this window began.
+        let mut before = body.here();
         loop {
             let due = *self.due.get_or_insert_with(|| Instant::now() + WINDOW);
             // In a box, as it is seldom there and every request's future would hold its place.
-            if let Ok(bytes) = Box::pin(timeout_at(due, waiting.as_mut())).await {
+            if let Ok(bytes) = Box::pin(timeout_at(due, next(body))).await {
                 return bytes;
             }
-            if self.came < self.least {
+            let here = body.here();
+            if self.came.saturating_add(here.saturating_sub(before)) < self.least {
                 return Err(ApiError::BodyTooSlow { least: self.least, window: WINDOW.as_secs() });
             }
+            before = here;
             self.restart();
         }
     }

@@ -48,6 +48,11 @@ impl Doubt {
 
     /// Whether a joined run gave other answers, or none has been tried.
     pub(crate) fn is_justified(&self) -> bool {
-        self.open.load(Ordering::Acquire) || self.justified.load(Ordering::Relaxed)
+        self.open.load(Ordering::Acquire) || self.is_shown()
+    }
+
+    /// Whether a joined run gave other answers.
+    pub(crate) fn is_shown(&self) -> bool {
+        self.justified.load(Ordering::Relaxed)
     }
 }

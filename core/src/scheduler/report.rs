@@ -45,7 +45,7 @@ impl Shared {
             capacity: self.queue.capacity(),
             wait: self.queue.wait_ahead(self.parallel()),
             objective: self.objective,
-            mixes_rows: self.doubt.is_justified(),
+            mixes_rows: self.doubt.is_shown(),
             learned,
         }
     }

@@ -33,6 +33,10 @@ pub(super) struct Incoming<B> {
     unwanted: usize,
     /// How many bytes are left of those that had come when no more were to be taken.
     last: Option<usize>,
+    /// Whether the call has one message.
+    is_only: bool,
+    /// How many bytes have been here of those that come next.
+    again: usize,
 }
 
 /// A message that has begun to come.
@@ -57,7 +61,8 @@ impl<B: Source> Incoming<B> {
     /// Takes the body of a call whose compressed messages are in `coding`.
     pub(super) fn new(app: &App, body: B, coding: Option<Coding>) -> Self {
         let pace = Pace::new(app.config.caps.body_rate);
-        Self { app: app.clone(), body, coding, arrived: Arrived::default(), pace, unwanted: 0, last: None }
+        let (arrived, app) = (Arrived::default(), app.clone());
+        Self { app, body, coding, arrived, pace, unwanted: 0, last: None, is_only: false, again: 0 }
     }
 
     /// Takes what has come. What begins later is not taken any more: [`Self::first_byte`] fails then.
@@ -122,6 +127,7 @@ impl<B: Source> Incoming<B> {
 
     /// The same for the only message of a call.
     pub(super) async fn only(&mut self) -> Result<Begun, ApiError> {
+        self.is_only = true;
         if self.first_byte().await? { self.begin().await } else { Err(ApiError::BodyBroken("no message came".into())) }
     }
 
@@ -156,6 +162,10 @@ impl<B: Source> Incoming<B> {
         }
         let reserved = Reserved::of(&self.app, begun.length)?;
         let whole = PREFIX + begun.length;
+        // One of several may be given up and begun again, for which its beginning has to be here.
+        if self.is_only && self.arrived.len() < whole {
+            self.gather(whole);
+        }
         while self.arrived.len() < whole {
             if !self.more(whole).await? {
                 return Err(cut());
@@ -165,6 +175,15 @@ impl<B: Source> Incoming<B> {
         bytes.advance(PREFIX);
         let coding = self.coding.filter(|_| begun.packed);
         Ok(Message { bytes, coding, limit: limit.bytes, model: limit.model.cloned(), reserved })
+    }
+
+    /// Has the body put together the message that has begun to come.
+    fn gather(&mut self, whole: usize) {
+        let mut start = self.arrived.take(self.arrived.len());
+        let count = start.len();
+        self.body.gather(&mut start, whole);
+        self.again = count - start.len();
+        self.arrived = Arrived::One(start);
     }
 
     /// Leaves out a message that is not going to be finished.
@@ -210,7 +229,8 @@ impl<B: Source> Incoming<B> {
 
     fn came(&mut self, bytes: Option<Bytes>, whole: usize) -> bool {
         let Some(bytes) = bytes else { return false };
-        self.app.metrics.request_bytes.inc_by(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        let news = bytes.len() - std::mem::take(&mut self.again);
+        self.app.metrics.request_bytes.inc_by(u64::try_from(news).unwrap_or(u64::MAX));
         self.arrived.push(bytes, whole);
         true
     }

@@ -199,6 +199,9 @@ where
                     // Within TLS what was taken may not be written.
                     return Pin::new(&mut self.stream).poll_flush(context);
                 }
+                if !self.over {
+                    state.grant();
+                }
                 std::mem::swap(&mut state.out, &mut self.sending);
             }
             ready!(self.sending.poll_write(Pin::new(&mut self.stream), context))?;

@@ -9,6 +9,7 @@ use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::http2::{self, PREFACE};
+use crate::payload::Source;
 
 /// A protocol that a client may speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +117,18 @@ impl HttpBody for Body {
             Self::Http1(body) => body.size_hint(),
             Self::Http2(body) => body.size_hint(),
         }
+    }
+}
+
+impl Source for Body {
+    fn gather(&mut self, start: &mut Bytes, whole: usize) {
+        if let Self::Http2(body) = self {
+            body.gather(start, whole);
+        }
+    }
+
+    fn here(&self) -> usize {
+        if let Self::Http2(body) = self { body.here() } else { 0 }
     }
 }
 

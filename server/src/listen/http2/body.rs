@@ -1,12 +1,13 @@
 //! The body of a request, read while it comes.
 
 use std::pin::Pin;
+use std::sync::MutexGuard;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
-use super::state::Shared;
+use super::state::{Shared, State};
 
 /// A body that is there, or comes.
 pub(in crate::listen) enum Body {
@@ -52,21 +53,35 @@ impl HttpBody for Body {
     }
 }
 
+impl Body {
+    /// Has what comes put behind `start`, and read once there are `whole` bytes, or it ends. Takes what it puts there.
+    pub(in crate::listen) fn gather(&self, start: &mut Bytes, whole: usize) {
+        let Self::Coming(coming) = self else { return };
+        let mut state = coming.shared.lock();
+        let Some(record) = state.streams.get_mut(&coming.stream).filter(|record| !record.gone) else { return };
+        let read = record.arrived.gather(&std::mem::take(start), whole);
+        coming.read(state, read);
+    }
+
+    /// How much is there that is not read.
+    pub(in crate::listen) fn here(&self) -> usize {
+        match self {
+            Self::Whole(bytes) => bytes.len(),
+            Self::Coming(coming) => {
+                coming.shared.lock().streams.get(&coming.stream).map_or(0, |record| record.arrived.len())
+            }
+        }
+    }
+}
+
 impl Coming {
-    fn poll_next(&self, context: &Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
+    fn poll_next(&self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
         let mut state = self.shared.lock();
         let Some(record) = state.streams.get_mut(&self.stream).filter(|record| !record.gone) else {
             return Poll::Ready(Some(Err(Cut)));
         };
-        if let Some(bytes) = record.arrived.pop() {
-            let before = state.out.len();
-            state.read(self.stream, bytes.len());
-            let tells = state.out.len() > before;
-            let waker = state.waker.take_if(|_| tells);
-            drop(state);
-            if let Some(waker) = waker {
-                waker.wake();
-            }
+        if let Some((bytes, read)) = record.arrived.take() {
+            self.read(state, read);
             return Poll::Ready(Some(Ok(bytes)));
         }
         if record.arrived.ended {
@@ -74,6 +89,18 @@ impl Coming {
         }
         record.listen_for_more(context);
         Poll::Pending
+    }
+
+    /// Notes that so much was read, of which the client may have to be told.
+    fn read(&self, mut state: MutexGuard<'_, State>, bytes: usize) {
+        let before = state.out.len();
+        state.read(self.stream, bytes);
+        let tells = state.out.len() > before;
+        let waker = state.waker.take_if(|_| tells);
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 
     fn is_over(&self) -> bool {
@@ -101,11 +128,6 @@ impl Drop for Coming {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         let left = state.streams.get_mut(&self.stream).map_or(0, |record| record.discard());
-        state.read(self.stream, left);
-        let waker = state.waker.take_if(|_| left > 0);
-        drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        self.read(state, left);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use hedef_protocols::hpack::{Decoder, Error};
 use http::request::Parts;
 use http::{HeaderMap, Request, StatusCode};
@@ -160,12 +160,12 @@ impl Frames {
             state.forget(stream);
             return None;
         }
-        let body = match record.arrived.whole() {
-            Some(bytes) => {
-                state.read(stream, bytes.len());
-                Body::Whole(bytes)
-            }
-            None => Body::Coming(Coming { shared: self.shared.clone(), stream }),
+        let body = if record.arrived.ended {
+            let (bytes, read) = record.arrived.take().unwrap_or_default();
+            state.read(stream, read);
+            Body::Whole(bytes)
+        } else {
+            Body::Coming(Coming { shared: self.shared.clone(), stream })
         };
         Some(Begun { stream, request: Request::from_parts(head, body) })
     }
@@ -175,14 +175,13 @@ impl Frames {
             if input.is_empty() {
                 return Ok(Step::Nothing);
             }
-            let bytes = input.split_to(data.left.min(input.len())).freeze();
+            let bytes = input.get(..data.left).unwrap_or(input);
             data.left -= bytes.len();
-            let (stream, over) = (data.stream, data.left == 0);
-            let last = data.last && over;
-            if over {
-                self.data = None;
-            }
-            return self.came(stream, bytes, last);
+            let (stream, last, count) = (data.stream, data.last && data.left == 0, bytes.len());
+            self.data.take_if(|data| data.left == 0);
+            let step = self.came(stream, bytes, last);
+            input.advance(count);
+            return step;
         }
         let Some(head) = input.first_chunk().copied().map(Head::read) else { return Ok(Step::Nothing) };
         self.check(head)?;
@@ -191,7 +190,7 @@ impl Frames {
             let (stream, last) = (head.stream, head.has(END_STREAM));
             self.shared.lock().begins(stream, head.length, stream > self.last)?;
             if head.length == 0 {
-                return self.came(stream, Bytes::new(), last);
+                return self.came(stream, &[], last);
             }
             self.data = Some(Data { stream, left: head.length, last });
             return Ok(Step::Frame);
@@ -230,7 +229,7 @@ impl Frames {
         stream.is_multiple_of(2) || (stream > self.last && !self.closed)
     }
 
-    fn came(&self, stream: u32, bytes: Bytes, last: bool) -> Result<Step, Reason> {
+    fn came(&self, stream: u32, bytes: &[u8], last: bool) -> Result<Step, Reason> {
         self.shared.lock().came(stream, bytes, last)?;
         Ok(if last { Step::Whole(stream) } else { Step::Frame })
     }
@@ -244,7 +243,7 @@ impl Frames {
                 state.begins(stream, payload.len(), stream > self.last)?;
                 state.read(stream, payload.len() - bytes.len());
                 drop(state);
-                return self.came(stream, Bytes::copy_from_slice(bytes), head.has(END_STREAM));
+                return self.came(stream, bytes, head.has(END_STREAM));
             }
             HEADERS => {
                 let (fields, last) = (unpadded(head, payload)?, head.has(END_STREAM));
@@ -340,7 +339,7 @@ impl Frames {
         state.open(stream, expected);
         self.heads.push_back((stream, head));
         drop(state);
-        if last { self.came(stream, Bytes::new(), true) } else { Ok(Step::Frame) }
+        if last { self.came(stream, &[], true) } else { Ok(Step::Frame) }
     }
 
     /// Takes what stands behind a body, which says nothing to anybody here.
@@ -354,7 +353,7 @@ impl Frames {
             Some(_) if !last || !fields.are_trailers() => state.give_up(stream, Reason::Protocol)?,
             Some(_) => {
                 drop(state);
-                return self.came(stream, Bytes::new(), true);
+                return self.came(stream, &[], true);
             }
         }
         Ok(Step::Frame)

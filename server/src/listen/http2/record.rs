@@ -6,10 +6,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 
-use super::frame::{LARGEST, Reason};
-
-/// Smaller pieces of a body are put together: they would hold a buffer that was read into, which is larger.
-const LARGE: usize = LARGEST;
+use super::frame::Reason;
 
 /// How much a client may send, of which no more than half is given back at once.
 #[derive(Clone, Copy, Debug)]
@@ -32,10 +29,20 @@ impl Window {
         left.is_some()
     }
 
-    /// Notes that so much of what came was read; says by how much the client may send more now.
-    pub(super) fn read(&mut self, bytes: usize) -> Option<u32> {
+    /// Notes that so much of what came was read; says by how much the client may send more now, if it has to be told: while it
+    /// may send all of the `rest` that is still to come, if that is known, it has not.
+    pub(super) fn read(&mut self, bytes: usize, rest: Option<u64>) -> Option<u32> {
         self.read = self.read.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
-        if self.read < self.size / 2 && self.read < self.open {
+        let is_enough = rest.is_some_and(|rest| rest <= self.open.into());
+        if is_enough || (self.read < self.size / 2 && self.read < self.open) {
+            return None;
+        }
+        self.grant(0)
+    }
+
+    /// The same where something is said to the client anyway, if it is `least` at least.
+    pub(super) fn grant(&mut self, least: u32) -> Option<u32> {
+        if self.read <= least {
             return None;
         }
         self.open = self.open.saturating_add(self.read);
@@ -49,13 +56,15 @@ impl Window {
     }
 }
 
-/// The body of a request, as far as it came and was not read.
+/// The body of a request, as far as it came and was not read: in one piece, copied once out of what was read from the
+/// client, which brings it in small frames.
 #[derive(Debug)]
 pub(super) struct Arrived {
-    pieces: VecDeque<Bytes>,
-    /// Behind the pieces.
-    small: BytesMut,
-    length: usize,
+    bytes: BytesMut,
+    /// The reader waits for so many, and has room for them.
+    wanted: usize,
+    /// The client need not wait with more until so many of them are read.
+    granted: usize,
     pub(super) window: Window,
     /// How much is still to come, where the head says so.
     pub(super) expected: Option<u64>,
@@ -66,36 +75,62 @@ pub(super) struct Arrived {
 }
 
 impl Arrived {
-    fn push(&mut self, bytes: Bytes, last: bool) {
-        self.length += bytes.len();
-        if bytes.len() >= LARGE {
-            if !self.small.is_empty() {
-                self.pieces.push_back(std::mem::take(&mut self.small).freeze());
-            }
-            self.pieces.push_back(bytes);
-        } else if last && self.length == bytes.len() {
-            self.pieces.push_back(Bytes::copy_from_slice(&bytes));
-        } else {
-            self.small.extend_from_slice(&bytes);
+    fn new(size: u32, expected: Option<u64>) -> Self {
+        let window = Window::new(size);
+        Self { bytes: BytesMut::new(), wanted: 0, granted: 0, window, expected, ended: false, unwanted: false }
+    }
+
+    /// Takes what came; says how much of it the client may send again at once.
+    fn push(&mut self, bytes: &[u8]) -> usize {
+        let rest = self.wanted.saturating_sub(self.bytes.len());
+        self.bytes.reserve(rest.max(bytes.len()));
+        self.bytes.extend_from_slice(bytes);
+        let granted = rest.min(bytes.len());
+        self.granted += granted;
+        granted
+    }
+
+    /// Puts `start` before what is there, and lets nobody read it until there are `whole` bytes, or it ends. Says how much the
+    /// client may send now.
+    pub(super) fn gather(&mut self, start: &[u8], whole: usize) -> usize {
+        self.wanted = whole;
+        let mut bytes = BytesMut::with_capacity(whole.max(start.len() + self.bytes.len()));
+        bytes.extend_from_slice(start);
+        bytes.extend_from_slice(&self.bytes);
+        self.bytes = bytes;
+        self.granted += start.len();
+        let granted = whole.min(self.bytes.len()).saturating_sub(self.granted);
+        self.granted += granted;
+        granted
+    }
+
+    /// Takes what is there, if it is enough for its reader; says how much of it the client may send again.
+    pub(super) fn take(&mut self) -> Option<(Bytes, usize)> {
+        if self.bytes.is_empty() || !self.is_enough() {
+            return None;
         }
+        let read = self.unread();
+        (self.wanted, self.granted) = (0, 0);
+        Some((std::mem::take(&mut self.bytes).freeze(), read))
     }
 
-    /// Takes the next piece.
-    pub(super) fn pop(&mut self) -> Option<Bytes> {
-        let rest = || (!self.small.is_empty()).then(|| std::mem::take(&mut self.small).freeze());
-        let piece = self.pieces.pop_front().or_else(rest)?;
-        self.length -= piece.len();
-        Some(piece)
+    fn is_enough(&self) -> bool {
+        self.ended || self.bytes.len() >= self.wanted
     }
 
-    /// Takes the body, if it is there as a whole and in one piece.
-    pub(super) fn whole(&mut self) -> Option<Bytes> {
-        let is_one = self.ended && self.pieces.len() + usize::from(!self.small.is_empty()) <= 1;
-        is_one.then(|| self.pop().unwrap_or_default())
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
     }
 
-    pub(super) const fn len(&self) -> usize {
-        self.length
+    /// How much is still to come, as far as is known.
+    pub(super) fn rest(&self) -> Option<u64> {
+        let wanted = (self.wanted > 0).then(|| self.wanted.saturating_sub(self.bytes.len()) as u64);
+        self.expected.or(wanted)
+    }
+
+    /// How much of what is there counts as not read.
+    pub(super) fn unread(&self) -> usize {
+        self.bytes.len() - self.granted
     }
 }
 
@@ -155,17 +190,8 @@ pub(super) struct Record {
 impl Record {
     /// A stream of which the client takes `window` bytes, and whose body will be so long, where that is known.
     pub(super) fn new(window: i64, size: u32, expected: Option<u64>) -> Self {
-        let arrived = Arrived {
-            pieces: VecDeque::new(),
-            small: BytesMut::new(),
-            length: 0,
-            window: Window::new(size),
-            expected,
-            ended: false,
-            unwanted: false,
-        };
         Self {
-            arrived,
+            arrived: Arrived::new(size, expected),
             waiting: Waiting::default(),
             window,
             lined_up: false,
@@ -178,24 +204,23 @@ impl Record {
     }
 
     /// Takes a piece of the body, of which nothing may follow; says how much of it is done with at once.
-    pub(super) fn came(&mut self, bytes: Bytes, last: bool) -> Result<usize, Reason> {
-        let length = bytes.len();
+    pub(super) fn came(&mut self, bytes: &[u8], last: bool) -> Result<usize, Reason> {
         if self.gone {
-            return Ok(length);
+            return Ok(bytes.len());
         }
         if let Some(expected) = &mut self.arrived.expected {
-            let rest = u64::try_from(length).ok().and_then(|length| expected.checked_sub(length));
+            let rest = u64::try_from(bytes.len()).ok().and_then(|length| expected.checked_sub(length));
             *expected = rest.filter(|rest| !last || *rest == 0).ok_or(Reason::Protocol)?;
         }
         self.arrived.ended |= last;
         if self.arrived.unwanted {
-            return Ok(length);
+            return Ok(bytes.len());
         }
-        if length > 0 {
-            self.arrived.push(bytes, last);
+        let granted = self.arrived.push(bytes);
+        if self.arrived.is_enough() {
+            wake(&mut self.reader);
         }
-        wake(&mut self.reader);
-        Ok(0)
+        Ok(granted)
     }
 
     /// Lets go of all that the stream holds; says how much had come that nobody has read.
@@ -207,12 +232,12 @@ impl Record {
         self.discard()
     }
 
-    /// Lets go of the body; says how much of it had come.
+    /// Lets go of the body; says how much of it counts as not read.
     pub(super) fn discard(&mut self) -> usize {
         let arrived = &mut self.arrived;
-        arrived.unwanted = true;
-        (arrived.pieces, arrived.small) = (VecDeque::new(), BytesMut::new());
-        std::mem::take(&mut arrived.length)
+        let left = arrived.unread();
+        (arrived.unwanted, arrived.bytes, arrived.granted) = (true, BytesMut::new(), 0);
+        left
     }
 
     /// Ready when no more than so many bytes of the answer wait.
@@ -273,7 +298,7 @@ mod tests {
         assert!(window.came(100) && !window.came(1));
         let mut window = Window::new(100);
         assert!(window.came(50));
-        assert_eq!((window.read(49), window.read(1)), (None, Some(50)));
+        assert_eq!((window.read(49, None), window.read(1, None)), (None, Some(50)));
         assert!(window.came(100) && !window.came(1));
     }
 
@@ -281,45 +306,76 @@ mod tests {
     fn a_window_opens_again_when_as_much_was_read_as_is_open() {
         let mut window = Window::new(100);
         assert!(window.came(90));
-        assert_eq!((window.read(9), window.read(1)), (None, Some(10)));
+        assert_eq!((window.read(9, None), window.read(1, None)), (None, Some(10)));
         assert!(window.came(20) && !window.came(1));
+    }
+
+    #[test]
+    fn a_window_need_not_open_for_more_than_comes() {
+        let mut window = Window::new(100);
+        assert!(window.came(90));
+        assert_eq!((window.read(90, Some(10)), window.read(0, Some(11))), (None, Some(90)));
+    }
+
+    #[test]
+    fn a_window_opens_sooner_where_something_is_said_anyway() {
+        let mut window = Window::new(100);
+        assert!(window.came(20));
+        assert_eq!((window.grant(0), window.read(20, None)), (None, None));
+        assert_eq!((window.grant(20), window.grant(19), window.grant(0)), (None, Some(20), None));
+        assert!(window.came(100));
     }
 
     #[test]
     fn a_body_is_as_long_as_its_head_says() {
         let record = |expected| Record::new(0, 1 << 20, expected);
-        let piece = || Bytes::from_static(b"123");
-        assert_eq!(record(None).came(piece(), true), Ok(0));
-        assert_eq!(record(Some(3)).came(piece(), true), Ok(0));
-        assert_eq!(record(Some(2)).came(piece(), false), Err(Reason::Protocol));
-        assert_eq!(record(Some(4)).came(piece(), true), Err(Reason::Protocol));
+        assert_eq!(record(None).came(b"123", true), Ok(0));
+        assert_eq!(record(Some(3)).came(b"123", true), Ok(0));
+        assert_eq!(record(Some(2)).came(b"123", false), Err(Reason::Protocol));
+        assert_eq!(record(Some(4)).came(b"123", true), Err(Reason::Protocol));
         let mut two = record(Some(6));
-        assert_eq!((two.came(piece(), false), two.came(piece(), true)), (Ok(0), Ok(0)));
-        assert_eq!(two.arrived.whole().as_deref(), Some(&b"123123"[..]));
+        assert_eq!((two.came(b"123", false), two.came(b"456", true)), (Ok(0), Ok(0)));
+        assert_eq!(two.arrived.take(), Some((Bytes::from_static(b"123456"), 6)));
     }
 
     #[test]
-    fn small_pieces_are_put_together_and_stay_in_order() {
+    fn what_a_reader_waits_for_comes_in_one_piece_and_makes_room_for_more_at_once() {
         let mut record = Record::new(0, 1 << 20, None);
-        let all: Vec<u8> = (0..=250).cycle().take(3 * LARGE + 7).collect();
-        let mut rest = Bytes::from(all.clone());
-        for size in [1, 2, LARGE - 1, LARGE, 3, LARGE - 1] {
-            assert_eq!(record.came(rest.split_to(size), false), Ok(0));
-        }
-        let left = rest.len();
-        assert_eq!(record.came(rest, true), Ok(0));
-        assert!(record.arrived.whole().is_none());
-        let pieces: Vec<_> = std::iter::from_fn(|| record.arrived.pop()).collect();
-        assert_eq!(pieces.iter().map(Bytes::len).collect::<Vec<_>>(), [LARGE + 2, LARGE, LARGE + 2 + left]);
-        assert!(pieces.concat() == all && record.arrived.len() == 0);
+        assert_eq!(record.came(b"abc", false), Ok(0));
+        assert_eq!(record.arrived.take(), Some((Bytes::from_static(b"abc"), 3)));
+        assert_eq!(record.came(b"de", false), Ok(0));
+        assert_eq!(record.arrived.gather(b"abc", 8), 2);
+        assert_eq!((record.arrived.take(), record.arrived.len(), record.arrived.unread()), (None, 5, 0));
+        assert_eq!(record.came(b"f", false), Ok(1));
+        assert_eq!(record.arrived.take(), None);
+        assert_eq!(record.came(b"ghi", false), Ok(2));
+        assert_eq!(record.arrived.take(), Some((Bytes::from_static(b"abcdefghi"), 1)));
+        assert_eq!(record.came(b"j", false), Ok(0));
+        assert_eq!(record.arrived.take(), Some((Bytes::from_static(b"j"), 1)));
+    }
+
+    #[test]
+    fn what_a_reader_waits_for_is_what_there_is_when_the_client_ends() {
+        let mut record = Record::new(0, 1 << 20, None);
+        assert_eq!((record.arrived.gather(b"abc", 8), record.came(b"d", true)), (0, Ok(1)));
+        assert_eq!(record.arrived.take(), Some((Bytes::from_static(b"abcd"), 0)));
+    }
+
+    #[test]
+    fn of_what_is_there_no_more_makes_room_than_a_reader_waits_for() {
+        let mut record = Record::new(0, 1 << 20, None);
+        assert_eq!((record.came(b"abcdef", false), record.arrived.gather(b"", 4)), (Ok(0), 4));
+        assert_eq!(record.arrived.take(), Some((Bytes::from_static(b"abcdef"), 2)));
     }
 
     #[test]
     fn nothing_is_kept_of_a_body_that_nobody_reads() {
         let mut record = Record::new(0, 1 << 20, None);
-        let piece = || Bytes::from_static(b"123");
-        assert_eq!(record.came(piece(), false), Ok(0));
-        assert_eq!((record.discard(), record.came(piece(), false), record.leave()), (3, Ok(3), 0));
+        assert_eq!(record.came(b"123", false), Ok(0));
+        assert_eq!((record.discard(), record.came(b"123", false), record.leave()), (3, Ok(3), 0));
         assert!(record.gone && record.arrived.len() == 0);
+        let mut record = Record::new(0, 1 << 20, None);
+        assert_eq!((record.arrived.gather(b"", 8), record.came(b"123", false)), (0, Ok(3)));
+        assert_eq!((record.discard(), record.came(b"123", false)), (0, Ok(3)));
     }
 }

@@ -25,6 +25,9 @@ use crate::listen::{CONNECTION_WINDOW, STREAM_WINDOW};
 /// While so many bytes are to be written, data of answers waits with its stream.
 const FULL: usize = 64 << 10;
 
+/// That the client may send so much more is not worth a frame beside others.
+const LITTLE: u32 = 64 << 10;
+
 /// Of so many streams that were over before their client had ended them it is known that more may come.
 const CUT: usize = 256;
 
@@ -118,7 +121,7 @@ impl State {
     }
 
     /// Takes a part of such a frame, or the last of it; fails where the client has too often sent what it should not.
-    pub(super) fn came(&mut self, id: u32, bytes: Bytes, last: bool) -> Result<(), Reason> {
+    pub(super) fn came(&mut self, id: u32, bytes: &[u8], last: bool) -> Result<(), Reason> {
         let length = bytes.len();
         let done = self.streams.get_mut(&id).map_or(Ok(length), |record| record.came(bytes, last));
         self.read(id, done.unwrap_or(length));
@@ -130,11 +133,12 @@ impl State {
         if bytes == 0 {
             return;
         }
-        if let Some(more) = self.room.read(bytes) {
+        if let Some(more) = self.room.read(bytes, None) {
             self.out.frame(WINDOW_UPDATE, 0, 0, &more.to_be_bytes());
         }
         let stream = self.streams.get_mut(&id).filter(|record| !record.arrived.ended && !record.gone);
-        if let Some(more) = stream.and_then(|record| record.arrived.window.read(bytes)) {
+        let more = stream.and_then(|record| record.arrived.window.read(bytes, record.arrived.rest()));
+        if let Some(more) = more {
             self.out.frame(WINDOW_UPDATE, 0, id, &more.to_be_bytes());
         }
     }
@@ -368,6 +372,13 @@ impl State {
             self.line_up(id);
         }
         self.out.len() > 0
+    }
+
+    /// Tells the client how much more it may send, beside something else.
+    pub(super) fn grant(&mut self) {
+        if let Some(more) = self.room.grant(LITTLE) {
+            self.out.frame(WINDOW_UPDATE, 0, 0, &more.to_be_bytes());
+        }
     }
 }
 

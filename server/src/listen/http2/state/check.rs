@@ -9,15 +9,15 @@ impl State {
     /// is still to come.
     pub(in super::super) fn check(&self, coming: Option<(u32, usize)>) {
         let coming_to = |id: u32| coming.map_or(0, |(stream, left)| if stream == id || id == 0 { left } else { 0 });
-        let arrived: usize = self.streams.values().map(|record| record.arrived.len()).sum();
+        let arrived: usize = self.streams.values().map(|record| record.arrived.unread()).sum();
         assert_eq!(self.room.rest() + arrived + coming_to(0), CONNECTION_WINDOW as usize, "what the client may send");
         assert!(self.window <= LARGEST_WINDOW && self.cut.len() <= CUT);
         let line: HashSet<_> = self.line.iter().copied().collect();
         assert_eq!(line.len(), self.line.len(), "a stream stands in the line twice");
         for (id, record) in &self.streams {
-            let (arrived, waits) = (record.arrived.len(), record.waiting.len() > 0);
+            let (arrived, waits) = (record.arrived.unread(), record.waiting.len() > 0);
             if record.gone {
-                assert!(arrived == 0 && !waits, "{id} holds something");
+                assert!(record.arrived.len() == 0 && !waits, "{id} holds something");
                 continue;
             }
             if !record.arrived.ended {
