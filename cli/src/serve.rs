@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use hedef_core::Model;
+use hedef_core::host::short_turns;
 use hedef_core::metrics::Metrics;
 use hedef_core::repository::{self, Budget, QuotaWatcher, Repository, RunWatcher, View, Watcher};
 use hedef_server::{AzureSettings, Config, Drain, Log, Server, Settings};
@@ -49,7 +50,11 @@ pub(crate) fn run(serve: Serve, engine: &Engine, log: Arc<dyn Log>) -> anyhow::R
     let stuck = stuck.context("cannot watch runs")?;
     let quota = QuotaWatcher::start(Arc::clone(&repository), slots, "/".into(), QUOTA_INTERVAL);
     let quota = quota.context("cannot follow the processors' quota")?;
-    let network = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("hedef-network").build()?;
+    let network = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("hedef-network")
+        .on_thread_start(short_turns)
+        .build()?;
     let server = network.block_on(Server::bind(config, Arc::clone(&repository), registry))?;
     let addresses = server.addresses().map(|(address, purpose)| {
         let purpose = purpose.map(|purpose| format!(" for {purpose}")).unwrap_or_default();
@@ -71,6 +76,8 @@ pub(crate) fn run(serve: Serve, engine: &Engine, log: Arc<dyn Log>) -> anyhow::R
         tokio::select! { () = stop_signal() => (), () = hurry_on_hangup(hurry) => () }
         repository.stop_loading();
     };
+    // This thread accepts connections.
+    short_turns();
     let stopped = network.block_on(server.serve(stopping));
     let watcher = loading.join().map_err(|_| anyhow::anyhow!("the thread that loads models panicked"))??;
     drop((watcher, quota, stuck));

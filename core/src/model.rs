@@ -7,6 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::backend::Backend;
+use crate::host::usual_turns;
 use crate::image::Plan;
 use crate::metrics::{Metrics, StageMetrics};
 pub use crate::padding::Padding;
@@ -179,7 +180,11 @@ impl Model {
             let reason = format!("cannot start a thread: {error}");
             Error::Load { model: self.shared.id.to_string(), reason }
         };
-        thread::Builder::new().name(name.into()).spawn(work).map_err(failed)
+        let run = || {
+            usual_turns();
+            work();
+        };
+        thread::Builder::new().name(name.into()).spawn(run).map_err(failed)
     }
 
     /// Lets so many instances run where the model's owner left the number to the machine, whose processors have become

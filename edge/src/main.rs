@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use hedef_core::host::short_turns;
 use hedef_edge::config::Settings;
 use hedef_edge::device::{Device, StartError};
 use hedef_server::probe;
@@ -64,7 +65,12 @@ fn main() -> ExitCode {
 }
 
 fn network() -> std::io::Result<Runtime> {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().thread_name("hedef-network").build()
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .thread_name("hedef-network")
+        .on_thread_start(short_turns)
+        .build()
 }
 
 fn run(settings: Settings) -> Result<bool, StartError> {

@@ -3,6 +3,7 @@
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use hedef_core::Tensor;
+use hedef_core::host::at_length;
 use hedef_protocols::v2;
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
@@ -26,7 +27,7 @@ pub(crate) const fn in_binary(bytes: usize) -> usize {
 /// Works on what takes as long as `bytes` bytes of JSON: where they are many, other connections of this thread go on meanwhile on another one.
 pub fn work<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
     let many_threads = || Handle::try_current().is_ok_and(|here| here.runtime_flavor() == RuntimeFlavor::MultiThread);
-    if bytes > MUCH && many_threads() { block_in_place(work) } else { work() }
+    if bytes > MUCH && many_threads() { block_in_place(|| at_length(work)) } else { work() }
 }
 
 /// About how many bytes the answer's tensors have.

@@ -11,6 +11,7 @@ mod processor;
 #[cfg(unix)]
 mod system;
 mod telemetry;
+mod turns;
 
 #[cfg(test)]
 pub(crate) use cgroup::machine;
@@ -24,3 +25,5 @@ pub use processor::processor;
 #[cfg(unix)]
 pub(crate) use system::effective_user;
 pub(crate) use telemetry::switch_off_telemetry;
+pub(crate) use turns::usual_turns;
+pub use turns::{at_length, short_turns};

@@ -1,5 +1,5 @@
 //! The few calls of the C library that the standard library does not offer.
-#![expect(unsafe_code, reason = "malloc_trim, mallopt, newlocale and geteuid exist only as C functions")]
+#![expect(unsafe_code, reason = "malloc_trim, mallopt, newlocale, geteuid and sched_setattr exist only as C functions")]
 
 /// Gives free heap pages back to the system.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -56,4 +56,41 @@ pub(super) fn locale_exists(name: &std::ffi::CStr) -> bool {
     // SAFETY: `locale` came from newlocale just above, is not null and is used nowhere else.
     unsafe { libc::freelocale(locale) };
     true
+}
+
+/// Has this thread keep a processor for so many nanoseconds before others that want it have their turn, as far as the system
+/// lets it; with 0 for as long as is usual. Says whether the system was asked.
+#[cfg(target_os = "linux")]
+pub(super) fn resize_turns(nanoseconds: u64) -> bool {
+    // What else stands there stays as it is.
+    let Some(mut how) = scheduling() else { return false };
+    let is_fair = matches!(libc::c_int::try_from(how.sched_policy), Ok(libc::SCHED_OTHER | libc::SCHED_BATCH));
+    how.sched_runtime = nanoseconds;
+    // SAFETY: the structure is as large as it says, and the system reads nothing else; 0 is the calling thread.
+    is_fair && unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const how, 0) } == 0
+}
+
+/// For how many nanoseconds this thread keeps a processor.
+#[cfg(all(test, target_os = "linux"))]
+pub(super) fn turns() -> Option<u64> {
+    scheduling().map(|how| how.sched_runtime)
+}
+
+/// How this thread is scheduled, as far as the system tells.
+#[cfg(target_os = "linux")]
+fn scheduling() -> Option<libc::sched_attr> {
+    let mut how = libc::sched_attr {
+        size: 0,
+        sched_policy: 0,
+        sched_flags: 0,
+        sched_nice: 0,
+        sched_priority: 0,
+        sched_runtime: 0,
+        sched_deadline: 0,
+        sched_period: 0,
+    };
+    let size = u32::try_from(size_of_val(&how)).ok()?;
+    // SAFETY: the system writes no more than the size that it is told; 0 is the calling thread.
+    let got = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut how, size, 0) };
+    (got == 0).then_some(how)
 }

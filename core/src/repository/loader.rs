@@ -12,6 +12,7 @@ use super::{Load, Version};
 use crate::backend::Backend;
 use crate::backend::onnx::{ModelFacts, Runtime, SessionOptions};
 use crate::cache::{GraphCache, Key};
+use crate::host::at_length;
 use crate::image::Plan;
 use crate::model::{Judged, LoadStages, Padding, Parts, Slots, Status, Tuning};
 use crate::padding::prove;
@@ -55,6 +56,18 @@ pub struct OnnxLoader {
 
 impl Load for OnnxLoader {
     fn load(&self, version: &Version<'_>) -> Result<Parts, String> {
+        // The runtime's own threads start here.
+        at_length(|| self.load_at_length(version))
+    }
+
+    fn estimate(&self, version: &Version<'_>) -> u64 {
+        // What is wrong with a model is told when it is loaded.
+        preflight::inspect(version.file).map_or(0, |inspection| inspection.weight_bytes)
+    }
+}
+
+impl OnnxLoader {
+    fn load_at_length(&self, version: &Version<'_>) -> Result<Parts, String> {
         let started = Instant::now();
         let growth = self.loads.begin();
         let settings = version.settings;
@@ -170,13 +183,6 @@ impl Load for OnnxLoader {
         })
     }
 
-    fn estimate(&self, version: &Version<'_>) -> u64 {
-        // What is wrong with a model is told when it is loaded.
-        preflight::inspect(version.file).map_or(0, |inspection| inspection.weight_bytes)
-    }
-}
-
-impl OnnxLoader {
     /// Keeps a verdict on the graph under `key`, if it has a place in the cache.
     fn note(&self, key: Option<Key>) -> Option<(Arc<GraphCache>, Key)> {
         self.graphs.clone().zip(key)

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::budget::EVICTED;
 use super::{Candidate, Repository, Version, hold, scan};
+use crate::host::usual_turns;
 use crate::settings::Settings;
 use crate::{Error, Model, ModelId};
 
@@ -62,6 +63,7 @@ impl Repository {
         let (end, ending) = watch::channel(None);
         let (own, repository) = (id.clone(), Arc::clone(self));
         let load = move || {
+            usual_turns();
             let result = repository.load_asleep(&own);
             hold(&repository.waking.0).under_way.remove(&own);
             // Nobody may be waiting any more.

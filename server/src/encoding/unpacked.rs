@@ -24,6 +24,9 @@ pub(crate) enum Unpacked {
 /// The least that is unpacked before more memory is asked for.
 const PIECE: usize = 16 << 10;
 
+/// A byte that comes out takes as long as so many of JSON.
+const SLOW: usize = 4;
+
 /// So many bytes are read, or come out, at once.
 const STRETCH: usize = 16 << 10;
 
@@ -56,7 +59,8 @@ pub(super) fn read<'a, D: Read>(
         if !room(more) {
             return Ok(Unpacked::NoRoom);
         }
-        work(more, || {
+        // What comes out takes less time than it takes to be decoded, but its pages are new.
+        work(more.saturating_mul(SLOW), || {
             let turn = Turn::begin();
             plain.grow(more, &turn);
             while plain.0.len() < before + more && plain.read_on(&mut decoder, before + more)? {

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::FutureExt;
 use hedef_core::ModelId;
+use hedef_core::host::at_length;
 use hedef_protocols::v2::grpc::PREFIX;
 use tokio::task::coop::unconstrained;
 use tokio::task::spawn_blocking;
@@ -259,7 +260,9 @@ impl Message {
         let (unpacked, reserved) = if small {
             unpack()
         } else {
-            spawn_blocking(unpack).await.map_err(|error| ApiError::Fault(format!("unpacking a message: {error}")))?
+            spawn_blocking(|| at_length(unpack))
+                .await
+                .map_err(|error| ApiError::Fault(format!("unpacking a message: {error}")))?
         };
         match unpacked.map_err(|error| ApiError::BodyBroken(format!("{coding:?}: {error}")))? {
             Unpacked::Whole(plain) => Ok(reserved.keep_with(plain.into())),

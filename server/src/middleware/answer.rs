@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::FutureExt;
+use hedef_core::host::at_length;
 use http::HeaderValue;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, VARY};
 use http_body_util::BodyExt;
@@ -41,7 +42,7 @@ async fn pack(coding: Coding, response: Response) -> Result<Response, ApiError> 
     let packed = if plain.len() <= IN_PLACE {
         coding.compress(&plain)
     } else {
-        spawn_blocking(move || coding.compress(&plain)).await.map_err(|error| fault(&error))?
+        spawn_blocking(move || at_length(|| coding.compress(&plain))).await.map_err(|error| fault(&error))?
     };
     let packed = Bytes::from(packed.map_err(|error| fault(&error))?);
     parts.headers.remove(CONTENT_LENGTH);
