@@ -33,8 +33,8 @@ const MEDIA_TYPES: [&str; 4] =
 
 /// A body that bytes come from.
 pub(crate) trait Source: HttpBody<Data = Bytes, Error: Display> + Send + Unpin {
-    /// Has what comes put behind `start`, which is taken then, and given in one piece once there are `whole` bytes, or the body
-    /// ends. One that cannot do this takes nothing.
+    /// Has what comes put behind `start`, which is taken then, and given in one piece once there are `whole` bytes, or
+    /// the body ends. One that cannot do this takes nothing.
     fn gather(&mut self, _start: &mut Bytes, _whole: usize) {}
 
     /// How much of such a piece is there, as far as that is known.
@@ -136,8 +136,8 @@ impl<'a> Received<'a> {
     }
 }
 
-/// Reads the body of a request with those headers whole and unpacks it. What of a large one comes first is shown to `look`,
-/// whose failure spares the rest.
+/// Reads the body of a request with those headers whole and unpacks it. What of a large one comes first is shown to
+/// `look`, whose failure spares the rest.
 pub(crate) async fn read<'a>(
     app: &'a App,
     call: &Call,
@@ -213,7 +213,9 @@ async fn gather(
 ) -> Result<Bytes, ApiError> {
     let rest = usize::try_from(body.size_hint().lower()).unwrap_or(0);
     let whole = first.len().saturating_add(rest);
-    body.gather(&mut first, whole);
+    if body.size_hint().exact().is_some() {
+        body.gather(&mut first, whole);
+    }
     let mut all = if first.is_empty() {
         pace.next(body).await?.unwrap_or_default().into()
     } else {

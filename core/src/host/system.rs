@@ -58,16 +58,16 @@ pub(super) fn locale_exists(name: &std::ffi::CStr) -> bool {
     true
 }
 
-/// Has this thread keep a processor for so many nanoseconds before others that want it have their turn, as far as the system
-/// lets it; with 0 for as long as is usual. Says whether the system was asked.
+/// Has this thread keep a processor for so many nanoseconds before others that want it have their turn, as far as the
+/// system lets it; with 0 for as long as is usual. Says whether the system was asked.
 #[cfg(target_os = "linux")]
 pub(super) fn resize_turns(nanoseconds: u64) -> bool {
     // What else stands there stays as it is.
     let Some(mut how) = scheduling() else { return false };
     let is_fair = matches!(libc::c_int::try_from(how.sched_policy), Ok(libc::SCHED_OTHER | libc::SCHED_BATCH));
     how.sched_runtime = nanoseconds;
-    // SAFETY: the structure is as large as it says, and the system reads nothing else; 0 is the calling thread.
-    is_fair && unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const how, 0) } == 0
+    // SAFETY: the structure is as large as it says, and the system touches nothing else; 0 is the calling thread.
+    is_fair && unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw mut how, 0) } == 0
 }
 
 /// For how many nanoseconds this thread keeps a processor.

@@ -1,9 +1,9 @@
 //! For how long a thread keeps a processor that others want too.
 //!
-//! A thread of the network works for microseconds at a time, and waits in between. When it is woken while another thread has
-//! the processor, the system lets that one end its turn first, which takes milliseconds, and every answer is late by as
-//! much. Linux from 6.12 on lets a thread ask for short turns: then it goes before those with longer ones at once, and gets
-//! no more of the processor than before. Elsewhere nothing changes.
+//! A thread of the network works for microseconds at a time, and waits in between. When it is woken while another
+//! thread has the processor, the system lets that one end its turn first, which takes milliseconds, and every answer is
+//! late by as much. Linux from 6.12 on lets a thread ask for short turns: then it goes before those with longer ones at
+//! once, and gets no more of the processor than before. Elsewhere nothing changes.
 //!
 //! Source: `sched_setattr(2)`, and the kernel's `Documentation/scheduler/sched-eevdf.rst`.
 
@@ -13,7 +13,8 @@ thread_local! {
     static SHORT: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Asks for short turns for this thread, which waits more than it works. Threads that it starts have them too.
+/// Asks for short turns for this thread, which waits more than it works. Threads and processes that it starts
+/// have them too.
 pub fn short_turns() {
     SHORT.set(set(true));
 }
@@ -39,10 +40,13 @@ pub fn at_length<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
+#[cfg(target_os = "linux")]
 fn set(short: bool) -> bool {
-    #[cfg(target_os = "linux")]
-    return super::system::resize_turns(if short { SHORTEST } else { USUAL });
-    #[cfg(not(target_os = "linux"))]
+    super::system::resize_turns(if short { SHORTEST } else { USUAL })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn set(_short: bool) -> bool {
     false
 }
 
@@ -61,7 +65,8 @@ mod tests {
 
     #[test]
     fn a_thread_has_short_turns_but_for_what_takes_long() {
-        let usual = turns().unwrap();
+        // Some sandboxes do not tell.
+        let Some(usual) = turns() else { return };
         short_turns();
         // Before Linux 6.12 they stay as they are.
         let short = turns().unwrap();

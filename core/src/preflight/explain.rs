@@ -27,6 +27,7 @@ const RULES: &[Rule] = &[
     no_cuda,
     no_device,
     no_device_memory,
+    cuda_failure,
     no_memory,
     not_a_model,
     inconsistent,
@@ -125,6 +126,18 @@ fn no_device_memory(fact: &str) -> Option<String> {
         // CUDA's own words are followed by the host's name, and by places in the source.
         let fact = fact.split(" ; ").next().unwrap_or(fact);
         format!("the device has not enough memory for the model: raise `cuda.memory_limit_mib` if model.toml sets it, make room on the device, or set device = \"cpu\" ({fact})")
+    })
+}
+
+fn cuda_failure(fact: &str) -> Option<String> {
+    let (code, rest) = after(fact, "CUDA failure ")?.split_once(": ")?;
+    // The host's name follows, and places in the source.
+    let told = rest.split(" ; ").next().unwrap_or(rest);
+    Some(match code {
+        "100" => format!(
+            "CUDA finds no GPU: let this process see one (CUDA_VISIBLE_DEVICES, the devices of the container), or set device = \"cpu\" ({told})"
+        ),
+        _ => format!("CUDA failed ({code}: {told})"),
     })
 }
 

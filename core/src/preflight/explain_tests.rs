@@ -7,7 +7,7 @@ const SOURCE: &str = "[ONNXRuntimeError] : 1 : FAIL : /onnxruntime_src/onnxrunti
 #[test]
 fn known_refusals_keep_the_fact_and_say_what_helps() {
     let ir = format!("{SOURCE}Unsupported model IR version: 14, max supported IR version: 13\n");
-    let cases: [(&str, &[&str]); 15] = [
+    let cases: [(&str, &[&str]); 17] = [
         ("Invalid device ID: 77, must be between 0 (inclusive) and 1 (exclusive).", &["no device cuda:77", "of 1"]),
         (
             "Exception during initialization: /onnxruntime_src/onnxruntime/core/framework/bfc_arena.cc:360 void* onnxruntime::BFCArena::AllocateRawInternal(size_t, bool, onnxruntime::Stream*) Available memory of 264960 is smaller than requested bytes of 11129088\n",
@@ -53,6 +53,14 @@ fn known_refusals_keep_the_fact_and_say_what_helps() {
                 "Type 'tensor(int32)' of input parameter (x) of operator (Cos) in node (/a/Cos) is invalid:",
                 "check_model",
             ],
+        ),
+        (
+            "Failed to parse provider option \"device_id\": CUDA failure 100: no CUDA-capable device is detected ; GPU=-1 ; hostname=vm ; file=/onnxruntime_src/onnxruntime/core/providers/cuda/cuda_execution_provider_info.cc ; line=70 ; expr=cudaGetDeviceCount(&num_devices);",
+            &["CUDA finds no GPU", "CUDA_VISIBLE_DEVICES", "(no CUDA-capable device is detected)"],
+        ),
+        (
+            "CUDA failure 719: unspecified launch failure ; GPU=0 ; hostname=vm ; file=x.cc ; line=70 ; expr=y();",
+            &["CUDA failed (719: unspecified launch failure)"],
         ),
         ("CUDA execution provider is not enabled in this build. ", &["without CUDA", "runtime fetch --with cuda"]),
         (

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::budget::Room;
 use super::entry::{Slot, Snapshot, State, UNLOADED};
 use super::{Candidate, Overrides, Package, Repository, Version, hold, layout, scan};
-use crate::host::release_free_memory;
+use crate::host::{at_length, release_free_memory};
 use crate::settings::Settings;
 use crate::{Error, Model, ModelId, ModelName};
 
@@ -140,6 +140,11 @@ impl Repository {
 
     /// Makes a model that nobody knows of yet, with the room that it was admitted to.
     pub(super) fn make(&self, candidate: &Candidate<'_>, at_start: bool) -> Result<(Model, Option<Room>), Error> {
+        // Threads and processes that are started here have its turns.
+        at_length(|| self.make_at_length(candidate, at_start))
+    }
+
+    fn make_at_length(&self, candidate: &Candidate<'_>, at_start: bool) -> Result<(Model, Option<Room>), Error> {
         let version = candidate.version;
         self.try_out(candidate, at_start)?;
         let room = self.admit(version)?;

@@ -12,7 +12,6 @@ use super::{Load, Version};
 use crate::backend::Backend;
 use crate::backend::onnx::{ModelFacts, Runtime, SessionOptions};
 use crate::cache::{GraphCache, Key};
-use crate::host::at_length;
 use crate::image::Plan;
 use crate::model::{Judged, LoadStages, Padding, Parts, Slots, Status, Tuning};
 use crate::padding::prove;
@@ -29,10 +28,6 @@ const DEFAULT_QUEUE_CAPACITY: usize = 1024;
 const LARGE: u64 = 1 << 20;
 /// Runs at once on a CUDA device: on an H200 four did 1.3 to 2.4 times the work of one, and eight up to a fifth more.
 const CUDA_INSTANCES: usize = 4;
-/// Sessions of a model with convolutions there: one for each size that runs have, 1, 2, 4, … 64 rows.
-const CUDA_SESSIONS: u64 = 7;
-/// The most bytes of weights that they have together.
-const CUDA_WEIGHTS: u64 = 1 << 30;
 
 /// Loads models into ONNX Runtime.
 #[derive(Debug)]
@@ -56,18 +51,6 @@ pub struct OnnxLoader {
 
 impl Load for OnnxLoader {
     fn load(&self, version: &Version<'_>) -> Result<Parts, String> {
-        // The runtime's own threads start here.
-        at_length(|| self.load_at_length(version))
-    }
-
-    fn estimate(&self, version: &Version<'_>) -> u64 {
-        // What is wrong with a model is told when it is loaded.
-        preflight::inspect(version.file).map_or(0, |inspection| inspection.weight_bytes)
-    }
-}
-
-impl OnnxLoader {
-    fn load_at_length(&self, version: &Version<'_>) -> Result<Parts, String> {
         let started = Instant::now();
         let growth = self.loads.begin();
         let settings = version.settings;
@@ -77,11 +60,7 @@ impl OnnxLoader {
         let inspected = Instant::now();
         let opening = Opening { version, inspection: &inspection, options: &options, facts: &facts };
         let Opened { mut backend, placement, graph, key, verdict, looked_up } =
-            self.open_where_quicker(&opening).map_err(|error| preflight::explain(&error))?;
-        if matches!(placement.device, Device::Cuda(_)) {
-            let sessions = sessions(settings, &inspection);
-            backend.open_more(&self.runtime, version.file, &options, placement.device, sessions);
-        }
+            self.open_each_size(&opening).map_err(|error| preflight::explain(&error))?;
         let mapped = backend.mapped_bytes();
         let opened = Instant::now();
         let first = match &verdict {
@@ -89,7 +68,13 @@ impl OnnxLoader {
             Some(verdict) if verdict.is_of_slow_runs() && settings.warm_up.is_empty() => {
                 First::earlier(verdict.guess())
             }
-            known => warm_up::first(&backend, &settings.warm_up, known.as_ref().map(Verdict::guess))?,
+            known => {
+                let run = |backend: &_| warm_up::first(backend, &settings.warm_up, known.as_ref().map(Verdict::guess));
+                let first = run(&backend)?;
+                // Its further sessions may have taken the device's memory.
+                let full = first.complaint.as_deref().is_some_and(preflight::is_out_of_memory);
+                if full && backend.keep_one() { run(&backend)? } else { first }
+            }
         };
         if let Some(complaint) = &first.complaint {
             if preflight::is_out_of_memory(complaint) {
@@ -183,6 +168,13 @@ impl OnnxLoader {
         })
     }
 
+    fn estimate(&self, version: &Version<'_>) -> u64 {
+        // What is wrong with a model is told when it is loaded.
+        preflight::inspect(version.file).map_or(0, |inspection| inspection.weight_bytes)
+    }
+}
+
+impl OnnxLoader {
     /// Keeps a verdict on the graph under `key`, if it has a place in the cache.
     fn note(&self, key: Option<Key>) -> Option<(Arc<GraphCache>, Key)> {
         self.graphs.clone().zip(key)
@@ -224,17 +216,6 @@ impl OnnxLoader {
         };
         settings.instances.map_or(default, usize::from).max(1)
     }
-}
-
-/// The sessions of a model on a CUDA device. A limit of memory holds for each session, so where there is one, there is
-/// one session.
-fn sessions(settings: &Settings, inspection: &Inspection) -> usize {
-    let plans = |(_, name): &(String, String)| matches!(name.as_str(), "Conv" | "ConvTranspose");
-    if settings.cuda.memory_limit_mib.is_some() || !inspection.operators.iter().any(plans) {
-        return 1;
-    }
-    let room = CUDA_WEIGHTS / inspection.weight_bytes.max(1);
-    usize::try_from(room.clamp(1, CUDA_SESSIONS)).unwrap_or(1)
 }
 
 /// The padding of the settings, tried out.

@@ -6,6 +6,7 @@ mod budget_tests;
 mod chosen;
 #[cfg(test)]
 mod chosen_tests;
+mod each_size;
 mod entry;
 mod layout;
 mod lifecycle;
@@ -52,6 +53,7 @@ use self::entry::{Entry, Slot, Snapshot};
 use self::lifecycle::Occasion;
 use self::quarantine::Gate;
 use self::wake::Waking;
+use crate::host::usual_turns;
 use crate::metrics::Metrics;
 use crate::model::{Parts, Retired};
 use crate::settings::Settings;
@@ -165,6 +167,7 @@ impl Repository {
         thread::scope(|scope| {
             for _ in 0..PARALLEL_LOADS.min(found.packages.len()) {
                 scope.spawn(|| {
+                    usual_turns();
                     while let Some(name) = next() {
                         // The reason is in the log, the index and the metrics already.
                         let _ = self.load_with(name.as_str(), Overrides::default(), Occasion::START);

@@ -127,7 +127,7 @@ impl OnnxLoader {
 
 impl Opening<'_> {
     /// The model's file and those of its weights, with their names.
-    fn files(&self) -> Vec<(String, PathBuf)> {
+    pub(super) fn files(&self) -> Vec<(String, PathBuf)> {
         let file = self.version.file;
         let beside = |path: &PathBuf| (path.to_string_lossy().into_owned(), file.with_file_name(path));
         let weights = self.inspection.external_files.iter().map(|weights| beside(&weights.path));
@@ -136,6 +136,6 @@ impl Opening<'_> {
     }
 }
 
-fn identities(files: &[(String, PathBuf)]) -> io::Result<Vec<Identity>> {
+pub(super) fn identities(files: &[(String, PathBuf)]) -> io::Result<Vec<Identity>> {
     files.iter().map(|(_, path)| Identity::of(path)).collect()
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hedef_core::host::at_length;
 use hedef_core::repository::{Package, Prepared};
 use hedef_core::{ModelId, ModelName};
 use hedef_protocols::bundle::{MANIFEST, Manifest};
@@ -212,7 +213,7 @@ impl Maker {
         let (own, one) = (name.clone(), wanted.clone());
         let unpacked = spawn_blocking(move || {
             let fit = Fit { name: &own, wanted: &one, record: &record, keys: &keys, now, runtime };
-            let unpacked = fit.unpack(&store.part(&one.sha256), &store);
+            let unpacked = at_length(|| fit.unpack(&store.part(&one.sha256), &store));
             if unpacked.is_err() {
                 remove(&store.unfinished(&own, one.version));
             }

@@ -24,7 +24,7 @@ pub(crate) enum Unpacked {
 /// The least that is unpacked before more memory is asked for.
 const PIECE: usize = 16 << 10;
 
-/// A byte that comes out takes as long as so many of JSON.
+/// A byte that comes out weighs as much as so many of JSON, whose memory need not be found anew.
 const SLOW: usize = 4;
 
 /// So many bytes are read, or come out, at once.
@@ -59,7 +59,6 @@ pub(super) fn read<'a, D: Read>(
         if !room(more) {
             return Ok(Unpacked::NoRoom);
         }
-        // What comes out takes less time than it takes to be decoded, but its pages are new.
         work(more.saturating_mul(SLOW), || {
             let turn = Turn::begin();
             plain.grow(more, &turn);

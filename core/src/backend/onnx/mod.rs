@@ -239,7 +239,9 @@ impl OnnxBackend {
             match lane() {
                 Ok(lane) => more.push(lane),
                 Err(reason) => {
-                    tracing::warn!(sessions = more.len() + 1, reason, "there is no room for more sessions");
+                    // What it took may be what a run needs.
+                    more.pop();
+                    tracing::warn!(sessions = more.len() + 1, reason, "no further session can be opened");
                     break;
                 }
             }
@@ -248,6 +250,11 @@ impl OnnxBackend {
             let shapes = Shapes::new(more.len() + 1);
             self.more = Some((more, shapes));
         }
+    }
+
+    /// Lets go of all sessions but one; `false` if it has no others.
+    pub(crate) fn keep_one(&mut self) -> bool {
+        self.more.take().is_some()
     }
 
     /// The session that `inputs` go to.

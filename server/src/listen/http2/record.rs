@@ -8,7 +8,7 @@ use http::HeaderMap;
 
 use super::frame::Reason;
 
-/// How much a client may send, of which no more than half is given back at once.
+/// How much a client may send, which is given back half at a time, as a rule.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Window {
     size: u32,
@@ -29,8 +29,8 @@ impl Window {
         left.is_some()
     }
 
-    /// Notes that so much of what came was read; says by how much the client may send more now, if it has to be told: while it
-    /// may send all of the `rest` that is still to come, if that is known, it has not.
+    /// Notes that so much of what came was read; says by how much the client may send more now, if it has to be told:
+    /// while it may send all of the `rest` that is still to come, if that is known, it has not.
     pub(super) fn read(&mut self, bytes: usize, rest: Option<u64>) -> Option<u32> {
         self.read = self.read.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
         let is_enough = rest.is_some_and(|rest| rest <= self.open.into());
@@ -40,7 +40,7 @@ impl Window {
         self.grant(0)
     }
 
-    /// The same where something is said to the client anyway, if it is `least` at least.
+    /// The same where something is said to the client anyway, if it is more than `least`.
     pub(super) fn grant(&mut self, least: u32) -> Option<u32> {
         if self.read <= least {
             return None;
@@ -90,8 +90,8 @@ impl Arrived {
         granted
     }
 
-    /// Puts `start` before what is there, and lets nobody read it until there are `whole` bytes, or it ends. Says how much the
-    /// client may send now.
+    /// Puts `start` before what is there, and lets nobody read it until there are `whole` bytes, or it ends. Says how
+    /// much the client may send now.
     pub(super) fn gather(&mut self, start: &[u8], whole: usize) -> usize {
         self.wanted = whole;
         let mut bytes = BytesMut::with_capacity(whole.max(start.len() + self.bytes.len()));
@@ -126,6 +126,12 @@ impl Arrived {
     pub(super) fn rest(&self) -> Option<u64> {
         let wanted = (self.wanted > 0).then(|| self.wanted.saturating_sub(self.bytes.len()) as u64);
         self.expected.or(wanted)
+    }
+
+    /// Whether the client may send more, if it has any and nothing waits to be read.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn is_open(&self) -> bool {
+        self.ended || self.unwanted || self.unread() > 0 || self.rest() == Some(0) || self.window.open > 0
     }
 
     /// How much of what is there counts as not read.
@@ -359,6 +365,19 @@ mod tests {
         let mut record = Record::new(0, 1 << 20, None);
         assert_eq!((record.arrived.gather(b"abc", 8), record.came(b"d", true)), (0, Ok(1)));
         assert_eq!(record.arrived.take(), Some((Bytes::from_static(b"abcd"), 0)));
+    }
+
+    #[test]
+    fn a_window_opens_once_nobody_waits_for_a_piece_that_came_as_a_whole() {
+        let mut record = Record::new(0, 100, None);
+        assert!(record.arrived.window.came(40) && record.came(&[0; 40], false) == Ok(0));
+        let (first, read) = record.arrived.take().unwrap();
+        assert_eq!(record.arrived.window.read(read, record.arrived.rest()), None);
+        assert!(record.arrived.window.came(60) && record.came(&[0; 60], false) == Ok(0));
+        let read = record.arrived.gather(&first, 100);
+        assert_eq!(record.arrived.window.read(read, record.arrived.rest()), None);
+        let (piece, read) = record.arrived.take().unwrap();
+        assert_eq!((piece.len(), record.arrived.window.read(read, record.arrived.rest())), (100, Some(100)));
     }
 
     #[test]

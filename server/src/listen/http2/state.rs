@@ -124,15 +124,15 @@ impl State {
     pub(super) fn came(&mut self, id: u32, bytes: &[u8], last: bool) -> Result<(), Reason> {
         let length = bytes.len();
         let done = self.streams.get_mut(&id).map_or(Ok(length), |record| record.came(bytes, last));
-        self.read(id, done.unwrap_or(length));
+        match done.unwrap_or(length) {
+            0 => {}
+            read => self.read(id, read),
+        }
         done.map_or_else(|reason| self.give_up(id, reason), |_| Ok(()))
     }
 
     /// Notes that so much of what came was read, and tells the client what it may send more.
     pub(super) fn read(&mut self, id: u32, bytes: usize) {
-        if bytes == 0 {
-            return;
-        }
         if let Some(more) = self.room.read(bytes, None) {
             self.out.frame(WINDOW_UPDATE, 0, 0, &more.to_be_bytes());
         }

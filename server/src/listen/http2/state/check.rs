@@ -34,6 +34,7 @@ impl State {
     pub(in super::super) fn check_rest(&self) {
         for (id, record) in &self.streams {
             assert!(!record.gone && !record.done, "{id} has not ended");
+            assert!(record.arrived.is_open(), "the client of {id} waits for room, and nobody for what it sends");
             assert!(self.window <= 0 || record.window <= 0 || record.waiting.len() == 0, "{id} is not sent");
         }
     }
