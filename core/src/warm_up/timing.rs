@@ -1,8 +1,10 @@
 //! What runs of each size take, before there are any requests.
 
+use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use super::{Guess, run_all};
+use crate::Tensor;
 use crate::backend::Backend;
 
 /// How long timing runs may hold up the start of a model.
@@ -21,8 +23,8 @@ pub(crate) fn run_each_size(backend: &dyn Backend, guess: Guess, most_rows: usiz
     }
 }
 
-/// Times runs of 1, 2, 4, … rows, up to `most_rows` and for at most about [`TRIALS`] in all: the first measure of
-/// what batching is worth. Runs under way teach the rest.
+/// Times runs of 1, 2, 4, … requests of one row each, up to `most_rows` and for at most about [`TRIALS`] in all: the first
+/// measure of what batching is worth. Runs under way teach the rest.
 pub(crate) fn time_runs(backend: &dyn Backend, guess: Guess, most_rows: usize) -> (usize, Vec<(usize, Duration)>) {
     let signature = backend.signature().clone();
     let begun = Instant::now();
@@ -30,10 +32,13 @@ pub(crate) fn time_runs(backend: &dyn Backend, guess: Guess, most_rows: usize) -
     for rows in (0..).map(|power| 1_usize << power).take_while(|rows| *rows <= most_rows.max(1)) {
         let Ok(inputs) = guess.request(&signature, rows, 1) else { break };
         row_elements = inputs.iter().map(|tensor| tensor.data().len()).sum::<usize>() / rows;
+        let parts: Vec<Vec<Tensor>> =
+            inputs.iter().map(|input| (0..rows).map(|row| input.rows(row, 1)).collect()).collect();
         let mut best: Option<Duration> = None;
         for _ in 0..3 {
             let started = Instant::now();
-            if run_all(backend, &inputs).is_err() {
+            let ran = if rows == 1 { run_all(backend, &inputs).map(drop) } else { run_joined(backend, &parts) };
+            if ran.is_err() {
                 return (row_elements, trials);
             }
             let took = started.elapsed();
@@ -48,4 +53,17 @@ pub(crate) fn time_runs(backend: &dyn Backend, guess: Guess, most_rows: usize) -
         }
     }
     (row_elements, trials)
+}
+
+/// Runs the rows of each input together, with all that requests which share a run need: where a run takes microseconds and
+/// its rows are large, joining them takes longer than the run.
+fn run_joined(backend: &dyn Backend, parts: &[Vec<Tensor>]) -> Result<(), String> {
+    let join = |rows: &Vec<Tensor>| Tensor::concat(&rows.iter().collect::<Vec<_>>()).ok_or("rows differ");
+    let inputs = parts.iter().map(join).collect::<Result<Vec<_>, _>>()?;
+    for output in run_all(backend, &inputs)? {
+        for row in 0..output.shape().rows().unwrap_or(0) {
+            black_box(output.rows(row, 1));
+        }
+    }
+    Ok(())
 }
