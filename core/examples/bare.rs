@@ -69,8 +69,8 @@ fn ones(spec: &TensorSpec) -> Result<Tensor, String> {
     let shape = Shape::new(spec.dims.iter().flatten().map(size).collect::<Vec<_>>());
     let count = shape.elements().ok_or("the input is too large")?;
     let data = match spec.data_type {
-        DataType::Fp32 => Data::Fp32(vec![1.0; count]),
-        DataType::Int64 => Data::Int64(vec![1; count]),
+        DataType::Fp32 => Data::Fp32(vec![1.0; count].into()),
+        DataType::Int64 => Data::Int64(vec![1; count].into()),
         other => return Err(format!("input `{}` is of type {other}, expected FP32 or INT64", spec.name)),
     };
     Tensor::new(shape, data).map_err(|error| error.to_string())

@@ -8,6 +8,7 @@ pub mod backend;
 pub mod cache;
 mod data_type;
 mod device;
+mod elements;
 pub mod error;
 pub mod host;
 pub mod image;
@@ -30,6 +31,7 @@ mod warm_up;
 
 pub use data_type::DataType;
 pub use device::Device;
+pub use elements::Elements;
 pub use error::{Error, InvalidRequest, Kind};
 pub use model::Model;
 pub use name::{InvalidModelName, ModelId, ModelName, ModelVersion};

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use bytemuck::AnyBitPattern;
 use half::{bf16, f16};
 use smallvec::SmallVec;
 
-use crate::DataType;
+use crate::{DataType, Elements};
 
 /// The dimensions of a tensor, outermost first. A scalar has none.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
@@ -101,11 +102,11 @@ pub(crate) fn write_dims(f: &mut fmt::Formatter<'_>, dims: &[impl fmt::Display])
 
 /// Declares [`Data`] and [`Element`] together, so that a data type cannot be forgotten in one of them.
 macro_rules! data {
-    ($($variant:ident($element:ty), $doc:literal;)*) => {
+    ($($variant:ident($element:ty) as $view:ident, $doc:literal;)*) => {
         /// The elements of a tensor, row-major, in memory aligned for their type.
         #[derive(Clone, Debug, PartialEq)]
         pub enum Data {
-            $(#[doc = $doc] $variant(Vec<$element>),)*
+            $(#[doc = $doc] $variant(Elements<$element>),)*
         }
 
         impl Data {
@@ -125,7 +126,7 @@ macro_rules! data {
             /// Holds no elements, with room for `capacity` of them.
             #[must_use]
             pub fn with_capacity(data_type: DataType, capacity: usize) -> Self {
-                match data_type { $(DataType::$variant => Self::$variant(Vec::with_capacity(capacity)),)* }
+                match data_type { $(DataType::$variant => Self::$variant(Vec::with_capacity(capacity).into()),)* }
             }
 
             /// Copies the elements `range`; elements beyond the end are left out.
@@ -134,7 +135,7 @@ macro_rules! data {
                 match self {
                     $(Self::$variant(elements) => {
                         let end = range.end.min(elements.len());
-                        Self::$variant(elements.get(range.start.min(end)..end).unwrap_or_default().to_vec())
+                        Self::$variant(elements.get(range.start.min(end)..end).unwrap_or_default().to_vec().into())
                     })*
                 }
             }
@@ -144,7 +145,8 @@ macro_rules! data {
             pub fn repeat_first(&self, count: usize) -> Self {
                 match self {
                     $(Self::$variant(elements) => {
-                        Self::$variant(elements.first().map(|first| vec![first.clone(); count]).unwrap_or_default())
+                        let repeated = elements.first().map(|first| vec![first.clone(); count]);
+                        Self::$variant(repeated.unwrap_or_default().into())
                     })*
                 }
             }
@@ -152,7 +154,7 @@ macro_rules! data {
             /// Appends the elements of `other`, and says whether the types agreed; if not, nothing changes.
             pub fn append(&mut self, other: &Self) -> bool {
                 match (self, other) {
-                    $((Self::$variant(all), Self::$variant(more)) => { all.extend_from_slice(more); true })*
+                    $((Self::$variant(all), Self::$variant(more)) => { all.to_mut().extend_from_slice(more); true })*
                     _ => false,
                 }
             }
@@ -160,10 +162,11 @@ macro_rules! data {
 
         $(impl Element for $element {
             const DATA_TYPE: DataType = DataType::$variant;
-            fn into_data(elements: Vec<Self>) -> Data { Data::$variant(elements) }
+            fn into_data(elements: impl Into<Elements<Self>>) -> Data { Data::$variant(elements.into()) }
             fn elements(data: &Data) -> Option<&[Self]> {
                 match data { Data::$variant(elements) => Some(elements), _ => None }
             }
+            fn view(bytes: &[u8]) -> Option<&[Self]> { $view(bytes) }
         })*
     };
 }
@@ -173,26 +176,37 @@ pub trait Element: Clone + Sized {
     /// The data type whose elements these are.
     const DATA_TYPE: DataType;
     /// Wraps elements.
-    fn into_data(elements: Vec<Self>) -> Data;
+    fn into_data(elements: impl Into<Elements<Self>>) -> Data;
     /// The elements, if they are of this type.
     fn elements(data: &Data) -> Option<&[Self]>;
+    /// Little-endian bytes as elements, if they lie in memory as elements do.
+    fn view(bytes: &[u8]) -> Option<&[Self]>;
+}
+
+fn numbers<T: AnyBitPattern>(bytes: &[u8]) -> Option<&[T]> {
+    if cfg!(target_endian = "little") { bytemuck::try_cast_slice(bytes).ok() } else { None }
+}
+
+/// Not each pattern of bytes is an element.
+const fn never<T>(_: &[u8]) -> Option<&[T]> {
+    None
 }
 
 data! {
-    Bool(bool), "Booleans.";
-    Uint8(u8), "Unsigned 8-bit integers.";
-    Uint16(u16), "Unsigned 16-bit integers.";
-    Uint32(u32), "Unsigned 32-bit integers.";
-    Uint64(u64), "Unsigned 64-bit integers.";
-    Int8(i8), "Signed 8-bit integers.";
-    Int16(i16), "Signed 16-bit integers.";
-    Int32(i32), "Signed 32-bit integers.";
-    Int64(i64), "Signed 64-bit integers.";
-    Fp16(f16), "Half-precision numbers.";
-    Bf16(bf16), "bfloat16 numbers.";
-    Fp32(f32), "Single-precision numbers.";
-    Fp64(f64), "Double-precision numbers.";
-    Bytes(Vec<u8>), "Byte strings.";
+    Bool(bool) as never, "Booleans.";
+    Uint8(u8) as numbers, "Unsigned 8-bit integers.";
+    Uint16(u16) as numbers, "Unsigned 16-bit integers.";
+    Uint32(u32) as numbers, "Unsigned 32-bit integers.";
+    Uint64(u64) as numbers, "Unsigned 64-bit integers.";
+    Int8(i8) as numbers, "Signed 8-bit integers.";
+    Int16(i16) as numbers, "Signed 16-bit integers.";
+    Int32(i32) as numbers, "Signed 32-bit integers.";
+    Int64(i64) as numbers, "Signed 64-bit integers.";
+    Fp16(f16) as numbers, "Half-precision numbers.";
+    Bf16(bf16) as numbers, "bfloat16 numbers.";
+    Fp32(f32) as numbers, "Single-precision numbers.";
+    Fp64(f64) as numbers, "Double-precision numbers.";
+    Bytes(Vec<u8>) as never, "Byte strings.";
 }
 
 /// A typed row-major array whose number of elements is the product of its dimensions.
@@ -339,12 +353,12 @@ mod tests {
     #[test]
     fn an_axis_is_filled_up_and_cut_back() {
         let short = Tensor::from_elements([2, 2, 1], vec![1_i32, 2, 3, 4]).unwrap();
-        let filler = Data::Int32(vec![9]);
+        let filler = Data::Int32(vec![9].into());
         let long = short.with_length(1, 3, &filler).unwrap();
         assert_eq!(long, Tensor::from_elements([2, 3, 1], vec![1_i32, 2, 9, 3, 4, 9]).unwrap());
         assert_eq!(long.with_length(1, 2, &filler).unwrap(), short);
         assert_eq!(short.with_length(3, 1, &filler), None);
-        assert_eq!(short.with_length(1, 3, &Data::Fp32(vec![0.0])), None);
+        assert_eq!(short.with_length(1, 3, &Data::Fp32(vec![0.0].into())), None);
     }
 
     #[test]

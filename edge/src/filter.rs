@@ -89,7 +89,7 @@ impl Filter {
 fn numbers(data: &Data) -> Option<Vec<f64>> {
     Some(match data {
         Data::Fp32(values) => values.iter().map(|value| f64::from(*value)).collect(),
-        Data::Fp64(values) => values.clone(),
+        Data::Fp64(values) => values.to_vec(),
         Data::Fp16(values) => values.iter().map(|value| value.to_f64()).collect(),
         Data::Bf16(values) => values.iter().map(|value| value.to_f64()).collect(),
         Data::Int8(values) => values.iter().map(|value| f64::from(*value)).collect(),
@@ -121,7 +121,7 @@ mod tests {
         let response = Response {
             model: ModelId { name: ModelName::new("m").unwrap(), version: 1 },
             outputs: vec![
-                ("label".into(), Tensor::new([2], Data::Bytes(vec![b"cat".to_vec(), b"cat".to_vec()])).unwrap()),
+                ("label".into(), Tensor::new([2], Data::Bytes(vec![b"cat".to_vec(), b"cat".to_vec()].into())).unwrap()),
                 ("scores".into(), Tensor::from_elements([2, 2], vec![0.9_f32, 0.1, 0.7, 0.3]).unwrap()),
             ],
             timings: Timings::default(),

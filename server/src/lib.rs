@@ -27,6 +27,7 @@ mod metrics;
 mod middleware;
 mod overrides;
 mod payload;
+mod piece;
 pub mod probe;
 mod request_id;
 mod room;

@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use axum::extract::{FromRequest, Request};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use hedef_core::ModelId;
 use hedef_protocols::{DecodeLimits, v2};
 use http::header::CONTENT_TYPE;
@@ -22,6 +22,7 @@ use crate::call::Call;
 use crate::encoding::{Coding, Unpacked};
 use crate::error::ApiError;
 use crate::listen::young::grow_up;
+use crate::piece::Piece;
 use crate::room::Room;
 
 /// Bodies up to this size are unpacked in place; larger ones on a thread of their own, as that takes milliseconds.
@@ -33,9 +34,9 @@ const MEDIA_TYPES: [&str; 4] =
 
 /// A body that bytes come from.
 pub(crate) trait Source: HttpBody<Data = Bytes, Error: Display> + Send + Unpin {
-    /// Has what comes put behind `start`, which is taken then, and given in one piece once there are `whole` bytes, or
+    /// Has what comes put behind `start`, which is taken then, and given as one piece once all its bytes are there, or
     /// the body ends. One that cannot do this takes nothing.
-    fn gather(&mut self, _start: &mut Bytes, _whole: usize) {}
+    fn gather(&mut self, _start: &mut Bytes, _piece: Piece) {}
 
     /// How much of such a piece is there, as far as that is known.
     fn here(&self) -> usize {
@@ -46,8 +47,8 @@ pub(crate) trait Source: HttpBody<Data = Bytes, Error: Display> + Send + Unpin {
 impl Source for axum::body::Body {}
 
 impl<B: Source> Source for &mut B {
-    fn gather(&mut self, start: &mut Bytes, whole: usize) {
-        (**self).gather(start, whole);
+    fn gather(&mut self, start: &mut Bytes, piece: Piece) {
+        (**self).gather(start, piece);
     }
 
     fn here(&self) -> usize {
@@ -94,13 +95,15 @@ pub(crate) struct Received<'a> {
     pub(crate) room: Room<'a>,
     /// How many values may stand in it, and elements in its tensors.
     elements: usize,
+    /// Whether its memory holds nothing else, so that tensors may keep it.
+    is_alone: bool,
 }
 
 impl<'a> Received<'a> {
-    /// A body that was read, of a request with so much room.
-    pub(crate) fn of(app: &App, bytes: Bytes, room: Room<'a>) -> Self {
+    /// A body that was read, of a request with so much room. Where it `is_alone` its memory holds nothing else.
+    pub(crate) fn of(app: &App, bytes: Bytes, is_alone: bool, room: Room<'a>) -> Self {
         let elements = app.config.caps.elements.max(bytes.len());
-        Self { bytes, room, elements }
+        Self { bytes, room, elements, is_alone }
     }
 
     /// How many bytes there are.
@@ -109,7 +112,7 @@ impl<'a> Received<'a> {
     }
 
     /// Decodes the body, which takes as long as `weight` bytes of JSON, within what its request may take, and lets it
-    /// go.
+    /// go, if no tensor keeps it.
     pub(crate) fn decode<T>(
         &mut self,
         call: &Call,
@@ -117,21 +120,23 @@ impl<'a> Received<'a> {
         decode: impl FnOnce(&[u8], DecodeLimits<'_>) -> Result<T, hedef_protocols::Error>,
     ) -> Result<T, ApiError> {
         call.decodes();
-        let bytes = std::mem::take(&mut self.bytes);
-        let before = self.room.asked();
-        let limits = DecodeLimits { elements: self.elements, room: &|bytes| self.room.take(bytes) };
-        let decoded = work(weight, move || {
-            let decoded = decode(&bytes, limits);
+        let (bytes, elements, is_alone, room) =
+            (std::mem::take(&mut self.bytes), self.elements, self.is_alone, &self.room);
+        let before = room.asked();
+        let (decoded, is_kept) = work(weight, move || {
+            let message = is_alone.then_some(&bytes);
+            let decoded = decode(&bytes, DecodeLimits { elements, room: &|bytes| room.take(bytes), message });
+            let is_kept = is_alone && !bytes.is_unique();
             // Before its memory is another's.
             drop(bytes);
-            decoded
+            (decoded, is_kept)
         });
         let decoded = decoded.map_err(|error| match error {
             hedef_protocols::Error::NoRoom => self.room.refusal(),
             error => error.into(),
         })?;
-        // What is left of the body is what was made of it.
-        self.room.shrink_to(self.room.asked() - before);
+        // What is left of the body is what was made of it, or all of it.
+        self.room.shrink_to(self.room.asked() - if is_kept { 0 } else { before });
         Ok(decoded)
     }
 }
@@ -149,7 +154,8 @@ pub(crate) async fn read<'a>(
     let coding = announced(headers, body, limit)?;
     let room = app.memory.enter(app.metrics.in_flight.get())?;
     let pace = app.config.caps.body_rate;
-    let bytes = call.in_time(pin!(whole(body, limit, &room, pace, look))).await.ok_or(ApiError::BodyTimeout)??;
+    let bytes =
+        call.in_time(pin!(whole(body, headers, limit, &room, pace, look))).await.ok_or(ApiError::BodyTimeout)??;
     app.metrics.request_bytes.inc_by(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
     if bytes.len() > IN_PLACE {
         grow_up().await;
@@ -159,7 +165,8 @@ pub(crate) async fn read<'a>(
         Some(coding) => unpack(coding, &bytes, limit, &room)?,
         None => bytes,
     };
-    Ok(Received { bytes, room, elements })
+    let is_alone = bytes.is_unique();
+    Ok(Received { bytes, room, elements, is_alone })
 }
 
 /// Checks what the head says of the body.
@@ -186,6 +193,7 @@ pub(crate) fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
 /// Reads all of a body that comes at no less than `rate` bytes a second.
 async fn whole(
     body: &mut impl Source,
+    headers: &HeaderMap,
     limit: Limit<'_>,
     room: &Room<'_>,
     rate: usize,
@@ -200,27 +208,28 @@ async fn whole(
     }
     look(&first)?;
     // In a box, as most are there at once and every request's future would hold its place.
-    Box::pin(gather(body, first, limit, room, pace)).await
+    Box::pin(gather(body, headers, first, limit, room, pace)).await
 }
 
 /// Puts what comes of a body behind the first of it.
 async fn gather(
     body: &mut impl Source,
+    headers: &HeaderMap,
     mut first: Bytes,
     limit: Limit<'_>,
     room: &Room<'_>,
     mut pace: Pace,
 ) -> Result<Bytes, ApiError> {
     let rest = usize::try_from(body.size_hint().lower()).unwrap_or(0);
-    let whole = first.len().saturating_add(rest);
+    let tensor = json_length(headers).ok().flatten().unwrap_or(0);
+    let piece = Piece { whole: first.len().saturating_add(rest), tensor };
     if body.size_hint().exact().is_some() {
-        body.gather(&mut first, whole);
+        body.gather(&mut first, piece);
     }
     let mut all = if first.is_empty() {
         pace.next(body).await?.unwrap_or_default().into()
     } else {
-        // Pages that no byte reaches cost nothing.
-        let mut all = BytesMut::with_capacity(whole);
+        let mut all = piece.memory();
         all.extend_from_slice(&first);
         all
     };
@@ -331,7 +340,9 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
+    use crate::request_id::RequestId;
     use crate::room::Budget;
+    use crate::testing::house;
 
     fn of_type(name: &'static str) -> Result<(), ApiError> {
         check_type(&HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(name))]))
@@ -355,12 +366,14 @@ mod tests {
         let limit = |bytes| Limit { bytes, model: None };
         let budget = Budget::new(1 << 20);
         let room = budget.enter(1).unwrap();
-        assert_eq!(whole(&mut body(), limit(100), &room, 0, &|_| Ok(())).await.unwrap().len(), 100);
+        assert_eq!(whole(&mut body(), &HeaderMap::new(), limit(100), &room, 0, &|_| Ok(())).await.unwrap().len(), 100);
         assert!(matches!(
-            whole(&mut body(), limit(99), &room, 0, &|_| Ok(())).await,
+            whole(&mut body(), &HeaderMap::new(), limit(99), &room, 0, &|_| Ok(())).await,
             Err(ApiError::BodyTooLarge { limit: 99, .. })
         ));
-        assert!(whole(&mut Body::empty(), limit(1), &room, 0, &|_| Ok(())).await.unwrap().is_empty());
+        assert!(
+            whole(&mut Body::empty(), &HeaderMap::new(), limit(1), &room, 0, &|_| Ok(())).await.unwrap().is_empty()
+        );
     }
 
     /// A body of so many pieces, each after so many seconds.
@@ -378,15 +391,38 @@ mod tests {
         let budget = Budget::new(1 << 20);
         let room = budget.enter(1).unwrap();
         let start = Instant::now();
-        let trickles = whole(&mut slow(100, 1, 3), limit, &room, 1, &|_| Ok(())).await;
+        let trickles = whole(&mut slow(100, 1, 3), &HeaderMap::new(), limit, &room, 1, &|_| Ok(())).await;
         assert!(matches!(trickles, Err(ApiError::BodyTooSlow { least: 10, window: 10 })), "{trickles:?}");
         assert_eq!(start.elapsed(), WINDOW);
-        assert_eq!(whole(&mut slow(20, 50, 3), limit, &room, 10, &|_| Ok(())).await.unwrap().len(), 1000);
         assert_eq!(
-            whole(&mut slow(3, 1, 9), limit, &room, 0, &|_| Ok(())).await.unwrap().len(),
+            whole(&mut slow(20, 50, 3), &HeaderMap::new(), limit, &room, 10, &|_| Ok(())).await.unwrap().len(),
+            1000
+        );
+        assert_eq!(
+            whole(&mut slow(3, 1, 9), &HeaderMap::new(), limit, &room, 0, &|_| Ok(())).await.unwrap().len(),
             3,
             "no rate is wanted"
         );
+    }
+
+    #[tokio::test]
+    async fn a_body_counts_as_long_as_a_tensor_keeps_it() {
+        let house = house(|_| ());
+        let app = &house.app;
+        // Kept; not kept; others hold it too, so that nobody may.
+        for (keeps, is_alone) in [(true, true), (false, true), (true, false)] {
+            let room = app.memory.enter(1).unwrap();
+            room.need(1 << 20).unwrap();
+            let mut received = Received::of(app, Bytes::from(vec![0; 1 << 20]), is_alone, room);
+            let call = Call::new(RequestId::of(&HeaderMap::new()), Duration::MAX, Ok(None), None);
+            let decode = |_: &[u8], limits: DecodeLimits<'_>| {
+                assert!((limits.room)(100_000));
+                Ok(limits.message.cloned().filter(|_| keeps))
+            };
+            let kept = received.decode(&call, 0, decode).unwrap();
+            assert_eq!(kept.is_some(), keeps && is_alone);
+            assert_eq!(received.room.asked(), 100_000 + if kept.is_some() { 1 << 20 } else { 0 });
+        }
     }
 
     #[tokio::test]
@@ -395,7 +431,7 @@ mod tests {
         let budget = Budget::new(2 << 20);
         let whole_of = async |pieces| {
             let room = budget.enter(1).unwrap();
-            whole(&mut slow(pieces, 100 << 10, 0), limit, &room, 0, &|_| Ok(()))
+            whole(&mut slow(pieces, 100 << 10, 0), &HeaderMap::new(), limit, &room, 0, &|_| Ok(()))
                 .await
                 .map(|bytes| (bytes.len(), budget.held()))
         };

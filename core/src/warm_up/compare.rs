@@ -25,7 +25,7 @@ fn floats(tensor: &Tensor) -> Option<(Vec<f64>, f64)> {
         Data::Fp16(all) => (all.iter().map(|x| x.to_f64()).collect(), 5e-3),
         Data::Bf16(all) => (all.iter().map(|x| x.to_f64()).collect(), 4e-2),
         Data::Fp32(all) => (all.iter().map(|x| f64::from(*x)).collect(), 1e-4),
-        Data::Fp64(all) => (all.clone(), 1e-9),
+        Data::Fp64(all) => (all.to_vec(), 1e-9),
         _ => return None,
     })
 }

@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 
 use crate::settings::{WarmUp, WarmUpValues};
-use crate::{Data, DataType, Shape, Tensor, TensorSpec};
+use crate::{Data, DataType, Element, Elements, Shape, Tensor, TensorSpec};
 
 /// Makes one element of an input's type.
 pub(crate) fn element(spec: &TensorSpec, value: &toml::Value) -> Result<Tensor, String> {
@@ -52,10 +52,10 @@ pub(super) fn read(given: &WarmUp, spec: &TensorSpec) -> Result<Tensor, String> 
     Tensor::new(shape, data).map_err(|error| error.to_string())
 }
 
-fn integers<T: TryFrom<i64>>(
+fn integers<T: Element + TryFrom<i64>>(
     values: &[&toml::Value],
     wrong: impl Fn(&toml::Value) -> String,
-) -> Result<Vec<T>, String> {
+) -> Result<Elements<T>, String> {
     let integer = |value: &&toml::Value| value.as_integer().and_then(|number| T::try_from(number).ok());
     values.iter().map(|value| integer(value).ok_or_else(|| wrong(value))).collect()
 }

@@ -5,7 +5,7 @@ use crate::json::{self, Scalar, Unfit};
 /// Appends one cell to `data` as an element of its type.
 pub(super) fn push(data: &mut Data, cell: &[u8]) -> Result<(), Unfit> {
     if let Data::Bytes(elements) = data {
-        elements.push(cell.to_vec());
+        elements.to_mut().push(cell.to_vec());
         return Ok(());
     }
     let lossy = String::from_utf8_lossy(cell);

@@ -28,7 +28,7 @@ pub struct Expected<'a> {
 pub fn elements(reader: &mut Reader<'_>, expected: Expected<'_>) -> Result<Data, Error> {
     macro_rules! scan {
         ($($variant:ident)*) => {
-            match expected.data_type { $(DataType::$variant => scan(reader, expected).map(Data::$variant),)* }
+            match expected.data_type { $(DataType::$variant => scan(reader, expected).map(|all| Data::$variant(all.into())),)* }
         };
     }
     scan!(Bool Uint8 Uint16 Uint32 Uint64 Int8 Int16 Int32 Int64 Fp16 Bf16 Fp32 Fp64 Bytes)
@@ -207,15 +207,15 @@ mod tests {
     #[test]
     fn flat_and_nested_arrays_hold_the_same_elements() {
         let flat = read("[1,2,3,4,5,6]", DataType::Int32, &[2, 3]);
-        assert_eq!(flat, Ok(Data::Int32(vec![1, 2, 3, 4, 5, 6])));
+        assert_eq!(flat, Ok(Data::Int32(vec![1, 2, 3, 4, 5, 6].into())));
         assert_eq!(flat, read(" [ [1, 2,3] ,[4,5,6]]", DataType::Int32, &[2, 3]));
-        assert_eq!(read("5", DataType::Int8, &[]), Ok(Data::Int8(vec![5])));
-        assert_eq!(read("[5]", DataType::Int8, &[]), Ok(Data::Int8(vec![5])));
+        assert_eq!(read("5", DataType::Int8, &[]), Ok(Data::Int8(vec![5].into())));
+        assert_eq!(read("[5]", DataType::Int8, &[]), Ok(Data::Int8(vec![5].into())));
     }
 
     #[test]
     fn empty_tensors_are_flat_or_nested_too() {
-        let none = Ok(Data::Fp32(vec![]));
+        let none = Ok(Data::Fp32(vec![].into()));
         assert_eq!(read("[]", DataType::Fp32, &[0, 3]), none);
         assert_eq!(read("[]", DataType::Fp32, &[2, 0]), none);
         assert_eq!(read("[[],[]]", DataType::Fp32, &[2, 0]), none);
@@ -269,8 +269,11 @@ mod tests {
     #[test]
     fn numbers_are_read_in_every_spelling() {
         let extremes = read("[9223372036854775807,-9223372036854775808,1e2,7.0,-0]", DataType::Int64, &[5]);
-        assert_eq!(extremes, Ok(Data::Int64(vec![i64::MAX, i64::MIN, 100, 7, 0])));
-        assert_eq!(read("[true,0,1,false]", DataType::Bool, &[4]), Ok(Data::Bool(vec![true, false, true, false])));
+        assert_eq!(extremes, Ok(Data::Int64(vec![i64::MAX, i64::MIN, 100, 7, 0].into())));
+        assert_eq!(
+            read("[true,0,1,false]", DataType::Bool, &[4]),
+            Ok(Data::Bool(vec![true, false, true, false].into()))
+        );
         let Ok(Data::Fp32(floats)) = read(r#"[NaN,"NaN",Infinity,"-Infinity",-0.0,1e-45]"#, DataType::Fp32, &[6])
         else {
             panic!()
@@ -290,7 +293,7 @@ mod tests {
                 asked.set(bytes);
                 bytes <= room
             };
-            let limits = DecodeLimits { elements: limit, room: &room };
+            let limits = DecodeLimits { elements: limit, room: &room, message: None };
             // What is no JSON shows that it was not looked at.
             let mut reader = Reader::new(b"[\"\",\"\",\"\",!").unwrap();
             elements(&mut reader, Expected { place: &"input `x`", data_type, shape: &shape, limits })

@@ -54,7 +54,7 @@ pub struct Unfit {
 pub fn push(data: &mut Data, mut scalar: Scalar<'_>) -> Result<(), Unfit> {
     macro_rules! push {
         ($($variant:ident)*) => {
-            match data { $(Data::$variant(elements) => elements.push(from_scalar(&mut scalar)?),)* }
+            match data { $(Data::$variant(elements) => elements.to_mut().push(from_scalar(&mut scalar)?),)* }
         };
     }
     push!(Bool Uint8 Uint16 Uint32 Uint64 Int8 Int16 Int32 Int64 Fp16 Bf16 Fp32 Fp64 Bytes);

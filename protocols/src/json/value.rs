@@ -157,7 +157,7 @@ mod tests {
         let text = "[".to_string() + &"[0],".repeat(20_000) + "!";
         let refused = Value::parse_within(
             text.as_bytes(),
-            DecodeLimits { elements: usize::MAX, room: &|bytes| bytes < 2_000_000 },
+            DecodeLimits { room: &|bytes| bytes < 2_000_000, ..DecodeLimits::NONE },
         );
         assert_eq!(refused, Err(Error::NoRoom));
         assert!(Value::parse(text.as_bytes()).unwrap_err().to_string().starts_with("JSON"));

@@ -37,9 +37,9 @@ fn numbers(data: &Data, spec: &TensorSpec) -> Result<Data, Error> {
                         made.push($make(number).ok_or_else(|| unfit(spec, index, number))?);
                         Ok(())
                     })?;
-                    Ok(Data::$variant(made))
+                    Ok(Data::$variant(made.into()))
                 })*
-                DataType::Bytes => Ok(Data::Bytes(Vec::new())),
+                DataType::Bytes => Ok(Data::Bytes(Vec::new().into())),
             }
         };
     }

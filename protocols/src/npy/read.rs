@@ -20,9 +20,11 @@ pub fn read(bytes: &[u8]) -> Result<Tensor, Error> {
         Element::CodePoints(width) => {
             let size = width.checked_mul(4).ok_or_else(|| too_large(&shape))?;
             let text = |bytes: &[u8]| code_points(bytes, header.big_endian);
-            Data::Bytes(strings(size, &header, &shape, bytes, text)?)
+            Data::Bytes(strings(size, &header, &shape, bytes, text)?.into())
         }
-        Element::Bytes(width) => Data::Bytes(strings(width, &header, &shape, bytes, |bytes| Some(unfilled(bytes)))?),
+        Element::Bytes(width) => {
+            Data::Bytes(strings(width, &header, &shape, bytes, |bytes| Some(unfilled(bytes)))?.into())
+        }
     };
     Tensor::new(shape, data)
         .map_err(|mismatch| Error::unexpected(PLACE, "as many as the shape says", mismatch.to_string()))
@@ -36,11 +38,11 @@ fn numbers(data_type: DataType, header: &Header, shape: &Shape, bytes: &[u8]) ->
                     check_length(size_of::<$element>(), shape, bytes)?;
                     let from = if header.big_endian { <$element>::from_be_bytes } else { <$element>::from_le_bytes };
                     let elements = bytes.as_chunks().0.iter().map(|bytes| from(*bytes)).collect();
-                    Ok(Data::$variant(row_major(elements, header)))
+                    Ok(Data::$variant(row_major(elements, header).into()))
                 })*
                 DataType::Bool => {
                     check_length(1, shape, bytes)?;
-                    Ok(Data::Bool(row_major(bytes.iter().map(|byte| *byte != 0).collect(), header)))
+                    Ok(Data::Bool(row_major(bytes.iter().map(|byte| *byte != 0).collect(), header).into()))
                 }
                 // No header names these as numbers.
                 DataType::Bf16 | DataType::Bytes => Err(too_large(shape)),

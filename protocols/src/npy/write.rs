@@ -19,7 +19,7 @@ pub fn write(tensor: &Tensor) -> Result<Vec<u8>, Error> {
         ($($variant:ident $descr:literal)*) => {
             match tensor.data() {
                 $(Data::$variant(elements) => {
-                    let mut out = start($descr, dims, size_of_val(elements.as_slice()));
+                    let mut out = start($descr, dims, size_of_val::<[_]>(elements));
                     out.extend(elements.iter().flat_map(|element| element.to_le_bytes()));
                     Ok(out)
                 })*

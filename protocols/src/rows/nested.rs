@@ -101,7 +101,7 @@ impl<'s> Collector<'s> {
 
     fn push_element(&mut self, value: &Value<'_>) -> Result<(), Error> {
         if let (Data::Bytes(elements), Some(text)) = (&mut self.data, b64(value)) {
-            let bytes = BASE64.decode(text).map(|bytes| elements.push(bytes));
+            let bytes = BASE64.decode(text).map(|bytes| elements.to_mut().push(bytes));
             return bytes.map_err(|error| Error::unexpected(self.place(), "base64", error.to_string()));
         }
         let pushed = match value {

@@ -3,7 +3,7 @@
 
 use bytemuck::NoUninit;
 use half::{bf16, f16};
-use hedef_core::{Data, DataType, Element};
+use hedef_core::{Data, DataType, Element, Elements};
 
 use crate::{DecodeLimits, Error};
 
@@ -31,28 +31,30 @@ pub(super) fn read_within(
         // Each element has at least its length.
         let strings = count.min(bytes.len() / 4);
         limits.take(strings.saturating_mul(STRING).saturating_add(bytes.len()))?;
-        return read_strings(place, count, bytes).map(Data::Bytes);
+        return read_strings(place, count, bytes).map(|strings| Data::Bytes(strings.into()));
     };
     if count.checked_mul(width) != Some(bytes.len()) {
         let expected = format!("{} bytes for {count} elements of {data_type}", count.saturating_mul(width));
         return Err(Error::unexpected(place, expected, format!("{} bytes", bytes.len())));
     }
-    limits.take(bytes.len())?;
-    Ok(match data_type {
-        DataType::Bool => Data::Bool(read_booleans(place, bytes)?),
-        DataType::Uint8 => Data::Uint8(bytes.to_vec()),
-        DataType::Uint16 => read_numbers::<u16>(bytes),
-        DataType::Uint32 => read_numbers::<u32>(bytes),
-        DataType::Uint64 => read_numbers::<u64>(bytes),
-        DataType::Int8 => read_numbers::<i8>(bytes),
-        DataType::Int16 => read_numbers::<i16>(bytes),
-        DataType::Int32 => read_numbers::<i32>(bytes),
-        DataType::Int64 => read_numbers::<i64>(bytes),
-        DataType::Fp16 => read_numbers::<f16>(bytes),
-        DataType::Bf16 => read_numbers::<bf16>(bytes),
-        DataType::Fp32 => read_numbers::<f32>(bytes),
-        DataType::Fp64 | DataType::Bytes => read_numbers::<f64>(bytes),
-    })
+    match data_type {
+        DataType::Bool => {
+            limits.take(bytes.len())?;
+            Ok(Data::Bool(read_booleans(place, bytes)?.into()))
+        }
+        DataType::Uint8 => read_numbers::<u8>(bytes, limits),
+        DataType::Uint16 => read_numbers::<u16>(bytes, limits),
+        DataType::Uint32 => read_numbers::<u32>(bytes, limits),
+        DataType::Uint64 => read_numbers::<u64>(bytes, limits),
+        DataType::Int8 => read_numbers::<i8>(bytes, limits),
+        DataType::Int16 => read_numbers::<i16>(bytes, limits),
+        DataType::Int32 => read_numbers::<i32>(bytes, limits),
+        DataType::Int64 => read_numbers::<i64>(bytes, limits),
+        DataType::Fp16 => read_numbers::<f16>(bytes, limits),
+        DataType::Bf16 => read_numbers::<bf16>(bytes, limits),
+        DataType::Fp32 => read_numbers::<f32>(bytes, limits),
+        DataType::Fp64 | DataType::Bytes => read_numbers::<f64>(bytes, limits),
+    }
 }
 
 /// The bytes that [`write()`] will append, or `None` when an element of BYTES is too long for its length field.
@@ -90,11 +92,15 @@ pub fn write(out: &mut Vec<u8>, data: &Data) {
     }
 }
 
-/// Copies once, into memory aligned for the type.
-fn read_numbers<T: Element + bytemuck::Pod>(bytes: &[u8]) -> Data {
+/// Takes numbers where they lie, if their message may be kept and they lie as they have to, or copies them once.
+fn read_numbers<T: Element + bytemuck::Pod>(bytes: &[u8], limits: DecodeLimits<'_>) -> Result<Data, Error> {
+    if let Some(Ok(elements)) = limits.keep(bytes).map(Elements::<T>::lent) {
+        return Ok(T::into_data(elements));
+    }
+    limits.take(bytes.len())?;
     // Read one by one, which compiles to a copy, as nothing else here makes a vector without first filling it with zeros.
     let elements = bytes.chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned).collect();
-    T::into_data(swap_if_big_endian(elements))
+    Ok(T::into_data(swap_if_big_endian(elements)))
 }
 
 fn write_numbers<T: NoUninit>(out: &mut Vec<u8>, elements: &[T]) {

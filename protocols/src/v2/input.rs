@@ -173,7 +173,7 @@ impl<'a> Keys<'a> {
                 return Err(Error::unexpected(place(), "either `data` or `binary_data_size`", "both"));
             }
             (Some(Data::Bytes(texts)), None) if parameters.base64 => {
-                Content::Data(Data::Bytes(decode_base64(&place(), &texts)?))
+                Content::Data(Data::Bytes(decode_base64(&place(), &texts)?.into()))
             }
             (Some(data), None) => Content::Data(data),
             (None, Some(size)) => Content::Binary(size),

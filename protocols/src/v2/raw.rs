@@ -18,7 +18,7 @@ pub(super) fn decode(body: &[u8], signature: &Signature, limits: DecodeLimits<'_
     let (shape, data) = match spec.data_type.size() {
         None => {
             limits.take(body.len())?;
-            (one_element(&place, spec)?, Data::Bytes(vec![body.to_vec()]))
+            (one_element(&place, spec)?, Data::Bytes(vec![body.to_vec()].into()))
         }
         Some(width) => {
             let shape = solve(&place, spec, signature.batch_axis, body.len() / width)?;

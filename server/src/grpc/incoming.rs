@@ -6,7 +6,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use futures_util::FutureExt;
 use hedef_core::ModelId;
 use hedef_core::host::at_length;
-use hedef_protocols::v2::grpc::PREFIX;
+use hedef_protocols::v2::grpc::{self, PREFIX};
 use tokio::task::coop::unconstrained;
 use tokio::task::spawn_blocking;
 
@@ -15,6 +15,7 @@ use crate::encoding::{Coding, Unpacked};
 use crate::error::ApiError;
 use crate::listen::STREAM_WINDOW;
 use crate::payload::{IN_PLACE, Limit, Pace, Source, next};
+use crate::piece::Piece;
 use crate::room::Reserved;
 
 /// How much of a message is there before it is asked what it says of itself.
@@ -73,7 +74,7 @@ impl<B: Source> Incoming<B> {
         while self.arrived.len() < most {
             // What is there has to come, however much this task has done already.
             let Some(bytes) = unconstrained(next(&mut self.body)).now_or_never() else { break };
-            if !self.came(bytes?, 0) {
+            if !self.came(bytes?, Piece::default()) {
                 break;
             }
         }
@@ -107,7 +108,7 @@ impl<B: Source> Incoming<B> {
     /// Waits for the frame of a message whose first byte is there. Fails where it comes too slowly.
     pub(super) async fn begin(&mut self) -> Result<Begun, ApiError> {
         while self.arrived.len() < PREFIX {
-            if !self.more(0).await? {
+            if !self.more(Piece::default()).await? {
                 return Err(cut());
             }
         }
@@ -144,7 +145,7 @@ impl<B: Source> Incoming<B> {
             return Ok(None);
         }
         while self.arrived.len() < PREFIX + begun.length.min(START) {
-            if !self.more(0).await? {
+            if !self.more(Piece::default()).await? {
                 return Err(cut());
             }
         }
@@ -162,27 +163,34 @@ impl<B: Source> Incoming<B> {
             return Err(limit.exceeded(Some(begun.length)));
         }
         let reserved = Reserved::of(&self.app, begun.length)?;
-        let whole = PREFIX + begun.length;
+        let piece = self.piece(begun);
         // One of several may be given up and begun again, for which its beginning has to be here.
-        if self.is_only && self.arrived.len() < whole {
-            self.gather(whole);
+        if self.is_only && self.arrived.len() < piece.whole {
+            self.gather(piece);
         }
-        while self.arrived.len() < whole {
-            if !self.more(whole).await? {
+        while self.arrived.len() < piece.whole {
+            if !self.more(piece).await? {
                 return Err(cut());
             }
         }
-        let mut bytes = self.take(whole);
+        let mut bytes = self.take(piece.whole);
         bytes.advance(PREFIX);
         let coding = self.coding.filter(|_| begun.packed);
         Ok(Message { bytes, coding, limit: limit.bytes, model: limit.model.cloned(), reserved })
     }
 
+    /// The message as it has to be put together.
+    fn piece(&self, begun: Begun) -> Piece {
+        let whole = PREFIX + begun.length;
+        let start = self.arrived.bytes().get(PREFIX..whole.min(START)).filter(|_| !begun.packed).unwrap_or_default();
+        Piece { whole, tensor: PREFIX + grpc::raw_start(start).unwrap_or(0) }
+    }
+
     /// Has the body put together the message that has begun to come.
-    fn gather(&mut self, whole: usize) {
+    fn gather(&mut self, piece: Piece) {
         let mut start = self.arrived.take(self.arrived.len());
         let count = start.len();
-        self.body.gather(&mut start, whole);
+        self.body.gather(&mut start, piece);
         self.again = count - start.len();
         self.arrived = Arrived::One(start);
     }
@@ -196,7 +204,7 @@ impl<B: Source> Incoming<B> {
     /// Waits until the client has ended; fails where another message comes.
     pub(super) async fn end(&mut self) -> Result<(), ApiError> {
         while self.arrived.len() == 0 {
-            if !self.more(0).await? {
+            if !self.more(Piece::default()).await? {
                 return Ok(());
             }
         }
@@ -216,23 +224,23 @@ impl<B: Source> Incoming<B> {
             return Ok(false);
         }
         let bytes = next(&mut self.body).await?;
-        Ok(self.came(bytes, 0))
+        Ok(self.came(bytes, Piece::default()))
     }
 
-    /// Waits for more bytes of a message, of which there will be `whole` at least; `false` at the end.
-    async fn more(&mut self, whole: usize) -> Result<bool, ApiError> {
+    /// Waits for more bytes of a message; `false` at the end.
+    async fn more(&mut self, piece: Piece) -> Result<bool, ApiError> {
         if self.body.is_end_stream() {
             return Ok(false);
         }
         let bytes = self.pace.next(&mut self.body).await?;
-        Ok(self.came(bytes, whole))
+        Ok(self.came(bytes, piece))
     }
 
-    fn came(&mut self, bytes: Option<Bytes>, whole: usize) -> bool {
+    fn came(&mut self, bytes: Option<Bytes>, piece: Piece) -> bool {
         let Some(bytes) = bytes else { return false };
         let news = bytes.len() - std::mem::take(&mut self.again);
         self.app.metrics.request_bytes.inc_by(u64::try_from(news).unwrap_or(u64::MAX));
-        self.arrived.push(bytes, whole);
+        self.arrived.push(bytes, piece);
         true
     }
 }
@@ -297,18 +305,18 @@ impl Arrived {
         self.bytes().len()
     }
 
-    /// Adds bytes; `whole` is how many there will be at least.
-    fn push(&mut self, more: Bytes, whole: usize) {
+    /// Adds bytes, of a piece that will be there as a whole.
+    fn push(&mut self, more: Bytes, piece: Piece) {
         match self {
             Self::One(bytes) if bytes.is_empty() => *self = Self::One(more),
             Self::One(bytes) => {
-                let mut many = BytesMut::with_capacity(whole.max(bytes.len() + more.len()));
+                let mut many = piece.at_least(bytes.len() + more.len()).memory();
                 many.extend_from_slice(bytes);
                 many.extend_from_slice(&more);
                 *self = Self::Many(many);
             }
             Self::Many(bytes) => {
-                bytes.reserve(whole.max(bytes.len() + more.len()) - bytes.len());
+                bytes.reserve(piece.at_least(bytes.len() + more.len()).whole - bytes.len());
                 bytes.extend_from_slice(&more);
             }
         }

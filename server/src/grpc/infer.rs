@@ -80,7 +80,9 @@ pub(super) async fn score(app: &App, call: &Call, message: Bytes, answer: Answer
     }
     app.admits(call, &model, message.len())?;
     let weight = in_binary(message.len());
-    let mut received = Received::of(app, message, app.memory.enter(app.metrics.in_flight.get())?);
+    // Messages of a stream may have come in one piece, of which each counts its own part.
+    let is_alone = answer == Answer::Alone;
+    let mut received = Received::of(app, message, is_alone, app.memory.enter(app.metrics.in_flight.get())?);
     let decode = |bytes: &[u8], limits: DecodeLimits<'_>| grpc::decode_within(bytes, model.signature(), limits);
     let decoded = received.decode(call, weight, decode)?;
     let response = app.infer(call, &model, decoded.request, decoded.timeout_us).await?;

@@ -60,8 +60,10 @@ const CHOKED: usize = 256 << 10;
 /// from the beginning.
 const YOUTH: Duration = Duration::from_micros(50);
 
-/// So often a connection goes on at once, before others of its thread have their turn.
+/// So often a connection goes on at once, before others of its thread have their turn, and so much it reads: among the
+/// others are those who wait for what it has read.
 const ROUNDS: usize = 32;
+const AT_ONCE: usize = MOST_ROOM;
 
 /// How long a silent client may take to answer a PING.
 const ANSWER: Duration = Duration::from_secs(20);
@@ -167,12 +169,10 @@ where
         state.leave_all();
     }
 
-    /// Reads what has come; ready where something has, or the client has ended.
-    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.input.reserve(self.room);
-        let room = self.input.capacity() - self.input.len();
-        let read = poll_read_buf(Pin::new(&mut self.stream), context, &mut self.input);
-        let Poll::Ready(count) = read else {
+    /// Reads what has come; ready where something has, or the client has ended. Says how much.
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let read = self.frames.poll_read(Pin::new(&mut self.stream), context, &mut self.input);
+        let Poll::Ready(count) = read.unwrap_or_else(|| self.poll_more(context)) else {
             if self.input.is_empty() && self.input.capacity() > 2 * ROOM {
                 self.input = BytesMut::new();
             }
@@ -184,9 +184,17 @@ where
             self.over = true;
             self.shared.lock().leave_all();
         }
+        Poll::Ready(Ok(count))
+    }
+
+    /// Reads more behind what is not taken.
+    fn poll_more(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.input.reserve(self.room);
+        let room = self.input.capacity() - self.input.len();
+        let count = ready!(poll_read_buf(Pin::new(&mut self.stream), context, &mut self.input))?;
         // Large data comes in large pieces, if there is room for them.
         self.room = if count == room { (2 * self.room).min(MOST_ROOM) } else { (self.room / 2).max(ROOM) };
-        Poll::Ready(Ok(()))
+        Poll::Ready(Ok(count))
     }
 
     /// Writes what there is; pending where the client takes no more.
@@ -256,14 +264,24 @@ where
     fn poll_end(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         this.shared.lock().waker = None;
+        let mut read = 0;
         for _ in 0..ROUNDS {
             let written = this.poll_write(context)?;
             if this.over && written.is_ready() {
                 return Pin::new(&mut this.stream).poll_shutdown(context);
             }
             let choked = written.is_pending() && this.shared.lock().out.len() > CHOKED;
-            if !this.over && !choked && (this.take(context) || this.poll_read(context)?.is_ready()) {
-                continue;
+            if !this.over && !choked {
+                if this.take(context) {
+                    continue;
+                }
+                if read >= AT_ONCE {
+                    break;
+                }
+                if let Poll::Ready(count) = this.poll_read(context)? {
+                    read += count;
+                    continue;
+                }
             }
             let under_way = !this.shared.lock().streams.is_empty();
             let idle = this.poll_idle(under_way, written.is_pending(), context);

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::http2::{self, PREFACE};
 use crate::payload::Source;
+use crate::piece::Piece;
 
 /// A protocol that a client may speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,9 +122,9 @@ impl HttpBody for Body {
 }
 
 impl Source for Body {
-    fn gather(&mut self, start: &mut Bytes, whole: usize) {
+    fn gather(&mut self, start: &mut Bytes, piece: Piece) {
         if let Self::Http2(body) = self {
-            body.gather(start, whole);
+            body.gather(start, piece);
         }
     }
 

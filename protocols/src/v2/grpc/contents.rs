@@ -60,16 +60,16 @@ pub(super) fn read(
     let list = List { place, data_type, shape, field, parts };
     macro_rules! signed {
         ($variant:ident, $element:ty) => {
-            Data::$variant(list.numbers(|number| <$element>::try_from(number.cast_signed()).ok())?)
+            Data::$variant(list.numbers(|number| <$element>::try_from(number.cast_signed()).ok())?.into())
         };
     }
     macro_rules! unsigned {
         ($variant:ident, $element:ty) => {
-            Data::$variant(list.numbers(|number| <$element>::try_from(number).ok())?)
+            Data::$variant(list.numbers(|number| <$element>::try_from(number).ok())?.into())
         };
     }
     Ok(match data_type {
-        DataType::Bool => Data::Bool(list.numbers(|number| Some(number != 0))?),
+        DataType::Bool => Data::Bool(list.numbers(|number| Some(number != 0))?.into()),
         DataType::Int8 => signed!(Int8, i8),
         DataType::Int16 => signed!(Int16, i16),
         DataType::Int32 => signed!(Int32, i32),
@@ -78,9 +78,9 @@ pub(super) fn read(
         DataType::Uint16 => unsigned!(Uint16, u16),
         DataType::Uint32 => unsigned!(Uint32, u32),
         DataType::Uint64 => unsigned!(Uint64, u64),
-        DataType::Fp32 => Data::Fp32(list.fixed(f32::from_le_bytes, fixed32)?),
-        DataType::Fp64 => Data::Fp64(list.fixed(f64::from_le_bytes, fixed64)?),
-        DataType::Bytes | DataType::Fp16 | DataType::Bf16 => Data::Bytes(list.strings()?),
+        DataType::Fp32 => Data::Fp32(list.fixed(f32::from_le_bytes, fixed32)?.into()),
+        DataType::Fp64 => Data::Fp64(list.fixed(f64::from_le_bytes, fixed64)?.into()),
+        DataType::Bytes | DataType::Fp16 | DataType::Bf16 => Data::Bytes(list.strings()?.into()),
     })
 }
 

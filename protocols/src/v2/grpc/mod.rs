@@ -28,7 +28,7 @@ pub use health::{Health, decode_health, health};
 pub use logging::{decode_logging, logging};
 pub use reflection::reflect;
 pub use repository::{decode_index, decode_load, decode_unload, done, index};
-pub use request::{Head, decode, decode_within};
+pub use request::{Head, decode, decode_within, raw_start};
 pub use response::{Note, encode, encode_error, encode_in_stream};
 pub use server::{Named, decode_named, metadata, server_metadata, verdict};
 pub use statistics::statistics;

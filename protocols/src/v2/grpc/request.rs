@@ -65,6 +65,24 @@ impl<'a> Head<'a> {
     }
 }
 
+/// Where raw contents begin in a message of which only the beginning has come: the first that go beyond it.
+#[must_use]
+pub fn raw_start(start: &[u8]) -> Option<usize> {
+    let mut fields = Fields::new(start);
+    loop {
+        let mut last = fields.clone();
+        if let Ok(next) = fields.next() {
+            next?;
+            continue;
+        }
+        let is_raw = last.next_number()? == 7;
+        // Its tag and its length.
+        last.varint().ok()?;
+        last.varint().ok()?;
+        return is_raw.then(|| start.len() - last.len());
+    }
+}
+
 /// Reads a `ModelInferRequest` for a model of this signature.
 ///
 /// Tensors come either all in `raw_input_contents`, in the order of the inputs, or all in their `contents`. Unless
@@ -210,7 +228,7 @@ impl<'a> Input<'a> {
         if let hedef_core::Data::Bytes(texts) = &data
             && self.base64
         {
-            data = hedef_core::Data::Bytes(decode_base64(&place.to_string(), texts)?);
+            data = hedef_core::Data::Bytes(decode_base64(&place.to_string(), texts)?.into());
         }
         tensor(Cow::Borrowed(self.name), self.shape.clone(), data)
     }

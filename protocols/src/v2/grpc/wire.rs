@@ -1,7 +1,8 @@
 //! Protocol buffers on the wire, read where they lie and written without knowing their length before.
 //!
 //! The messages that tensors come and go in are read and written here by hand: a reader that knows the signature takes
-//! no more memory than the model's inputs need, whatever the message claims, and copies each tensor once.
+//! no more memory than the model's inputs need, whatever the message claims, and copies each tensor once, or, where a large
+//! one is most of the message that brought it, not at all.
 //!
 //! Source: <https://protobuf.dev/programming-guides/encoding/>.
 
@@ -53,6 +54,11 @@ impl<'a> Fields<'a> {
     /// The number of the next field, without taking it; `None` where none can be read.
     pub(super) fn next_number(&self) -> Option<u64> {
         Some(self.clone().varint().ok()? >> 3)
+    }
+
+    /// How many bytes follow.
+    pub(super) const fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// Whether nothing follows.

@@ -38,7 +38,7 @@ fn a_lone_input_need_not_say_its_size() {
     let json = r#"{"inputs":[{"name":"x","shape":[2],"datatype":"UINT8"}]}"#;
     let body = [json.as_bytes(), &[7, 8]].concat();
     let decoded = decode(&body, Some(json.len()), &one_input(DataType::Uint8, &[-1])).unwrap();
-    assert_eq!(decoded.request.inputs()[0].data(), &Data::Uint8(vec![7, 8]));
+    assert_eq!(decoded.request.inputs()[0].data(), &Data::Uint8(vec![7, 8].into()));
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn strings_may_come_and_go_as_base64() {
         );
         let decoded = decode(body.as_bytes(), None, &signature).unwrap();
         let x = decoded.request.inputs()[0].clone();
-        assert_eq!(x.data(), &Data::Bytes(vec![vec![0xff, 0], vec![]]));
+        assert_eq!(x.data(), &Data::Bytes(vec![vec![0xff, 0], vec![]].into()));
         let encoded = encode(&response(vec![("y", x)]), &signature, &decoded.reply).unwrap();
         let expected = r#""parameters":{"content_type":"base64"},"data":["/wA=",""]}]}"#;
         assert!(text(&encoded.body).ends_with(expected));

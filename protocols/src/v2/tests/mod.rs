@@ -1,6 +1,7 @@
 mod broken;
 mod documents;
 mod infer;
+mod kept;
 mod round_trips;
 mod worked_bytes;
 

@@ -272,7 +272,7 @@ proptest! {
         match decode(body.as_bytes(), None, &one_input(DataType::Fp32, &[])) {
             Ok(decoded) => {
                 let expected: f32 = format!("{value:e}").parse().unwrap();
-                prop_assert_eq!(decoded.request.inputs()[0].data(), &Data::Fp32(vec![expected]));
+                prop_assert_eq!(decoded.request.inputs()[0].data(), &Data::Fp32(vec![expected].into()));
             }
             Err(_) => prop_assert!(value.abs() >= f64::from(f32::MAX)),
         }
@@ -283,10 +283,10 @@ proptest! {
 fn nested_text_is_written_as_the_shape_says() {
     let style = crate::json::Style::default();
     let mut out = Vec::new();
-    let data = Data::Int8(vec![1, 2, 3, 4, 5, 6]);
+    let data = Data::Int8(vec![1, 2, 3, 4, 5, 6].into());
     crate::json::write_nested(&mut out, &Shape::from([1, 3, 2]), &data, style).unwrap();
-    crate::json::write_nested(&mut out, &Shape::from([]), &Data::Bool(vec![true]), style).unwrap();
-    crate::json::write_nested(&mut out, &Shape::from([2, 0]), &Data::Fp32(vec![]), style).unwrap();
-    crate::json::write_nested(&mut out, &Shape::from([0, 2]), &Data::Fp32(vec![]), style).unwrap();
+    crate::json::write_nested(&mut out, &Shape::from([]), &Data::Bool(vec![true].into()), style).unwrap();
+    crate::json::write_nested(&mut out, &Shape::from([2, 0]), &Data::Fp32(vec![].into()), style).unwrap();
+    crate::json::write_nested(&mut out, &Shape::from([0, 2]), &Data::Fp32(vec![].into()), style).unwrap();
     assert_eq!(text(&out), "[[[1,2],[3,4],[5,6]]]true[[],[]][]");
 }

@@ -18,7 +18,7 @@ fn a_binary_request_is_read() {
     assert_eq!((JSON.len(), body.len()), (217, 236));
     let decoded = decode(&body, Some(217), &two_inputs()).unwrap();
     assert_eq!(decoded.request.inputs()[0].elements::<f32>(), Some(&[1.0, -2.5][..]));
-    assert_eq!(decoded.request.inputs()[1].data(), &Data::Bytes(vec![b"ab".to_vec(), b"z".to_vec()]));
+    assert_eq!(decoded.request.inputs()[1].data(), &Data::Bytes(vec![b"ab".to_vec(), b"z".to_vec()].into()));
     assert_eq!(decoded.reply, Reply { id: None, binary: true, outputs: vec![] });
 }
 

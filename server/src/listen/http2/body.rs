@@ -8,6 +8,7 @@ use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
 use super::state::{Shared, State};
+use crate::piece::Piece;
 
 /// A body that is there, or comes.
 pub(in crate::listen) enum Body {
@@ -54,12 +55,12 @@ impl HttpBody for Body {
 }
 
 impl Body {
-    /// Has what comes put behind `start`, and read once there are `whole` bytes, or it ends. Takes what it puts there.
-    pub(in crate::listen) fn gather(&self, start: &mut Bytes, whole: usize) {
+    /// Has what comes put behind `start`, and read once all of the piece is there, or it ends. Takes what it puts there.
+    pub(in crate::listen) fn gather(&self, start: &mut Bytes, piece: Piece) {
         let Self::Coming(coming) = self else { return };
         let mut state = coming.shared.lock();
         let Some(record) = state.streams.get_mut(&coming.stream).filter(|record| !record.gone) else { return };
-        let read = record.arrived.gather(&std::mem::take(start), whole);
+        let read = record.arrived.gather(&std::mem::take(start), piece);
         coming.read(state, read);
     }
 

@@ -1,11 +1,16 @@
 //! The frames of a client, one after the other.
 
 use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use hedef_protocols::hpack::{Decoder, Error};
 use http::request::Parts;
 use http::{HeaderMap, Request, StatusCode};
+use tokio::io::AsyncRead;
+use tokio_util::io::poll_read_buf;
 
 use super::body::{Body, Coming};
 use super::frame::{
@@ -27,6 +32,9 @@ const PARTS: usize = 64;
 
 /// The size of the table of fields that clients may use.
 const TABLE: usize = 4096;
+
+/// To read a frame of so many bytes by a call of its own costs less than to copy it.
+const LARGE: usize = 8 << 10;
 
 /// A request whose head has come.
 pub(super) struct Begun {
@@ -56,6 +64,7 @@ pub(super) struct Frames {
 
 struct Data {
     stream: u32,
+    length: usize,
     left: usize,
     last: bool,
 }
@@ -153,6 +162,32 @@ impl Frames {
         }
     }
 
+    /// Reads what comes of a frame of data to where its stream puts it together, and the head of the frame behind it to
+    /// `input`. `None` where that has no such place, or is not worth a call.
+    pub(super) fn poll_read(
+        &mut self,
+        from: Pin<&mut impl AsyncRead>,
+        context: &mut Context<'_>,
+        input: &mut BytesMut,
+    ) -> Option<Poll<io::Result<usize>>> {
+        let data = self.data.as_mut().filter(|data| data.length >= LARGE && input.is_empty())?;
+        let mut state = self.shared.lock();
+        let place = state.streams.get_mut(&data.stream)?.place(data.left, data.last)?;
+        let (start, end) = (place.len(), place.len() + data.left);
+        let most = (place.capacity() - start).min(data.left + HEAD);
+        let read = poll_read_buf(from, context, &mut (&mut *place).limit(most));
+        if let Poll::Ready(Ok(count)) = read {
+            input.extend_from_slice(place.get(end..).unwrap_or_default());
+            place.truncate(end);
+            let came = count.min(data.left);
+            data.left -= came;
+            state.grown(data.stream, came, data.last && data.left == 0);
+        }
+        drop(state);
+        self.data.take_if(|data| data.left == 0);
+        Some(read)
+    }
+
     fn begin(&self, (stream, head): (u32, Parts)) -> Option<Begun> {
         let mut state = self.shared.lock();
         let record = state.streams.get_mut(&stream)?;
@@ -192,7 +227,7 @@ impl Frames {
             if head.length == 0 {
                 return self.came(stream, &[], last);
             }
-            self.data = Some(Data { stream, left: head.length, last });
+            self.data = Some(Data { stream, length: head.length, left: head.length, last });
             return Ok(Step::Frame);
         }
         let Some(payload) = input.get(HEAD..HEAD + head.length) else { return Ok(Step::Nothing) };

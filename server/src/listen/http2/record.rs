@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 
 use super::frame::Reason;
+use crate::piece::Piece;
 
 /// How much a client may send, which is given back half at a time, as a rule.
 #[derive(Clone, Copy, Debug)]
@@ -56,8 +57,8 @@ impl Window {
     }
 }
 
-/// The body of a request, as far as it came and was not read: in one piece, copied once out of what was read from the
-/// client, which brings it in small frames.
+/// The body of a request, as far as it came and was not read, in one piece. The client brings it in frames: small ones are
+/// copied out of what was read, large ones are read to where they belong, if somebody waits for the whole.
 #[derive(Debug)]
 pub(super) struct Arrived {
     bytes: BytesMut,
@@ -90,18 +91,24 @@ impl Arrived {
         granted
     }
 
-    /// Puts `start` before what is there, and lets nobody read it until there are `whole` bytes, or it ends. Says how
+    /// Puts `start` before what is there, and lets nobody read it until all of the piece is there, or it ends. Says how
     /// much the client may send now.
-    pub(super) fn gather(&mut self, start: &[u8], whole: usize) -> usize {
-        self.wanted = whole;
-        let mut bytes = BytesMut::with_capacity(whole.max(start.len() + self.bytes.len()));
+    pub(super) fn gather(&mut self, start: &[u8], piece: Piece) -> usize {
+        self.wanted = piece.whole;
+        let mut bytes = piece.at_least(start.len() + self.bytes.len()).memory();
         bytes.extend_from_slice(start);
         bytes.extend_from_slice(&self.bytes);
         self.bytes = bytes;
         self.granted += start.len();
-        let granted = whole.min(self.bytes.len()).saturating_sub(self.granted);
+        let granted = piece.whole.min(self.bytes.len()).saturating_sub(self.granted);
         self.granted += granted;
         granted
+    }
+
+    /// Where the next `length` bytes go, if they can be put there without being copied.
+    fn place(&mut self, length: usize) -> Option<&mut BytesMut> {
+        let end = self.bytes.len() + length;
+        Some(&mut self.bytes).filter(|bytes| end <= self.wanted.min(bytes.capacity()))
     }
 
     /// Takes what is there, if it is enough for its reader; says how much of it the client may send again.
@@ -229,6 +236,25 @@ impl Record {
         Ok(granted)
     }
 
+    /// Where the next `length` bytes of the body go, of which nothing may follow, if somebody waits for them in one piece.
+    /// What was put there has [`grown`](Self::grown).
+    pub(super) fn place(&mut self, length: usize, last: bool) -> Option<&mut BytesMut> {
+        let is_right = |rest: u64| rest == length as u64 || (!last && rest > length as u64);
+        let is_wanted = !self.gone && !self.arrived.unwanted && self.arrived.expected.is_none_or(is_right);
+        self.arrived.place(length).filter(|_| is_wanted)
+    }
+
+    /// Notes that so many bytes more of the body are in their place, of which nothing may follow.
+    pub(super) fn grown(&mut self, bytes: usize, last: bool) {
+        let arrived = &mut self.arrived;
+        arrived.expected = arrived.expected.map(|rest| rest.saturating_sub(bytes as u64));
+        arrived.ended |= last;
+        arrived.granted += bytes;
+        if arrived.is_enough() {
+            wake(&mut self.reader);
+        }
+    }
+
     /// Lets go of all that the stream holds; says how much had come that nobody has read.
     pub(super) fn leave(&mut self) -> usize {
         self.gone = true;
@@ -298,6 +324,10 @@ fn wake(place: &mut Option<Waker>) {
 mod tests {
     use super::*;
 
+    fn piece(whole: usize) -> Piece {
+        Piece { whole, tensor: 0 }
+    }
+
     #[test]
     fn a_window_opens_again_when_half_of_it_was_read() {
         let mut window = Window::new(100);
@@ -350,7 +380,7 @@ mod tests {
         assert_eq!(record.came(b"abc", false), Ok(0));
         assert_eq!(record.arrived.take(), Some((Bytes::from_static(b"abc"), 3)));
         assert_eq!(record.came(b"de", false), Ok(0));
-        assert_eq!(record.arrived.gather(b"abc", 8), 2);
+        assert_eq!(record.arrived.gather(b"abc", piece(8)), 2);
         assert_eq!((record.arrived.take(), record.arrived.len(), record.arrived.unread()), (None, 5, 0));
         assert_eq!(record.came(b"f", false), Ok(1));
         assert_eq!(record.arrived.take(), None);
@@ -361,9 +391,40 @@ mod tests {
     }
 
     #[test]
+    fn a_large_frame_is_read_into_the_place_where_somebody_waits_for_it() {
+        let mut record = Record::new(0, 1 << 20, Some(10));
+        assert!(record.place(4, false).is_none(), "nobody waits");
+        assert_eq!((record.came(b"ab", false), record.arrived.gather(b"", piece(8))), (Ok(0), 2));
+        assert!(record.place(7, false).is_none() && record.place(8, true).is_none(), "it is larger than that");
+        assert!(record.place(6, true).is_none(), "there has to be more");
+        record.place(4, false).unwrap().extend_from_slice(b"cdef");
+        record.grown(4, false);
+        assert_eq!((record.arrived.take(), record.arrived.rest()), (None, Some(4)));
+        record.place(2, false).unwrap().extend_from_slice(b"gh");
+        record.grown(2, false);
+        assert_eq!(record.arrived.take(), Some((Bytes::from_static(b"abcdefgh"), 0)));
+        assert!(record.place(2, true).is_none());
+    }
+
+    #[test]
+    fn nothing_is_read_into_a_place_that_nobody_needs_any_more() {
+        let mut record = Record::new(0, 1 << 20, None);
+        record.arrived.gather(b"", piece(8));
+        assert!(record.place(4, true).is_some());
+        record.grown(0, true);
+        assert!(record.arrived.ended);
+        record.discard();
+        assert!(record.place(4, true).is_none());
+        let mut record = Record::new(0, 1 << 20, None);
+        record.arrived.gather(b"", piece(8));
+        record.leave();
+        assert!(record.place(4, true).is_none());
+    }
+
+    #[test]
     fn what_a_reader_waits_for_is_what_there_is_when_the_client_ends() {
         let mut record = Record::new(0, 1 << 20, None);
-        assert_eq!((record.arrived.gather(b"abc", 8), record.came(b"d", true)), (0, Ok(1)));
+        assert_eq!((record.arrived.gather(b"abc", piece(8)), record.came(b"d", true)), (0, Ok(1)));
         assert_eq!(record.arrived.take(), Some((Bytes::from_static(b"abcd"), 0)));
     }
 
@@ -374,7 +435,7 @@ mod tests {
         let (first, read) = record.arrived.take().unwrap();
         assert_eq!(record.arrived.window.read(read, record.arrived.rest()), None);
         assert!(record.arrived.window.came(60) && record.came(&[0; 60], false) == Ok(0));
-        let read = record.arrived.gather(&first, 100);
+        let read = record.arrived.gather(&first, piece(100));
         assert_eq!(record.arrived.window.read(read, record.arrived.rest()), None);
         let (piece, read) = record.arrived.take().unwrap();
         assert_eq!((piece.len(), record.arrived.window.read(read, record.arrived.rest())), (100, Some(100)));
@@ -383,7 +444,7 @@ mod tests {
     #[test]
     fn of_what_is_there_no_more_makes_room_than_a_reader_waits_for() {
         let mut record = Record::new(0, 1 << 20, None);
-        assert_eq!((record.came(b"abcdef", false), record.arrived.gather(b"", 4)), (Ok(0), 4));
+        assert_eq!((record.came(b"abcdef", false), record.arrived.gather(b"", piece(4))), (Ok(0), 4));
         assert_eq!(record.arrived.take(), Some((Bytes::from_static(b"abcdef"), 2)));
     }
 
@@ -394,7 +455,7 @@ mod tests {
         assert_eq!((record.discard(), record.came(b"123", false), record.leave()), (3, Ok(3), 0));
         assert!(record.gone && record.arrived.len() == 0);
         let mut record = Record::new(0, 1 << 20, None);
-        assert_eq!((record.arrived.gather(b"", 8), record.came(b"123", false)), (0, Ok(3)));
+        assert_eq!((record.arrived.gather(b"", piece(8)), record.came(b"123", false)), (0, Ok(3)));
         assert_eq!((record.discard(), record.came(b"123", false)), (0, Ok(3)));
     }
 }

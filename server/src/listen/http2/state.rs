@@ -131,6 +131,14 @@ impl State {
         done.map_or_else(|reason| self.give_up(id, reason), |_| Ok(()))
     }
 
+    /// The same where the body has grown by it in its place.
+    pub(super) fn grown(&mut self, id: u32, bytes: usize, last: bool) {
+        if let Some(record) = self.streams.get_mut(&id) {
+            record.grown(bytes, last);
+        }
+        self.read(id, bytes);
+    }
+
     /// Notes that so much of what came was read, and tells the client what it may send more.
     pub(super) fn read(&mut self, id: u32, bytes: usize) {
         if let Some(more) = self.room.read(bytes, None) {
@@ -218,7 +226,9 @@ impl State {
     pub(super) fn resize_windows(&mut self, size: u32) -> Result<(), Reason> {
         let more = i64::from(size) - self.first_window;
         self.first_window = size.into();
-        for (id, record) in self.streams.iter_mut().filter(|_| more != 0) {
+        // The client may know that a stream is over before it is forgotten here.
+        let is_open = |record: &Record| !record.gone && !record.done;
+        for (id, record) in self.streams.iter_mut().filter(|(_, record)| more != 0 && is_open(record)) {
             record.window += more;
             if record.window > LARGEST_WINDOW {
                 return Err(Reason::FlowControl);
@@ -401,4 +411,23 @@ fn write(encoder: &mut Encoder, name: &HeaderName, value: &HeaderValue, block: &
         _ => Indexing::Plain,
     };
     encoder.field(text, value.as_bytes(), indexing, block);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_that_is_over_has_no_window_that_could_be_too_large() {
+        let mut state = State::default();
+        assert_eq!(state.resize_windows(0), Ok(()));
+        state.open(1, None);
+        state.open(3, None).done = true;
+        let most = u32::try_from(LARGEST_WINDOW).unwrap();
+        assert_eq!((state.widen(1, most), state.widen(3, most)), (Ok(()), Ok(())));
+        state.reset(1, Reason::FlowControl);
+        assert_eq!(state.resize_windows(1), Ok(()));
+        state.open(5, None);
+        assert_eq!((state.widen(5, most - 1), state.resize_windows(2)), (Ok(()), Err(Reason::FlowControl)));
+    }
 }

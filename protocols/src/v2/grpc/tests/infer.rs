@@ -19,20 +19,20 @@ fn signature(data_type: DataType) -> Signature {
 /// For each data type its extremes.
 fn edges() -> Vec<Tensor> {
     let data = [
-        Data::Bool(vec![true, false]),
-        Data::Uint8(vec![0, u8::MAX]),
-        Data::Uint16(vec![0, u16::MAX]),
-        Data::Uint32(vec![0, u32::MAX]),
-        Data::Uint64(vec![0, u64::MAX]),
-        Data::Int8(vec![i8::MIN, i8::MAX]),
-        Data::Int16(vec![i16::MIN, i16::MAX]),
-        Data::Int32(vec![i32::MIN, i32::MAX]),
-        Data::Int64(vec![i64::MIN, i64::MAX]),
-        Data::Fp16(vec![f16::MIN, f16::MAX]),
-        Data::Bf16(vec![bf16::MIN, bf16::MAX]),
-        Data::Fp32(vec![f32::MIN_POSITIVE, -0.0]),
-        Data::Fp64(vec![f64::MIN_POSITIVE, -0.0]),
-        Data::Bytes(vec![vec![], vec![0, 255]]),
+        Data::Bool(vec![true, false].into()),
+        Data::Uint8(vec![0, u8::MAX].into()),
+        Data::Uint16(vec![0, u16::MAX].into()),
+        Data::Uint32(vec![0, u32::MAX].into()),
+        Data::Uint64(vec![0, u64::MAX].into()),
+        Data::Int8(vec![i8::MIN, i8::MAX].into()),
+        Data::Int16(vec![i16::MIN, i16::MAX].into()),
+        Data::Int32(vec![i32::MIN, i32::MAX].into()),
+        Data::Int64(vec![i64::MIN, i64::MAX].into()),
+        Data::Fp16(vec![f16::MIN, f16::MAX].into()),
+        Data::Bf16(vec![bf16::MIN, bf16::MAX].into()),
+        Data::Fp32(vec![f32::MIN_POSITIVE, -0.0].into()),
+        Data::Fp64(vec![f64::MIN_POSITIVE, -0.0].into()),
+        Data::Bytes(vec![vec![], vec![0, 255]].into()),
     ];
     data.into_iter().map(|data| Tensor::new([1, 2], data).unwrap()).collect()
 }
@@ -269,7 +269,7 @@ fn what_is_wrong_is_named() {
         (
             true,
             Box::new(input(|input| {
-                let contents = contents(&Data::Fp32(vec![1.0, 2.0])).unwrap();
+                let contents = contents(&Data::Fp32(vec![1.0, 2.0].into())).unwrap();
                 input.set_field_by_name("contents", Value::Message(contents));
             })),
             "input `x`: expected INT8 in `int_contents`, found `fp32_contents`",
@@ -354,7 +354,7 @@ fn elements_and_memory_have_limits() {
         for typed in [true, false] {
             let bytes = request(&tensor, typed, |_| {});
             let within = |elements, room: bool| {
-                let limits = DecodeLimits { elements, room: &|_| room };
+                let limits = DecodeLimits { elements, room: &|_| room, message: None };
                 decode_within(&bytes, &signature(tensor.data_type()), limits).map(|_| ())
             };
             assert_eq!(within(2, true), Ok(()));

@@ -16,6 +16,7 @@ use tokio::time::sleep;
 use super::super::Body;
 use super::super::body::Cut;
 use crate::listen::young::grow_up;
+use crate::piece::Piece;
 
 const SIZES: [usize; 16] =
     [0, 1, 10, 100, 1000, 4096, 4097, 16_384, 16_385, 20_000, 40_000, 65_535, 65_536, 70_000, 131_072, 140_000];
@@ -87,7 +88,7 @@ async fn read(mut body: Body, slowly: bool, mut gathers: bool) -> Result<Bytes, 
         gathers = !gathers;
         if !gathers {
             let more = 3 * piece.len() + 1;
-            body.gather(&mut piece, more);
+            body.gather(&mut piece, Piece { whole: more, tensor: 0 });
         }
         whole.extend_from_slice(&piece);
         if slowly {
