@@ -40,6 +40,8 @@ pub(crate) struct Parts {
     pub(crate) lifecycle: Lifecycle,
     /// Stands before the log lines of refusals.
     pub(crate) refusals: Flood,
+    /// Stands before those of other failures.
+    pub(crate) failures: Flood,
     /// What requests under way may hold.
     pub(crate) memory: Budget,
     /// Follows requests, where there is somebody to tell.

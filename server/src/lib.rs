@@ -162,7 +162,8 @@ impl Server {
             repository,
             metrics,
             lifecycle: Lifecycle::default(),
-            refusals: Flood::default(),
+            refusals: Flood::new(1),
+            failures: Flood::new(100),
             memory,
             traces,
         });

@@ -99,7 +99,8 @@ pub(crate) fn house_of(models: &[&str], change: impl FnOnce(&mut Settings)) -> H
         metrics,
         traces,
         lifecycle: Lifecycle::default(),
-        refusals: Flood::default(),
+        refusals: Flood::new(1),
+        failures: Flood::new(100),
     });
     House { app, gate, _root: root, exporter }
 }

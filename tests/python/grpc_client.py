@@ -25,7 +25,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from triton_models import EDGES, model_names
+from triton_models import EDGES, large, model_names
 
 ADDRESS = ""
 
@@ -285,6 +285,22 @@ def streams(client):
     expect("`nobody`" in str(answers[1][1]), True)
 
 
+def large_tensors(client):
+    """They come back as they were, many at once on one connection, wherever in their messages they lie."""
+    calls = [(datatype, array, "x" * length) for length in range(8) for datatype, array in large()]
+    answers = queue.Queue()
+    for at, (datatype, array, name) in enumerate(calls):
+        told = lambda result, error, at=at: answers.put((at, result, error))
+        client.async_infer(f"identity_{datatype.lower()}", [tensor("INPUT", array)], told, request_id=name)
+    for _ in calls:
+        at, result, error = answers.get(timeout=60)
+        expect(error, None)
+        expect(np.array_equal(result.as_numpy("OUTPUT"), calls[at][1]), True)
+    for datatype, array in large():
+        [(result, error)] = streamed(client, [(f"identity_{datatype.lower()}", [tensor("INPUT", array)], "")])
+        expect((error, np.array_equal(result.as_numpy("OUTPUT"), array)), (None, True))
+
+
 def a_stream_that_an_error_ends(client):
     """With `triton_grpc_error` the first error is the status that ends the stream."""
     answers = queue.Queue()
@@ -428,6 +444,7 @@ CHECKS = [
     requested_outputs,
     compression,
     large_messages,
+    large_tensors,
     classification,
     deadlines,
     callbacks,

@@ -16,7 +16,7 @@ import numpy as np
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from triton_models import EDGES, model_names, prepare
+from triton_models import EDGES, large, model_names, prepare
 
 
 def main():
@@ -248,6 +248,15 @@ def compression(client):
                 expect_same(answer.as_numpy("OUTPUT1"), first - second)
 
 
+def large_tensors(client):
+    """They come back as they were, many at once, wherever in their bodies they lie."""
+    calls = [(datatype, array, "x" * length) for length in range(8) for datatype, array in large()]
+    answers = [client.async_infer(f"identity_{datatype.lower()}", [tensor("INPUT", array)], request_id=name)
+               for datatype, array, name in calls]
+    for (_, array, _), answer in zip(calls, answers):
+        expect(np.array_equal(answer.get_result(timeout=60).as_numpy("OUTPUT"), array), True)
+
+
 def async_requests(client):
     """Many requests at a time get each its own answer."""
     asked = []
@@ -382,6 +391,7 @@ CHECKS = [
     requested_outputs,
     compression,
     async_requests,
+    large_tensors,
     classification,
     statistics,
     refuse_at_run_time,

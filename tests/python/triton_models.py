@@ -91,6 +91,14 @@ def animals():
     return identity(TensorProto.FLOAT, [3])
 
 
+def large():
+    """Yields data types with arrays for their identities, from small to large."""
+    random = np.random.default_rng(7)
+    for datatype in ["UINT8", "INT16", "FP32", "INT64", "FP64"]:
+        for rows in [3, 1_030, 16_384, 37_632, 80_001]:
+            yield datatype, random.integers(0, 200, (rows, 4)).astype(EDGES[datatype].dtype)
+
+
 def model_names():
     """Returns the names of the models that `prepare` makes."""
     return [f"identity_{datatype.lower()}" for datatype in EDGES] + ["simple", "fixed", "scalar", "pick", "animals"]

@@ -159,12 +159,14 @@ impl Drop for Watch {
                 }),
                 _ => line!(debug),
             }
-        } else if outcome != Kind::ResourceExhausted.label() {
-            line!(info);
-        } else if let Some(others) = self.app.refusals.pass() {
-            line!(info, others_since_last_line = others);
         } else {
-            line!(debug);
+            let is_refusal = outcome == Kind::ResourceExhausted.label();
+            let flood = if is_refusal { &self.app.refusals } else { &self.app.failures };
+            match flood.pass() {
+                Some(0) if !is_refusal => line!(info),
+                Some(others) => line!(info, others_since_last_line = others),
+                None => line!(debug),
+            }
         }
     }
 }
