@@ -1,6 +1,6 @@
 use bytes::{Buf, BufMut, BytesMut};
 
-/// Where numbers of any type may lie, and rows of them are read fastest.
+/// Where numbers of any type may lie; a line of the processor's cache begins there.
 const ALIGNMENT: usize = 64;
 
 /// A piece of what comes of a body, to be put together.

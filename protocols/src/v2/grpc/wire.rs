@@ -2,7 +2,7 @@
 //!
 //! The messages that tensors come and go in are read and written here by hand: a reader that knows the signature takes
 //! no more memory than the model's inputs need, whatever the message claims, and copies each tensor once, or, where a large
-//! one is most of the message that brought it, not at all.
+//! one is a quarter or more of the message that brought it, not at all.
 //!
 //! Source: <https://protobuf.dev/programming-guides/encoding/>.
 
