@@ -33,6 +33,7 @@ mod golden;
 mod graph_cache;
 mod grpc;
 mod hostile;
+mod http1;
 mod http2;
 mod images;
 mod keys;

@@ -208,7 +208,8 @@ fn bytes_that_are_no_http_and_bodies_that_never_come_harm_nobody() {
         wire.send(garbage);
         wire.finish();
         let answer = String::from_utf8_lossy(&wire.rest()).into_owned();
-        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{garbage:?}: {answer}");
+        let is_refused = answer.starts_with("HTTP/1.1 400") || answer.starts_with("HTTP/1.1 505");
+        assert!(is_refused, "{garbage:?}: {answer}");
     }
     let mut wire = server.wire();
     wire.send(format!("POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{{\"inputs\":"));

@@ -28,6 +28,16 @@ impl<T: Element> Elements<T> {
         &mut self.own
     }
 
+    /// No elements, in the memory that they had of their own, if it has room for so many, and not for far more.
+    #[must_use]
+    pub fn emptied(mut self, capacity: usize) -> Self {
+        if !(capacity..=capacity.saturating_mul(8)).contains(&self.own.capacity()) {
+            return Vec::with_capacity(capacity).into();
+        }
+        self.own.clear();
+        self.own.into()
+    }
+
     /// For how many elements there is memory of their own.
     #[must_use]
     pub const fn capacity(&self) -> usize {

@@ -129,6 +129,16 @@ macro_rules! data {
                 match data_type { $(DataType::$variant => Self::$variant(Vec::with_capacity(capacity).into()),)* }
             }
 
+            /// Holds no elements, but the memory that there was, where it is for such elements and has room for `capacity`
+            /// of them; else the same as [`Data::with_capacity`].
+            #[must_use]
+            pub fn emptied(self, data_type: DataType, capacity: usize) -> Self {
+                match (self, data_type) {
+                    $((Self::$variant(elements), DataType::$variant) => Self::$variant(elements.emptied(capacity)),)*
+                    _ => Self::with_capacity(data_type, capacity),
+                }
+            }
+
             /// Copies the elements `range`; elements beyond the end are left out.
             #[must_use]
             pub fn slice(&self, range: std::ops::Range<usize>) -> Self {
@@ -296,9 +306,20 @@ impl Tensor {
     /// Joins tensors along axis 0. `None` when there is none, or when types or row dimensions differ.
     #[must_use]
     pub fn concat(parts: &[&Self]) -> Option<Self> {
+        Self::concat_in(parts, None)
+    }
+
+    /// The same, in the memory of `spare` where that is large enough: what is large the system else maps anew each time, and
+    /// makes its pages one by one, which takes longer than to copy the elements.
+    #[must_use]
+    pub fn concat_in(parts: &[&Self], spare: Option<Self>) -> Option<Self> {
         let first = parts.first()?;
         let mut rows = 0_usize;
-        let mut data = Data::with_capacity(first.data_type(), parts.iter().map(|part| part.data.len()).sum());
+        let (data_type, elements) = (first.data_type(), parts.iter().map(|part| part.data.len()).sum());
+        let mut data = match spare {
+            Some(spare) => spare.data.emptied(data_type, elements),
+            None => Data::with_capacity(data_type, elements),
+        };
         for part in parts {
             if part.shape.row() != first.shape.row() || !data.append(&part.data) {
                 return None;
@@ -330,6 +351,21 @@ mod tests {
         assert!(Tensor::from_elements([], vec![7_i64]).is_ok());
         assert!(Tensor::from_elements([0, usize::MAX, usize::MAX], Vec::<f32>::new()).is_ok());
         assert!(Tensor::from_elements([usize::MAX, 2], vec![0_u8]).is_err());
+    }
+
+    #[test]
+    fn tensors_are_joined_in_memory_that_is_large_enough_and_for_such_elements() {
+        let part = |elements: &[f32]| Tensor::from_elements([elements.len()], elements.to_vec()).unwrap();
+        let (a, b) = (part(&[1.0, 2.0]), part(&[3.0]));
+        let place = |tensor: &Tensor| tensor.elements::<f32>().unwrap().as_ptr();
+        let spare = part(&[7.0; 5]);
+        let before = place(&spare);
+        let joined = Tensor::concat_in(&[&a, &b], Some(spare)).unwrap();
+        assert_eq!((&joined, place(&joined)), (&part(&[1.0, 2.0, 3.0]), before));
+        let other = Tensor::from_elements([4], vec![0_i64; 4]).unwrap();
+        for spare in [part(&[7.0]), other] {
+            assert_eq!(Tensor::concat_in(&[&a, &b], Some(spare)), Some(part(&[1.0, 2.0, 3.0])));
+        }
     }
 
     #[test]

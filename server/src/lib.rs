@@ -40,6 +40,7 @@ mod testing;
 mod tls;
 mod traces;
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -49,7 +50,7 @@ use futures_util::future::join_all;
 use hedef_core::repository::Repository;
 use prometheus::Registry;
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::{interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -209,6 +210,7 @@ impl Server {
         };
         let sent = CancellationToken::new();
         let exporting = self.exporter.map(|exporter| AbortOnDropHandle::new(tokio::spawn(exporter.run(sent.clone()))));
+        let _beating = AbortOnDropHandle::new(tokio::spawn(beat()));
         let following = live::follow(self.files, self.app.config.reload_interval, self.reload);
         let site = router::new(self.app);
         let serving = self.ports.into_iter().map(|Listening { entrance, port, watched, .. }| {
@@ -227,6 +229,18 @@ impl Server {
             tracing::warn!("the last spans were not sent: the collector of traces takes too long");
         }
         Stopped { abandoned }
+    }
+}
+
+/// Does nothing once a second.
+///
+/// tokio wakes a thread that sleeps whenever a timer is set that goes off before all others, and a request that has to wait
+/// sets some, which as a rule are seconds away and never go off: each woke another thread for nothing. This one is before
+/// them.
+async fn beat() -> Infallible {
+    let mut beats = interval(Duration::from_secs(1));
+    loop {
+        beats.tick().await;
     }
 }
 

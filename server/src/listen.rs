@@ -1,19 +1,24 @@
 //! The port: accepts connections, speaks HTTP/1.1 and HTTP/2 on them, within TLS or plain, and ends them without losing a
 //! request.
 
+mod body;
+#[cfg(any(test, fuzzing))]
+mod checked;
 mod closing;
+mod date;
 mod door;
 mod ends;
+mod http1;
 mod http2;
 mod opening;
+mod outgoing;
 mod patience;
-mod silence;
 mod socket;
 mod stream;
 pub(crate) mod young;
 
 #[cfg(fuzzing)]
-pub(crate) use http2::session as http2_session;
+pub(crate) use {http1::session as http1_session, http2::session as http2_session};
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -25,32 +30,29 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use http::Request;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use http::{Request, StatusCode};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Caps, Drain, MOST_HEADERS};
+use crate::config::{Caps, Drain};
 use crate::grpc;
 use crate::lifecycle::Lifecycle;
 use crate::middleware::Site;
 use crate::router::for_operators;
 use crate::tls::Identity;
+use body::Body;
 use door::{Door, Pass};
 use ends::Ends;
-use opening::{Body, Opened, Protocol, open};
+use opening::{Opened, Protocol, open};
 use patience::Patient;
-use silence::Silence;
-use socket::{Awaited, Socket};
+use socket::Socket;
 use stream::Stream;
 
-/// How long a connection may stay silent before or between requests. Longer than the 60 seconds after which
-/// common load balancers let go, so that it is they who close first.
+/// How long a connection may stay silent before or between requests, at least; at most it is twice as long. Longer than the
+/// 60 seconds after which common load balancers let go, so that it is they who close first.
 const SILENCE: Duration = Duration::from_secs(75);
 
 /// The bytes of a stream of HTTP/2 that may be on their way before the server has read them.
@@ -184,9 +186,8 @@ impl Connections {
         let first = self.first_head(&pass, Arc::clone(&seen));
         // Each connection is greeted with the certificate of its time.
         let tls = self.tls.as_ref().map(|identity| TlsAcceptor::from(identity.load_full()));
-        let looks = tls.is_none();
         let (greeted, caps) = (site.clone(), self.caps.clone());
-        let (socket, client) = socket::share(stream, Arc::clone(&seen));
+        let socket = Socket::new(stream, Arc::clone(&seen));
         let asked = Arc::clone(&seen);
         let answer = move |mut request: Request<Body>| {
             asked.request();
@@ -195,7 +196,7 @@ impl Connections {
             }
             site.clone().answer(request)
         };
-        let builder = self.http1(&pass, looks);
+        let single = pass.spare;
         let streams = young::Streams::new(self.tasks.clone(), self.lifecycle.clone());
         let (lifecycle, linger) = (self.lifecycle.clone(), self.linger);
         self.tasks.spawn(async move {
@@ -225,16 +226,13 @@ impl Connections {
             let ends = Ends { first, draining, expired: &lifecycle.expired };
             let ended = match opened {
                 Err(error) => Err(error),
-                Ok((Protocol::Http1, stream)) => {
-                    let service = service_fn(|request: Request<hyper::body::Incoming>| {
-                        // Within TLS the socket does not tell that the client leaves: it says so in a record first.
-                        Awaited { answer: answer(request.map(Body::Http1)), client: looks.then(|| client.clone()) }
-                    });
-                    ends.of(pin!(builder.serve_connection(TokioIo::new(stream), service))).await
+                Ok((Protocol::Http1, Opened { stream, start })) => {
+                    let seen = Arc::clone(&seen);
+                    ends.of(pin!(http1::Connection::new(stream, start, answer, seen, single, &caps))).await
                 }
                 Ok((Protocol::Http2, Opened { stream, start })) => {
                     seen.http2.store(true, Ordering::Relaxed);
-                    let answer = |request: Request<http2::Body>| answer(request.map(Body::Http2));
+                    seen.lingers.store(true, Ordering::Relaxed);
                     let seen = Arc::clone(&seen);
                     ends.of(pin!(http2::Connection::new(stream, start, answer, seen, streams, &caps))).await
                 }
@@ -243,21 +241,6 @@ impl Connections {
                 tracing::debug!(error.detail = %error, "a connection ended early: {error}");
             }
         });
-    }
-
-    /// How HTTP/1.1 is spoken, by a client at which its requests look or not.
-    fn http1(&self, pass: &Pass, looks: bool) -> http1::Builder {
-        let mut builder = http1::Builder::new();
-        // A client that closes its end has left: `half_close` only keeps hyper from looking, since `Client` does.
-        builder.timer(Silence::default()).header_read_timeout(SILENCE).half_close(looks);
-        // A head has to fit into the buffer that it is read into, which each connection may keep while it is idle; hyper
-        // wants it to be at least so large.
-        builder.max_buf_size(self.caps.header_bytes.max(8 << 10)).keep_alive(!pass.spare);
-        if self.caps.headers != MOST_HEADERS {
-            // Said explicitly, memory for them is allocated for every request.
-            builder.max_headers(self.caps.headers);
-        }
-        builder
     }
 
     /// Ends when a connection has not brought the head of a request in time, and one beyond the limit in any case.
@@ -286,6 +269,8 @@ impl Connections {
 struct Seen {
     asked: AtomicBool,
     http2: AtomicBool,
+    /// Whether the client may still write when the connection ends, which then waits for it.
+    lingers: AtomicBool,
     /// Whether something was written since somebody looked.
     wrote: AtomicBool,
     /// Cancelled once a client of HTTP/2 has said that it has heard of the stop, and all that it had sent by then was read.
@@ -318,6 +303,11 @@ async fn greet(tls: TlsAcceptor, socket: Socket) -> io::Result<Stream> {
     let greeted = timeout(HANDSHAKE, tls.accept(socket)).await;
     let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the client took too long");
     Ok(Stream::Tls(Box::new(greeted.map_err(late)??)))
+}
+
+/// Whether the length of a body says something.
+fn may_have_body(status: StatusCode) -> bool {
+    !status.is_informational() && status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED
 }
 
 #[cfg(test)]

@@ -149,7 +149,7 @@ fn heads_and_bodies_may_be_padded_and_heads_have_priorities_and_parts() {
 #[test]
 fn a_frame_that_is_wrong_for_the_connection_ends_it_and_says_why() {
     let server = Server::samples();
-    let large = vec![0; (16 << 10) + 1];
+    let large = vec![0; (128 << 10) + 1];
     let (protocol, size): (&[u32], &[u32]) = (&[PROTOCOL_ERROR], &[FRAME_SIZE_ERROR]);
     // For these the RFC has no reason of their own.
     let short: &[u32] = &[PROTOCOL_ERROR, FRAME_SIZE_ERROR];
@@ -250,7 +250,7 @@ fn a_client_that_takes_its_leave_is_answered_what_it_asked() {
 #[test]
 fn a_frame_that_is_wrong_for_its_stream_ends_no_more_than_the_connection() {
     let server = Server::samples();
-    let large = vec![0; (16 << 10) + 1];
+    let large = vec![0; (128 << 10) + 1];
     let cases: [(&str, Vec<u8>, &[u32]); 3] = [
         ("a body of one frame that is too large", [post(), frame(DATA, 0, 1, &large)].concat(), &[FRAME_SIZE_ERROR]),
         ("no increment of a window", [post(), frame(WINDOW_UPDATE, 0, 1, &[0; 4])].concat(), &[PROTOCOL_ERROR]),

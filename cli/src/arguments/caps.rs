@@ -7,7 +7,7 @@ pub(crate) struct Caps {
     /// let in for health and metrics.
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..), env = "HEDEF_MAX_CONNECTIONS")]
     pub(crate) max_connections: u32,
-    /// The most bytes in the head of a request, in KiB; so much is read at once, of bodies too.
+    /// The most bytes in the head of a request, in KiB.
     #[arg(long, value_name = "KIB", default_value_t = 128, value_parser = clap::value_parser!(u32).range(8..=1024), env = "HEDEF_HEADER_LIMIT_KIB")]
     pub(crate) header_limit_kib: u32,
     /// The most headers in a request over HTTP/1.1.

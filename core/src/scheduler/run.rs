@@ -93,28 +93,34 @@ impl Watch {
 }
 
 impl Shared {
-    /// Runs jobs whose callers all boarded `ride`.
-    pub(super) fn run(&self, mut jobs: Vec<Job>, ride: &Arc<Ride>, plan: Plan) {
+    /// Runs jobs whose callers all boarded `ride`. The inputs of a joined run have the memory of `spare`, and are it for the
+    /// next one, if that follows at once.
+    pub(super) fn run(&self, mut jobs: Vec<Job>, ride: &Arc<Ride>, plan: Plan, spare: &mut Vec<Tensor>) {
         match (jobs.pop(), jobs.is_empty()) {
-            (Some(only), true) => self.run_and_look(only, ride, plan, |_| {}),
+            (Some(only), true) => {
+                // It may have been large, and the next joined run be far away.
+                spare.clear();
+                self.run_and_look(only, ride, plan, |_| {});
+            }
             (Some(last), false) => {
                 jobs.push(last);
-                self.run_together(jobs, ride, plan);
+                self.run_together(jobs, ride, plan, spare);
             }
             (None, _) => {}
         }
     }
 
     /// Runs the jobs in one go. If that fails, each is run by itself, so that none pays for another's input.
-    fn run_together(&self, jobs: Vec<Job>, ride: &Ride, plan: Plan) {
+    fn run_together(&self, jobs: Vec<Job>, ride: &Ride, plan: Plan, spare: &mut Vec<Tensor>) {
         let watch = Watch::start(self.works_alone);
         let filled = self.filled(&jobs);
-        let Some(inputs) = self.joined(&jobs, filled) else { return self.run_each(jobs, plan) };
+        let Some(inputs) = self.joined(&jobs, filled, std::mem::take(spare)) else { return self.run_each(jobs, plan) };
         let run = Instant::now();
         let requests: Vec<_> = jobs.iter().map(|job| &job.request).collect();
         let span = jobs.first().map(|job| job.span.clone().entered());
         let outputs = self.outputs(&inputs.iter().collect::<Vec<_>>(), &requests, Some(ride));
         drop(span);
+        *spare = inputs;
         ride.arrive();
         let ran = Instant::now();
         let rows = jobs.iter().map(|job| job.request.rows()).sum();
@@ -151,15 +157,16 @@ impl Shared {
     }
 
     /// The jobs' inputs, one tensor for each declared input.
-    fn joined(&self, jobs: &[Job], filled: Option<usize>) -> Option<Vec<Tensor>> {
+    fn joined(&self, jobs: &[Job], filled: Option<usize>, spare: Vec<Tensor>) -> Option<Vec<Tensor>> {
+        let mut spare = spare.into_iter();
         let column = |at: usize| -> Option<Tensor> {
             let parts = jobs.iter().map(|job| job.request.inputs().get(at));
             match (filled, &self.padding) {
                 (Some(length), Some(padding)) => {
                     let long = parts.map(|part| padding.fill(at, part?, length)).collect::<Option<Vec<_>>>()?;
-                    Tensor::concat(&long.iter().collect::<Vec<_>>())
+                    Tensor::concat_in(&long.iter().collect::<Vec<_>>(), spare.next())
                 }
-                _ => Tensor::concat(&parts.collect::<Option<Vec<_>>>()?),
+                _ => Tensor::concat_in(&parts.collect::<Option<Vec<_>>>()?, spare.next()),
             }
         };
         (0..jobs.first()?.request.inputs().len()).map(column).collect()

@@ -22,7 +22,7 @@ use crate::metrics::ModelMetrics;
 use crate::padding::Padding;
 use crate::statistics::{Stages, Statistics};
 use crate::story::{Reason, Road, Story};
-use crate::{Error, ModelId, Request, Response, Signature, Timings};
+use crate::{Error, ModelId, Request, Response, Signature, Tensor, Timings};
 
 /// A run that is expected to take less than this costs a network thread less than handing it to another thread.
 pub(crate) const INLINE: Duration = Duration::from_micros(150);
@@ -71,19 +71,29 @@ impl Shared {
     pub(crate) fn work(&self, instance: usize) {
         // Loading ran it, too.
         let mut ran = true;
+        let mut spare = Vec::new();
         loop {
             let found = self.queue.wait(ran.then_some(REST));
             match found {
-                Waited::Work => self.run_next(instance),
-                Waited::Quiet => self.backend.rest(),
+                Waited::Work => self.run_next_in(instance, &mut spare),
+                Waited::Quiet => {
+                    spare = Vec::new();
+                    self.backend.rest();
+                }
                 Waited::Closed => return,
             }
             ran = found == Waited::Work;
         }
     }
 
-    /// Runs the next batch, if something still waits when it is its turn.
+    /// The same as [`Shared::run_next_in`], in new memory.
+    #[cfg(test)]
     pub(crate) fn run_next(&self, instance: usize) {
+        self.run_next_in(instance, &mut Vec::new());
+    }
+
+    /// Runs the next batch, if something still waits when it is its turn. Inputs are joined in the memory of `spare`.
+    pub(crate) fn run_next_in(&self, instance: usize, spare: &mut Vec<Tensor>) {
         // Threads first, so that who waits for them can still be joined, leave or expire.
         let _threads = self.share.take(self.threads);
         let threads_for = self.share.slots().free() / self.threads;
@@ -100,7 +110,7 @@ impl Shared {
         }
         if !batch.jobs.is_empty() {
             let _busy = self.metrics.busy();
-            self.run(batch.jobs, &batch.ride, batch.plan);
+            self.run(batch.jobs, &batch.ride, batch.plan, spare);
             self.queue.ended(batch.plan.run);
         }
     }

@@ -94,7 +94,7 @@ impl Slots {
         let mut state = self.lock();
         state.all = all.max(1);
         self.all.store(state.all, Ordering::Relaxed);
-        state.serve();
+        state.serve(None);
     }
 
     /// The time of threads that runs have used so far, those under way included.
@@ -148,7 +148,7 @@ impl Share {
         let threads = threads.clamp(1, state.all);
         let waiter = state.wait(self.id, threads);
         let (id, served) = (waiter.id, Arc::clone(&waiter.served));
-        state.serve();
+        state.serve(Some(id));
         while state.waiting.iter().any(|waiter| waiter.id == id) {
             state = served.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -202,8 +202,9 @@ impl State {
         waiter
     }
 
-    /// Hands threads out as long as the next in line finds enough of them.
-    fn serve(&mut self) {
+    /// Hands threads out as long as the next in line finds enough of them. Who asks for that itself need not be woken, which
+    /// is a call of the system even where nobody sleeps.
+    fn serve(&mut self, awake: Option<u64>) {
         while let Some((at, clock)) = self.next() {
             let Some(waiter) = self.waiting.get(at) else { return };
             // More threads than there are left after a resize: all of them are enough.
@@ -217,7 +218,9 @@ impl State {
             if let Some(clock) = self.shares.get_mut(&waiter.share) {
                 clock.at += clock.last * seconds(threads, Duration::from_secs(1));
             }
-            waiter.served.notify_one();
+            if awake != Some(waiter.id) {
+                waiter.served.notify_one();
+            }
         }
     }
 
@@ -237,7 +240,7 @@ impl State {
 
     fn give_back(&mut self, threads: usize) {
         self.busy -= threads;
-        self.serve();
+        self.serve(None);
     }
 }
 
@@ -326,7 +329,7 @@ mod tests {
         let (mut time, mut runs, mut under_way) = (0, [0, 0], Vec::<(u64, usize, f64)>::new());
         while time < total {
             let before: Vec<_> = state.waiting.iter().map(|waiter| waiter.share).collect();
-            state.serve();
+            state.serve(None);
             for (at, share) in shares.into_iter().enumerate() {
                 let waiting = |all: &[u64]| all.iter().filter(|waiting| **waiting == share).count();
                 let now: Vec<_> = state.waiting.iter().map(|waiter| waiter.share).collect();
@@ -360,7 +363,7 @@ mod tests {
         let (busy, idle) = (state.join(), state.join());
         for _ in 0..1000 {
             state.wait(busy, 1);
-            state.serve();
+            state.serve(None);
             state.charge(busy, state.shares[&busy].last, 1, Duration::from_secs(1));
             state.busy -= 1;
         }
@@ -369,7 +372,7 @@ mod tests {
         state.wait(idle, 1);
         assert!(ahead - state.shares[&idle].at < 3.0);
         state.wait(busy, 1);
-        state.serve();
+        state.serve(None);
         assert_eq!(state.waiting.iter().map(|waiter| waiter.share).collect::<Vec<_>>(), [busy]);
     }
 

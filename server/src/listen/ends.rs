@@ -1,6 +1,5 @@
 //! How a connection ends: by itself, or because the server wants it.
 
-use std::error::Error as _;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -39,22 +38,5 @@ impl<F: Future<Output = ()>, D: Future<Output = ()>> Ends<'_, F, D> {
             ended = poll_fn(|context| connection.as_mut().poll_end(context)) => ended,
             () = self.expired.cancelled() => Ok(()),
         }
-    }
-}
-
-impl<I, B, S> Connection for hyper::server::conn::http1::Connection<I, S>
-where
-    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = B>,
-    S::Error: Into<axum::BoxError>,
-    I: hyper::rt::Read + hyper::rt::Write + Unpin,
-    B: hyper::body::Body<Error: Into<axum::BoxError>> + 'static,
-{
-    fn poll_end(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // hyper's own words name the place, their source the reason.
-        self.poll(context).map_err(|error| io::Error::other(error.source().unwrap_or(&error).to_string()))
-    }
-
-    fn stop(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
     }
 }

@@ -10,10 +10,9 @@ mod body;
 #[cfg(any(test, fuzzing))]
 mod checked;
 mod credit;
-mod date;
 mod frame;
+mod framed;
 mod frames;
-mod outgoing;
 mod record;
 mod reply;
 mod request;
@@ -34,16 +33,16 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Sleep, sleep};
 use tokio_util::io::poll_read_buf;
 
+use super::outgoing::Outgoing;
 use super::young::Streams;
-use super::{SILENCE, Seen, ends};
+use super::{Body, SILENCE, Seen, ends};
 use crate::config::Caps;
-pub(super) use body::Body;
+pub(super) use body::Coming;
 #[cfg(fuzzing)]
 pub(crate) use checked::session;
 pub(super) use frame::PREFACE;
 use frame::{PING, Reason};
 use frames::{Begun, Frames};
-use outgoing::Outgoing;
 use reply::Reply;
 use state::Shared;
 use stop::Stop;
@@ -64,6 +63,10 @@ const YOUTH: Duration = Duration::from_micros(50);
 /// others are those who wait for what it has read.
 const ROUNDS: usize = 32;
 const AT_ONCE: usize = MOST_ROOM;
+
+/// Of what is read straight to its place, so many bytes weigh as one: nobody has to say where that belongs, and the turns of
+/// others wake other threads.
+const PLACED: usize = 8;
 
 /// How long a silent client may take to answer a PING.
 const ANSWER: Duration = Duration::from_secs(20);
@@ -169,10 +172,13 @@ where
         state.leave_all();
     }
 
-    /// Reads what has come; ready where something has, or the client has ended. Says how much.
+    /// Reads what has come; ready where something has, or the client has ended. Says what it weighs.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let read = self.frames.poll_read(Pin::new(&mut self.stream), context, &mut self.input);
-        let Poll::Ready(count) = read.unwrap_or_else(|| self.poll_more(context)) else {
+        let (read, weight) = match self.frames.poll_read(Pin::new(&mut self.stream), context, &mut self.input) {
+            Some(read) => (read, PLACED),
+            None => (self.poll_more(context), 1),
+        };
+        let Poll::Ready(count) = read else {
             if self.input.is_empty() && self.input.capacity() > 2 * ROOM {
                 self.input = BytesMut::new();
             }
@@ -184,7 +190,7 @@ where
             self.over = true;
             self.shared.lock().leave_all();
         }
-        Poll::Ready(Ok(count))
+        Poll::Ready(Ok(count / weight))
     }
 
     /// Reads more behind what is not taken.

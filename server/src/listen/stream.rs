@@ -9,7 +9,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::socket::Socket;
 
-/// What hyper reads and writes.
+/// What a connection reads and writes.
 pub(super) enum Stream {
     Plain(Socket),
     Tls(Box<TlsStream<Socket>>),

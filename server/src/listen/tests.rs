@@ -3,7 +3,7 @@ mod leaving;
 mod tls;
 
 use axum::body::Body;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 

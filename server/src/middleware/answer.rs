@@ -1,6 +1,8 @@
 //! What happens to every answer on its way out.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -10,7 +12,7 @@ use hedef_core::host::at_length;
 use http::HeaderValue;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, VARY};
 use http_body_util::BodyExt;
-use hyper::body::Body as _;
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::task::spawn_blocking;
 
 use crate::app::App;
@@ -56,7 +58,34 @@ pub(super) fn count(response: Response, app: &App) -> Response {
         return response;
     }
     let app = app.clone();
-    response.map(|body| Body::new(body.map_frame(move |frame| frame.map_data(|bytes| Held::count(bytes, &app)))))
+    response.map(|body| Body::new(Counted { body, app }))
+}
+
+/// A body that counts.
+struct Counted {
+    body: Body,
+    app: App,
+}
+
+impl HttpBody for Counted {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        frame.map_ok(|frame| frame.map_data(|bytes| Held::count(bytes, &self.app)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// Awaits the answer of a handler; if it panics, that is an answer to the one request that caused it.

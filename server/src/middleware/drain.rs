@@ -1,8 +1,8 @@
 //! Reads what a handler left of a request's body.
 //!
 //! A refusal often comes before the body has arrived. HTTP/1.1 can go on with the next request on that connection only
-//! behind the body's end; without it the connection would be cut, and a client that is still sending would find it
-//! reset before it could read the refusal.
+//! behind the body's end; without it the connection would end, and a client that goes on sending might never read the
+//! refusal.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

@@ -88,6 +88,8 @@ impl Scene {
 
     fn play(&self, dice: &mut Dice) {
         let mut callers: Vec<Caller> = Vec::new();
+        // What is left in the memory of one joined run must not show in the next.
+        let mut spare = Vec::new();
         let mut coming = 1 + dice.roll(CALLS);
         while coming > 0 || self.shared.queue.len() > 0 {
             match dice.roll(8) {
@@ -103,7 +105,7 @@ impl Scene {
                     let at = dice.below(callers.len());
                     self.leaving.lock().unwrap().extend(callers[at].ticket.take());
                 }
-                _ if self.shared.queue.len() > 0 => self.shared.run_next(0),
+                _ if self.shared.queue.len() > 0 => self.shared.run_next_in(0, &mut spare),
                 _ => {}
             }
         }

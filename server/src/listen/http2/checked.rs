@@ -5,58 +5,32 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a session that breaks a rule has to panic")]
 
-mod answer;
-mod client;
 mod heard;
 mod said;
 #[cfg(test)]
 mod tests;
 
 use std::cell::RefCell;
-use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
-use std::time::Duration;
 
+use axum::response::Response;
 use bytes::BytesMut;
+use http::Request;
 use tokio::runtime::Builder;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use super::Connection;
-use super::ends::Connection as _;
+use super::{Body, Connection};
 use crate::config::Caps;
 use crate::lifecycle::Lifecycle;
+use crate::listen::checked::{Client, Ending, PAUSE, Session, Talk, Wire, answer, run};
 use crate::listen::patience::Patient;
 use crate::listen::young::Streams;
-use client::{Client, Wire};
-
-/// After so long all has happened that needs no alarm of the server. None of its alarms goes off at a multiple of it.
-const PAUSE: Duration = Duration::from_millis(4987);
-
-/// So many such pauses after a client has said its last, its connection is over.
-const PAUSES: usize = 100;
-
-/// No session needs to be looked at so often.
-const POLLS: usize = 200_000;
-
-/// How a session ends, if the client's frames do not end it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ending {
-    /// The client says nothing more, and answers no PING.
-    Silent,
-    /// The client closes its side.
-    Closed,
-    /// The server stops.
-    Stopped,
-    /// The connection is given up in the midst of it.
-    Dropped,
-    /// So are its streams.
-    Expired,
-}
+use heard::Heard;
+use said::Said;
 
 /// What came of a session.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -82,64 +56,58 @@ fn outcome(bytes: &[u8]) -> Outcome {
         0..3 => Ending::Silent,
         3 => Ending::Closed,
         4 | 5 => Ending::Stopped,
-        6 => Ending::Dropped,
-        _ => Ending::Expired,
+        _ => Ending::Dropped,
     };
-    let client = Client::new(frames, *pace, ending == Ending::Closed);
+    // Its streams are given up too.
+    let expires = kind % 8 == 7;
+    let client = Client::new(frames.to_vec(), *pace, ending == Ending::Closed, Both::default());
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(run(client, ending, usize::from(*at)))
+    runtime.block_on(go(client, ending, usize::from(*at), expires))
 }
 
-async fn run(client: Client, ending: Ending, at: usize) -> Outcome {
+/// What was said, and heard.
+#[derive(Default)]
+struct Both {
+    said: Said,
+    heard: Heard,
+}
+
+impl Talk for Both {
+    fn said(&mut self, all: &[u8]) {
+        self.said.take(all);
+    }
+
+    fn heard(&mut self, bytes: &[u8]) {
+        self.heard.take(bytes, &mut self.said);
+    }
+}
+
+/// A session as it runs.
+struct Running<A> {
+    connection: Connection<Patient<Wire<Both>>, A>,
+    client: Rc<RefCell<Client<Both>>>,
+    tasks: TaskTracker,
+}
+
+async fn go(client: Client<Both>, ending: Ending, at: usize, expires: bool) -> Outcome {
     let client = Rc::new(RefCell::new(client));
     let (tasks, lifecycle) = (TaskTracker::new(), Lifecycle::default());
     let streams = Streams::new(tasks.clone(), lifecycle.clone());
     let caps = Caps { header_bytes: 2 << 10, headers: 20, ..Caps::default() };
     let stream = Patient::new(Wire(Rc::clone(&client)), caps.answer_timeout);
-    let mut connection = Connection::new(stream, BytesMut::new(), answer::answer, Arc::default(), streams, &caps);
+    let connection = Connection::new(stream, BytesMut::new(), answer::answer, Arc::default(), streams, &caps);
+    let mut running = Running { connection, client, tasks };
+    let ended = run(&mut running, ending, at).await;
 
-    let (mut polls, mut pauses) = (0, 0);
-    let ended: Option<io::Result<()>> = loop {
-        let mut pause = pin!(sleep(PAUSE));
-        let ended = poll_fn(|context| {
-            // Looking at the connection would hide that nobody has woken it.
-            if pause.as_mut().poll(context).is_ready() {
-                return Poll::Ready(None);
-            }
-            polls += 1;
-            assert!(polls < POLLS, "it goes round and round");
-            match ending {
-                Ending::Stopped if polls == at + 1 => Pin::new(&mut connection).stop(),
-                Ending::Dropped | Ending::Expired if polls == at + 1 => return Poll::Ready(Some(None)),
-                _ => {}
-            }
-            if let Poll::Ready(ended) = Pin::new(&mut connection).poll_end(context) {
-                return Poll::Ready(Some(Some(ended)));
-            }
-            if !connection.over {
-                connection.shared.lock().check(connection.frames.coming());
-                assert_eq!(connection.frames.waiting(), 0);
-            }
-            Poll::Pending
-        });
-        if let Some(ended) = ended.await {
-            break ended;
-        }
-        pauses += 1;
-        assert!(pauses < PAUSES, "it does not end");
-        if !connection.over && !client.borrow().is_stirring() {
-            rest(&connection, &client.borrow(), &tasks);
-        }
-    };
-
+    let Running { connection, client, tasks } = running;
     let (shared, waiting) = (connection.shared.clone(), connection.frames.waiting());
     drop(connection);
-    if ending == Ending::Expired {
+    if expires {
         lifecycle.expired.cancel();
     }
     tasks.close();
     assert!(timeout(PAUSE, tasks.wait()).await.is_ok(), "streams outlive their connection");
-    if ending != Ending::Expired {
+    if !expires {
         assert_eq!(shared.lock().streams.len(), waiting, "streams are left");
     }
     drop(shared);
@@ -147,17 +115,39 @@ async fn run(client: Client, ending: Ending, at: usize) -> Outcome {
     if let Some(Err(error)) = &ended {
         assert!(client.is_deaf() && error.kind() == io::ErrorKind::TimedOut, "{error}");
     }
-    client.end(matches!(ended, Some(Ok(()))))
+    client.talk.heard.end(&client.talk.said, matches!(ended, Some(Ok(()))))
 }
 
-/// Checks what holds while nothing happens.
-fn rest<A>(connection: &Connection<Patient<Wire>, A>, client: &Client, tasks: &TaskTracker) {
-    let state = connection.shared.lock();
-    assert_eq!(state.streams.len(), tasks.len(), "each stream is one that waits");
-    if client.is_deaf() {
-        return;
+impl<A, F> Session for Running<A>
+where
+    A: Fn(Request<Body>) -> F + Unpin,
+    F: Future<Output = Response> + Send + 'static,
+{
+    type Connection = Connection<Patient<Wire<Both>>, A>;
+
+    fn connection(&mut self) -> &mut Self::Connection {
+        &mut self.connection
     }
-    assert_eq!(connection.sending.len() + state.out.len(), 0, "something was not written");
-    assert_eq!(client.left(), 0, "something was not read");
-    state.check_rest();
+
+    fn check(&mut self) {
+        if !self.connection.over {
+            self.connection.shared.lock().check(self.connection.frames.coming());
+            assert_eq!(self.connection.frames.waiting(), 0);
+        }
+    }
+
+    fn rest(&mut self, _: bool) -> ControlFlow<()> {
+        let client = self.client.borrow();
+        if self.connection.over || client.is_stirring() {
+            return ControlFlow::Continue(());
+        }
+        let state = self.connection.shared.lock();
+        assert_eq!(state.streams.len(), self.tasks.len(), "each stream is one that waits");
+        if !client.is_deaf() {
+            assert_eq!(self.connection.sending.len() + state.out.len(), 0, "something was not written");
+            assert_eq!(client.left(), 0, "something was not read");
+            state.check_rest();
+        }
+        ControlFlow::Continue(())
+    }
 }

@@ -10,8 +10,12 @@ pub(in crate::listen) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 /// The bytes of a frame's head.
 pub(super) const HEAD: usize = 9;
 
-/// The largest frame that the server takes, which is what every client may send.
+/// The largest frame that every client may send, and takes.
 pub(super) const LARGEST: usize = 16 << 10;
+
+/// The largest frame that the server takes: each costs a call of the system. Clients that know of it are those of gRPC
+/// built on its C core, and Java's.
+pub(super) const TAKEN: usize = 128 << 10;
 
 /// The largest window that there is.
 pub(super) const LARGEST_WINDOW: i64 = (1 << 31) - 1;

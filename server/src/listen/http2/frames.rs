@@ -12,17 +12,17 @@ use http::{HeaderMap, Request, StatusCode};
 use tokio::io::AsyncRead;
 use tokio_util::io::poll_read_buf;
 
-use super::body::{Body, Coming};
+use super::body::Coming;
 use super::frame::{
     ACK, CONTINUATION, DATA, ENABLE_PUSH, END_HEADERS, END_STREAM, FIRST_WINDOW, FRAME_SIZE, GOAWAY, HEAD, HEAD_SIZE,
     HEADERS, Head, LARGEST, LARGEST_WINDOW, MOST_STREAMS, PADDED, PING, PRIORITY, PUSH_PROMISE, RST_STREAM, Reason,
-    SETTINGS, STREAM_WINDOW, TABLE_SIZE, WINDOW_UPDATE, content_length, number, unpadded,
+    SETTINGS, STREAM_WINDOW, TABLE_SIZE, TAKEN, WINDOW_UPDATE, content_length, number, unpadded,
 };
 use super::request::{Field, Fields, Limits, Unfit};
 use super::state::{Shared, State};
 use super::stop::STOPS;
 use crate::config::Caps;
-use crate::listen;
+use crate::listen::{self, Body};
 
 /// The most streams that a client may have open.
 const MOST: u32 = 200;
@@ -90,8 +90,12 @@ impl Frames {
         let limits = Limits { bytes: caps.header_bytes, headers: caps.headers };
         let setting = |name: u16, value: u32| [&name.to_be_bytes()[..], &value.to_be_bytes()].concat();
         let size = u32::try_from(limits.bytes).unwrap_or(u32::MAX);
-        let settings =
-            [setting(MOST_STREAMS, MOST), setting(STREAM_WINDOW, listen::STREAM_WINDOW), setting(HEAD_SIZE, size)];
+        let settings = [
+            setting(MOST_STREAMS, MOST),
+            setting(STREAM_WINDOW, listen::STREAM_WINDOW),
+            setting(FRAME_SIZE, u32::try_from(TAKEN).unwrap_or(u32::MAX)),
+            setting(HEAD_SIZE, size),
+        ];
         let mut state = shared.lock();
         state.out.frame(SETTINGS, 0, 0, &settings.concat());
         let more = i64::from(listen::CONNECTION_WINDOW) - FIRST_WINDOW;
@@ -200,7 +204,7 @@ impl Frames {
             state.read(stream, read);
             Body::Whole(bytes)
         } else {
-            Body::Coming(Coming { shared: self.shared.clone(), stream })
+            Body::Http2(Coming { shared: self.shared.clone(), stream })
         };
         Some(Begun { stream, request: Request::from_parts(head, body) })
     }
@@ -238,7 +242,7 @@ impl Frames {
 
     /// Checks what a frame's head alone says.
     fn check(&mut self, head: Head) -> Result<(), Reason> {
-        if head.length > LARGEST {
+        if head.length > TAKEN {
             return Err(Reason::FrameSize);
         }
         if !std::mem::replace(&mut self.begun, true) && (head.kind != SETTINGS || head.has(ACK)) {

@@ -9,13 +9,13 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::response::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue};
 use hyper::body::Body as _;
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::state::Shared;
-use crate::listen::UNSENT;
+use crate::listen::{UNSENT, may_have_body};
 
 /// The place of an answer, whose stream is over when this is dropped.
 pub(super) struct Reply {
@@ -229,9 +229,4 @@ impl Drop for Reply {
             waker.wake();
         }
     }
-}
-
-/// Whether the length of a body says something.
-fn may_have_body(status: StatusCode) -> bool {
-    !status.is_informational() && status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED
 }

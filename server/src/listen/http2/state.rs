@@ -14,12 +14,12 @@ use http::header::{CONTENT_TYPE, DATE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::credit::Credit;
-use super::date::Date;
 use super::frame::{
     DATA, END_STREAM, FIRST_WINDOW, LARGEST, LARGEST_WINDOW, RST_STREAM, Reason, WINDOW_UPDATE, is_of_connection,
 };
-use super::outgoing::Outgoing;
 use super::record::{Record, Window};
+use crate::listen::date::Date;
+use crate::listen::outgoing::Outgoing;
 use crate::listen::{CONNECTION_WINDOW, STREAM_WINDOW};
 
 /// While so many bytes are to be written, data of answers waits with its stream.

@@ -10,8 +10,8 @@ use std::task::{Context, Poll, ready};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::frame::{GOAWAY, PING, Reason};
-use super::outgoing::Outgoing;
 use crate::listen::HEARING;
+use crate::listen::outgoing::Outgoing;
 
 /// What its PING holds.
 pub(super) const STOPS: [u8; 8] = *b"hedef:go";

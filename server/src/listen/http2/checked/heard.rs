@@ -12,6 +12,7 @@ use super::super::frame::{
 use super::super::stop::STOPS;
 use super::Outcome;
 use super::said::{Answer, Said, Stream};
+use crate::listen::checked::answer::{check_bytes, check_end};
 
 /// The table of fields of which nothing was said.
 const TABLE: usize = 4096;
@@ -163,7 +164,7 @@ impl Heard {
         let stream = said.streams.get_mut(&head.stream).unwrap();
         assert!(stream.answer == Answer::Begun && !stream.reset, "{head:?}");
         assert!(head.length > 0 || head.flags == END_STREAM, "{head:?} says nothing");
-        check_bytes(stream, payload);
+        check_bytes(&stream.fields, stream.had, payload, stream.ended.then_some(&stream.body));
         stream.had += payload.len();
         self.data += i64::try_from(payload.len()).unwrap();
         if !payload.is_empty() {
@@ -216,27 +217,7 @@ fn head_of(stream: &mut Stream, fields: Vec<(String, String)>, last: bool) {
     }
 }
 
-/// The data of an answer are those that were meant, as far as they came.
-fn check_bytes(stream: &Stream, bytes: &[u8]) {
-    let number = |name: &str| stream.fields.get(name).map_or(0, |number| number.parse::<usize>().unwrap());
-    let (from, piece) = (stream.had, number("piece"));
-    assert!(from + bytes.len() <= number("size"), "an answer is too long");
-    if stream.fields.contains_key("echo") {
-        assert!(stream.ended, "a body was read to its end, which has not come");
-        assert!(stream.body[from..].starts_with(bytes), "an answer is another");
-    } else {
-        let is_right = bytes.iter().zip(from..).all(|(byte, at)| usize::from(*byte) == at / piece % 256);
-        assert!(is_right, "an answer is another");
-    }
-}
-
 fn ends(stream: &mut Stream) {
     stream.answer = Answer::Ended;
-    for name in ["size", "content-length"] {
-        let length = stream.fields.get(name).map(|length| length.parse::<usize>().unwrap());
-        assert!(length.is_none_or(|length| length == stream.had), "{name} is {length:?}, came {}", stream.had);
-    }
-    if stream.fields.contains_key("echo") {
-        assert_eq!(stream.had, stream.body.len(), "a body was not read whole");
-    }
+    check_end(&stream.fields, stream.had, &stream.body);
 }

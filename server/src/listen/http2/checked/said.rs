@@ -1,10 +1,11 @@
 //! What a client has said, as far as it says what the server may answer.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use super::super::frame::{
     ACK, DATA, END_STREAM, HEAD, HEADERS, Head, LARGEST, PING, SETTINGS, WINDOW_UPDATE, number, unpadded,
 };
+use crate::listen::checked::answer::Fields;
 
 /// A stream as its client sees it.
 #[derive(Debug, Default)]
@@ -19,7 +20,7 @@ pub(super) struct Stream {
     pub(super) reset: bool,
     /// The bytes that the answer has had.
     pub(super) had: usize,
-    pub(super) fields: HashMap<String, String>,
+    pub(super) fields: Fields,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

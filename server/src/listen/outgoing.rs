@@ -8,10 +8,8 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use tokio::io::AsyncWrite;
 
-use super::frame::{CONTINUATION, END_HEADERS, HEAD, HEADERS, Head};
-
 /// Data up to this size is copied behind what is there: the system takes one piece faster than two.
-const SMALL: usize = 4 << 10;
+pub(super) const SMALL: usize = 4 << 10;
 
 /// A buffer that has grown beyond this is given back once it is written.
 const KEPT: usize = 16 << 10;
@@ -19,7 +17,7 @@ const KEPT: usize = 16 << 10;
 /// The most pieces that are handed to the system at once.
 const PIECES: usize = 32;
 
-/// Frames that wait to be written.
+/// What waits to be written.
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
     pieces: VecDeque<Bytes>,
@@ -37,45 +35,20 @@ impl Outgoing {
         self.length + self.tail.len() - self.written
     }
 
-    /// Adds a frame.
-    pub(super) fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        self.tail.extend_from_slice(&Head { length: payload.len(), kind, flags, stream }.bytes());
-        self.tail.extend_from_slice(payload);
+    /// Where what is small goes, behind all that there is.
+    pub(super) const fn tail(&mut self) -> &mut Vec<u8> {
+        &mut self.tail
     }
 
-    /// Adds a frame of what `bytes` are, which are not copied where they are many.
-    pub(super) fn large(&mut self, kind: u8, flags: u8, stream: u32, bytes: Bytes) {
+    /// Adds `bytes`, which are not copied where they are many.
+    pub(super) fn add(&mut self, bytes: Bytes) {
         if bytes.len() <= SMALL {
-            return self.frame(kind, flags, stream, &bytes);
+            return self.tail.extend_from_slice(&bytes);
         }
-        self.tail.extend_from_slice(&Head { length: bytes.len(), kind, flags, stream }.bytes());
         let mut tail = Bytes::from(std::mem::take(&mut self.tail));
         tail.advance(std::mem::take(&mut self.written));
         self.length += tail.len() + bytes.len();
         self.pieces.extend([tail, bytes]);
-    }
-
-    /// Adds a block of fields that `write` writes, in frames of no more than `largest` bytes.
-    pub(super) fn block(&mut self, flags: u8, stream: u32, largest: usize, write: impl FnOnce(&mut Vec<u8>)) {
-        let start = self.tail.len();
-        self.tail.extend_from_slice(&[0; HEAD]);
-        write(&mut self.tail);
-        let length = self.tail.len() - start - HEAD;
-        if length <= largest {
-            let head = Head { length, kind: HEADERS, flags: flags | END_HEADERS, stream };
-            if let Some(place) = self.tail.get_mut(start..start + HEAD) {
-                place.copy_from_slice(&head.bytes());
-            }
-            return;
-        }
-        let block = self.tail.split_off(start);
-        let mut parts = block.get(HEAD..).unwrap_or_default().chunks(largest).peekable();
-        let (mut kind, mut flags) = (HEADERS, flags);
-        while let Some(part) = parts.next() {
-            let last = if parts.peek().is_none() { END_HEADERS } else { 0 };
-            self.frame(kind, flags | last, stream, part);
-            (kind, flags) = (CONTINUATION, 0);
-        }
     }
 
     /// Writes all of it.
@@ -159,39 +132,16 @@ mod tests {
         for taken in [1, 7, 5000, usize::MAX] {
             let (mut outgoing, mut expected) = (Outgoing::default(), Vec::new());
             for (at, size) in [0, 10, SMALL, SMALL + 1, 3, 2 * SMALL, SMALL + 5].into_iter().enumerate() {
-                let stream = u32::try_from(at).unwrap();
                 let bytes: Vec<u8> = (0..=255).cycle().skip(at).take(size).collect();
-                expected.extend(Head { length: size, kind: 0, flags: 1, stream }.bytes());
-                expected.extend(&bytes);
-                outgoing.large(0, 1, stream, bytes.into());
+                outgoing.tail().extend_from_slice(b"head");
+                outgoing.add(bytes.clone().into());
+                expected.extend([&b"head"[..], &bytes].concat());
             }
             assert_eq!(outgoing.len(), expected.len());
             let mut slow = Slow(Vec::new(), taken);
             let context = &mut Context::from_waker(std::task::Waker::noop());
             assert!(matches!(outgoing.poll_write(Pin::new(&mut slow), context), Poll::Ready(Ok(()))));
             assert!(slow.0 == expected && outgoing.len() == 0, "{taken} at once");
-        }
-    }
-
-    #[test]
-    fn a_block_that_is_too_long_for_a_frame_goes_on_in_others() {
-        for (length, frames) in [(0, 1), (10, 1), (11, 2), (20, 2), (25, 3)] {
-            let mut outgoing = Outgoing::default();
-            outgoing.frame(6, 0, 0, b"before");
-            let before = outgoing.len();
-            outgoing.block(1, 7, 10, |block| block.extend(vec![b'x'; length]));
-            let mut rest = &outgoing.tail[before..];
-            let mut found = Vec::new();
-            while let Some((head, behind)) = rest.split_first_chunk::<HEAD>() {
-                let head = Head::read(*head);
-                found.push((head.kind, head.flags, head.length));
-                rest = &behind[head.length..];
-            }
-            assert_eq!(found.len(), frames, "{found:?}");
-            assert_eq!(found.iter().map(|(_, _, length)| length).sum::<usize>(), length);
-            assert_eq!((found[0].0, found[0].1 & 1), (HEADERS, 1));
-            assert!(found[1..].iter().all(|(kind, flags, _)| *kind == CONTINUATION && flags & 1 == 0));
-            assert!(found.iter().enumerate().all(|(at, frame)| (frame.1 & END_HEADERS != 0) == (at + 1 == frames)));
         }
     }
 }

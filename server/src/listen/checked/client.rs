@@ -4,15 +4,11 @@ use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
-
-use super::Outcome;
-use super::heard::Heard;
-use super::said::Said;
 
 const SIZES: [usize; 12] = [1, 2, 8, 9, 10, 50, 500, 4096, 8192, 16_393, 65_536, usize::MAX];
 
@@ -79,8 +75,22 @@ impl Pace {
     }
 }
 
-pub(super) struct Client {
-    frames: Vec<u8>,
+/// What a client makes of what is said.
+pub(in crate::listen) trait Talk {
+    /// Takes note of all that the client has said so far.
+    fn said(&mut self, all: &[u8]);
+
+    /// Checks what it hears.
+    fn heard(&mut self, bytes: &[u8]);
+
+    /// How much the client says before it has heard more.
+    fn may_say(&self) -> usize {
+        usize::MAX
+    }
+}
+
+pub(in crate::listen) struct Client<T> {
+    bytes: Vec<u8>,
     /// So much of them was said.
     at: usize,
     says: Pace,
@@ -88,33 +98,46 @@ pub(super) struct Client {
     /// Whether it ends its side once all is said.
     closes: bool,
     shut: bool,
-    said: Said,
-    heard: Heard,
+    /// Who waits for it to say something.
+    reader: Option<Waker>,
+    pub(in crate::listen) talk: T,
 }
 
-impl Client {
-    pub(super) fn new(frames: &[u8], [a, b, c, d, e, f]: [u8; 6], closes: bool) -> Self {
+impl<T: Talk> Client<T> {
+    /// A client that says `bytes`, at such a pace.
+    pub(in crate::listen) fn new(bytes: Vec<u8>, [a, b, c, d, e, f]: [u8; 6], closes: bool, talk: T) -> Self {
         let (says, hears) = (Pace::new([a | 128, b | 128, c | 128]), Pace::new([d, e, f]));
-        let (said, heard) = Default::default();
-        Self { frames: frames.to_vec(), at: 0, says, hears, closes, shut: false, said, heard }
+        Self { bytes, at: 0, says, hears, closes, shut: false, reader: None, talk }
     }
 
-    pub(super) fn left(&self) -> usize {
-        self.frames.len() - self.at
+    /// How much it may say that was not read.
+    pub(in crate::listen) fn left(&self) -> usize {
+        self.bytes.len().min(self.talk.may_say()).saturating_sub(self.at)
     }
 
     /// Whether it takes nothing any more.
-    pub(super) const fn is_deaf(&self) -> bool {
+    pub(in crate::listen) const fn is_deaf(&self) -> bool {
         self.hears.never
     }
 
     /// Whether it is about to do something.
-    pub(super) const fn is_stirring(&self) -> bool {
+    pub(in crate::listen) const fn is_stirring(&self) -> bool {
         self.says.waits || self.hears.waits
     }
 
-    pub(super) fn end(self, whole: bool) -> Outcome {
-        self.heard.end(&self.said, whole)
+    /// Has it end its side, whatever it had to say.
+    pub(in crate::listen) fn leave(&mut self) {
+        self.bytes.truncate(self.at);
+        self.closes = true;
+        self.reader.take().into_iter().for_each(Waker::wake);
+    }
+
+    /// Says its next bytes at once, at most so many.
+    pub(in crate::listen) fn say(&mut self, most: usize) -> &[u8] {
+        let from = self.at;
+        self.at += most.min(self.left());
+        self.talk.said(&self.bytes[..self.at]);
+        &self.bytes[from..self.at]
     }
 
     fn hear(&mut self, parts: &[IoSlice<'_>], mut most: usize) -> usize {
@@ -123,33 +146,37 @@ impl Client {
         for part in parts {
             let (taken, _) = part.split_at(part.len().min(most));
             most -= taken.len();
-            self.heard.take(taken, &mut self.said);
+            self.talk.heard(taken);
+        }
+        if self.left() > 0 {
+            self.reader.take().into_iter().for_each(Waker::wake);
         }
         before - most
     }
 }
 
 /// The server's end of the wire.
-pub(super) struct Wire(pub(super) Rc<RefCell<Client>>);
+pub(in crate::listen) struct Wire<T>(pub(in crate::listen) Rc<RefCell<Client<T>>>);
 
-impl AsyncRead for Wire {
+impl<T: Talk> AsyncRead for Wire<T> {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let client = &mut *self.0.borrow_mut();
         if client.left() == 0 {
             client.says.waits = false;
-            return if client.closes { Poll::Ready(Ok(())) } else { Poll::Pending };
+            if client.closes && client.at == client.bytes.len() {
+                return Poll::Ready(Ok(()));
+            }
+            client.reader = Some(context.waker().clone());
+            return Poll::Pending;
         }
         client.says.poll(context).map(|size| {
-            let end = client.at + size.min(client.left()).min(to.remaining());
-            to.put_slice(&client.frames[client.at..end]);
-            client.at = end;
-            client.said.take(&client.frames[..end]);
+            to.put_slice(client.say(size.min(to.remaining())));
             Ok(())
         })
     }
 }
 
-impl AsyncWrite for Wire {
+impl<T: Talk> AsyncWrite for Wire<T> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(context, &[IoSlice::new(bytes)])
     }

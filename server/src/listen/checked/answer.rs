@@ -1,5 +1,6 @@
 //! The answers of the server, which are as the path of the request has it.
 
+use std::collections::HashMap;
 use std::future::pending;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -13,25 +14,76 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
-use super::super::Body;
-use super::super::body::Cut;
+use crate::listen::Body;
 use crate::listen::young::grow_up;
+use crate::payload::Source;
 use crate::piece::Piece;
 
 const SIZES: [usize; 16] =
-    [0, 1, 10, 100, 1000, 4096, 4097, 16_384, 16_385, 20_000, 40_000, 65_535, 65_536, 70_000, 131_072, 140_000];
+    [0, 1, 10, 100, 1000, 4096, 4097, 16_384, 16_385, 20_000, 40_000, 65_535, 65_536, 70_000, 131_072, LARGEST];
+
+/// No answer is larger, but for those that say what they were told.
+pub(in crate::listen) const LARGEST: usize = 140_000;
 
 const PIECES: [usize; 8] = [1 << 20, 1, 7, 1000, 4096, 4097, 16_384, 70_000];
 
 /// More pieces take too long.
 const MOST_PIECES: usize = 64;
 
+/// The fields of an answer's head.
+pub(in crate::listen) type Fields = HashMap<String, String>;
+
+/// What four bits of a character of a path say.
+pub(in crate::listen) fn digit(path: &str, at: usize) -> usize {
+    path.as_bytes().get(at + 1).map_or(0, |byte| usize::from(byte & 15))
+}
+
+/// How many bytes of an answer to such a path come at once, if it has so many in all.
+pub(in crate::listen) fn piece_of(path: &str, size: usize) -> usize {
+    PIECES[digit(path, 1) % 8].max(size / MOST_PIECES)
+}
+
+/// Whether the answer to such a path never comes.
+pub(in crate::listen) fn never_comes(path: &str) -> bool {
+    digit(path, 2) == 3
+}
+
+/// Whether it fails at its end.
+pub(in crate::listen) fn breaks_off(path: &str) -> bool {
+    digit(path, 4) & 8 != 0
+}
+
+/// Checks that `bytes` are what comes next of an answer that has had so many; `asked` is the body of its request, if that has
+/// come whole.
+pub(in crate::listen) fn check_bytes(fields: &Fields, had: usize, bytes: &[u8], asked: Option<&[u8]>) {
+    let number = |name: &str| fields.get(name).map_or(0, |number| number.parse::<usize>().unwrap());
+    let piece = number("piece");
+    assert!(had + bytes.len() <= number("size"), "an answer is too long");
+    if fields.contains_key("echo") {
+        let asked = asked.unwrap_or_else(|| unreachable!("a body was read to its end, which has not come"));
+        assert!(asked[had..].starts_with(bytes), "an answer is another");
+    } else {
+        let is_right = bytes.iter().zip(had..).all(|(byte, at)| usize::from(*byte) == at / piece % 256);
+        assert!(is_right, "an answer is another");
+    }
+}
+
+/// Checks that an answer that has had so many bytes may end.
+pub(in crate::listen) fn check_end(fields: &Fields, had: usize, asked: &[u8]) {
+    for name in ["size", "content-length"] {
+        let length = fields.get(name).map(|length| length.parse::<usize>().unwrap());
+        assert!(length.is_none_or(|length| length == had), "{name} is {length:?}, came {had}");
+    }
+    if fields.contains_key("echo") {
+        assert_eq!(had, asked.len(), "a body was not read whole");
+    }
+}
+
 /// Answers a request, of whose path four bits of each character say something.
-pub(super) async fn answer(request: Request<Body>) -> Response {
+pub(in crate::listen) async fn answer(request: Request<Body>) -> Response {
     let (head, mut body) = request.into_parts();
-    let path = head.uri.path().as_bytes();
-    let digit = |at: usize| path.get(at + 1).map_or(0, |byte| usize::from(byte & 15));
-    let (size, piece, reads, waits, kind) = (SIZES[digit(0)], PIECES[digit(1) % 8], digit(2), digit(3), digit(4));
+    let digit = |at: usize| digit(head.uri.path(), at);
+    let (size, reads, waits, kind) = (SIZES[digit(0)], digit(2), digit(3), digit(4));
     if waits & 1 != 0 {
         yield_now().await;
     }
@@ -43,7 +95,7 @@ pub(super) async fn answer(request: Request<Body>) -> Response {
     }
     let mut saying = Saying {
         size,
-        piece,
+        piece: 0,
         at: 0,
         echo: None,
         trailers: kind & 1 != 0,
@@ -69,7 +121,7 @@ pub(super) async fn answer(request: Request<Body>) -> Response {
             }
         },
     }
-    saying.piece = saying.piece.max(saying.size / MOST_PIECES);
+    saying.piece = piece_of(head.uri.path(), saying.size);
     let mut response = Response::builder().header("size", saying.size).header("piece", saying.piece);
     if saying.echo.is_some() {
         response = response.header("echo", "1");
@@ -80,7 +132,7 @@ pub(super) async fn answer(request: Request<Body>) -> Response {
     response.body(axum::body::Body::new(saying)).unwrap()
 }
 
-async fn read(mut body: Body, slowly: bool, mut gathers: bool) -> Result<Bytes, Cut> {
+async fn read(mut body: Body, slowly: bool, mut gathers: bool) -> Result<Bytes, axum::BoxError> {
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let mut piece = frame?.into_data().unwrap();
