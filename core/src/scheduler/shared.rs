@@ -30,8 +30,8 @@ pub(crate) const INLINE: Duration = Duration::from_micros(150);
 /// A model that nobody has asked for so long gives back what its runs have left.
 const REST: Duration = Duration::from_secs(5);
 
-/// More elements, or bytes of texts, than this are never run on a network thread.
-const MOST_INLINE: usize = 1 << 16;
+/// More elements, or bytes of texts, than this, a megabyte of most, are never run on a network thread.
+const MOST_INLINE: usize = 1 << 18;
 
 /// One loaded model: what its callers and its instances share.
 #[derive(Debug)]
