@@ -50,7 +50,7 @@ use futures_util::future::join_all;
 use hedef_core::repository::Repository;
 use prometheus::Registry;
 use tokio::sync::Notify;
-use tokio::time::{interval, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -239,6 +239,7 @@ impl Server {
 /// them.
 async fn beat() -> Infallible {
     let mut beats = interval(Duration::from_secs(1));
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         beats.tick().await;
     }

@@ -86,7 +86,7 @@ fn what_is_unknown_or_reserved_is_ignored() {
     let cases = [
         ("an unknown frame on the connection", frame(0x66, 0xff, 0, b"anything")),
         ("an unknown frame on a stream that nobody opened", frame(0xfe, 0, 77, &[])),
-        ("an unknown frame of the largest size", frame(0x66, 0, 1, &vec![1; 16 << 10])),
+        ("an unknown frame of the largest size", frame(0x66, 0, 1, &vec![1; 128 << 10])),
         ("unknown flags", frame(PING, 0xfe, 0, &[0; 8])),
         ("the reserved bit of the connection", frame(PING, 0, reserved, &[0; 8])),
         ("the reserved bit of an increment", frame(WINDOW_UPDATE, 0, 0, &(reserved | 5).to_be_bytes())),

@@ -109,13 +109,17 @@ impl AsyncWrite for Socket {
             let _ = SockRef::from(&this.stream).shutdown(Shutdown::Write);
             Box::pin(sleep(FAREWELL))
         });
+        // Before reading, of which a client that floods brings as much as a turn allows.
+        if alarm.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
         loop {
             let (mut bytes, reading) = ([0; 1024], Pin::new(&mut this.stream));
             let mut rest = ReadBuf::new(&mut bytes);
             match reading.poll_read(context, &mut rest) {
                 Poll::Ready(Ok(())) if !rest.filled().is_empty() => {}
                 Poll::Ready(_) => return Poll::Ready(Ok(())),
-                Poll::Pending => return alarm.as_mut().poll(context).map(Ok),
+                Poll::Pending => return Poll::Pending,
             }
         }
     }

@@ -14,7 +14,7 @@ use httparse::{EMPTY_HEADER, Error, Status};
 
 use crate::config::{Caps, MOST_HEADERS};
 
-/// While a connection is idle it keeps no more memory for heads.
+/// The memory of larger heads is given back while a connection is idle.
 const KEPT: usize = 8 << 10;
 
 /// The longest target that can be an address: [`Uri`] takes no more.
@@ -110,6 +110,9 @@ impl Heads {
             // Empty lines before a request are passed over (RFC 9112, section 2.2).
             while let Some(empty) = [&b"\n"[..], b"\r\n"].iter().find(|empty| input.starts_with(empty)) {
                 input.advance(empty.len());
+            }
+            if **input == *b"\r" {
+                return Ok(None);
             }
         }
         // One that comes byte by byte is not parsed again with each of them.
@@ -348,6 +351,11 @@ mod tests {
         }
         // What stands before a request does not belong to it (RFC 9112, section 2.2).
         assert_eq!(head("\r\n\r\nGET /b HTTP/1.0\n\n").request.uri().path(), "/b");
+        let (mut heads, mut input) = (Heads::new(limits()), BytesMut::new());
+        for piece in ["\r", "\n\r"].iter().chain(&["\n\r"; 1000]) {
+            input.extend_from_slice(piece.as_bytes());
+            assert!(heads.next(&mut input).unwrap().is_none() && *input == *b"\r");
+        }
     }
 
     #[test]

@@ -180,7 +180,7 @@ impl Heard {
         assert!(!self.closes || has_to || asked.is_odd || self.may_close, "it does not go on behind {asked:?}");
         let keeps = self.says("connection", "keep-alive");
         assert_eq!(keeps, !self.closes && !asked.is_http11, "{:?}", self.fields);
-        self.lingers = self.is_single || !asked.is_whole();
+        self.lingers = !asked.is_whole() || (self.closes && asked.keeps_alive);
     }
 
     fn data(&mut self, data: &[u8], said: &Said) {

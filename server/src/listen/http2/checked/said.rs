@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::super::frame::{
-    ACK, DATA, END_STREAM, HEAD, HEADERS, Head, LARGEST, PING, SETTINGS, WINDOW_UPDATE, number, unpadded,
+    ACK, DATA, END_STREAM, HEAD, HEADERS, Head, PING, SETTINGS, TAKEN, WINDOW_UPDATE, number, unpadded,
 };
 use crate::listen::checked::answer::Fields;
 
@@ -48,7 +48,7 @@ impl Said {
     pub(super) fn take(&mut self, all: &[u8]) {
         while let Some(head) = all[self.at..].first_chunk::<HEAD>().copied().map(Head::read) {
             let start = self.at + HEAD;
-            let Some(payload) = all.get(start..start + head.length).filter(|_| head.length <= LARGEST) else { return };
+            let Some(payload) = all.get(start..start + head.length).filter(|_| head.length <= TAKEN) else { return };
             self.at = start + head.length;
             self.frame(head, payload);
         }
