@@ -41,6 +41,9 @@ use reply::{Asked, Sending};
 /// The room for what is read at once, if it has no place of its own.
 const ROOM: usize = 8 << 10;
 
+/// The same for what comes of a body that is not put together.
+const CHUNKS: usize = 64 << 10;
+
 /// So often a connection goes on at once, and so much it reads, before others of its thread have their turn.
 const ROUNDS: usize = 32;
 const AT_ONCE: usize = 512 << 10;
@@ -298,7 +301,10 @@ where
                 count
             }
             None => {
+                // Nobody has said where it belongs: it is passed over, or comes in chunks.
+                let room = coming.rest().map_or(CHUNKS, |rest| usize::try_from(rest).unwrap_or(usize::MAX).min(CHUNKS));
                 drop(coming);
+                self.input.reserve(room);
                 let count = ready!(self.poll_read(context))?;
                 let Some(Coming { inbox, .. }) = &self.coming else { return Poll::Ready(Ok(())) };
                 coming = inbox.lock();

@@ -11,6 +11,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version};
 use httparse::{EMPTY_HEADER, Error, Status};
+use memchr::memchr_iter;
 
 use crate::config::{Caps, MOST_HEADERS};
 
@@ -169,7 +170,8 @@ fn names_version(head: &[u8]) -> bool {
 
 /// Whether a head may end in these bytes.
 fn may_end(bytes: &[u8]) -> bool {
-    bytes.windows(2).any(|pair| pair == b"\n\n") || bytes.windows(3).any(|three| three == b"\n\r\n")
+    let behind = |at: usize| bytes.get(at + 1..).unwrap_or_default();
+    memchr_iter(b'\n', bytes).any(|at| behind(at).starts_with(b"\n") || behind(at).starts_with(b"\r\n"))
 }
 
 const NAME: &str = "expected lines of a name, a colon and a value";
