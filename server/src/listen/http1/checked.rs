@@ -27,7 +27,7 @@ use tokio::runtime::Builder;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use super::{At, Body, CONTINUE, Connection, ROOM, Seen, ends};
+use super::{At, Body, CHUNKS, CONTINUE, Connection, ROOM, Seen, ends};
 use crate::config::Caps;
 use crate::listen::UNSENT;
 use crate::listen::checked::answer::{LARGEST, answer, digit, never_comes, piece_of};
@@ -255,7 +255,11 @@ where
 
     fn check(&mut self) {
         let Connection { input, out, at, answering, coming, .. } = &self.connection;
-        assert!(input.capacity() <= 4 * (HEADER_BYTES + ROOM), "{} bytes are read ahead", input.capacity());
+        assert!(
+            input.capacity() <= 4 * (HEADER_BYTES + ROOM) + 2 * CHUNKS,
+            "{} bytes are read ahead",
+            input.capacity()
+        );
         let works = matches!(at, At::Work);
         let said = &self.client.borrow().talk.said;
         let most = match said.asked.get(self.begun.get().saturating_sub(1)) {
@@ -280,6 +284,7 @@ where
         }
         assert_eq!(out.len(), 0, "something was not written");
         if matches!(at, At::Start) {
+            assert!(input.capacity() <= 4 * (HEADER_BYTES + ROOM), "{} bytes are kept", input.capacity());
             assert_eq!(client.left(), 0, "something was not read");
             assert_eq!(Rc::strong_count(&self.held), 2, "something is left of a request");
             return ControlFlow::Continue(());
