@@ -207,8 +207,8 @@ where
 
     /// Lets go of memory that is not needed while nothing comes.
     fn rest(&mut self) {
-        if self.input.is_empty() && self.room > 2 * ROOM {
-            (self.input, self.room) = (BytesMut::new(), 0);
+        if self.input.len() <= ROOM && self.room > 2 * ROOM {
+            (self.input, self.room) = (BytesMut::from(&*self.input), 0);
         }
         self.heads.rest();
     }
