@@ -280,6 +280,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_large_answer_tells_its_length_and_is_counted() {
+        let house = house(|_| {});
+        let routes = Router::new().route("/large", get(|| async { vec![b'x'; 1 << 20] }));
+        let request = Request::get("/large").body(Body::empty()).unwrap();
+        let answer = Site::new(routes, house.app.clone()).answer(request).await;
+        assert_eq!(answer.body().size_hint().exact(), Some(1 << 20));
+        assert_eq!(house.app.metrics.response_bytes.get(), 1 << 20);
+    }
+
+    #[tokio::test]
     async fn a_decompression_bomb_is_refused() {
         let house = house(|settings| settings.body_limit = 1 << 20);
         let bomb = Coding::Gzip.compress(&vec![0; 8 << 20]).unwrap();
