@@ -1,5 +1,6 @@
 //! What the core tells Prometheus.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use prometheus::{
@@ -15,6 +16,9 @@ pub const SECONDS: [f64; 18] = [
     0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
     10.0, 30.0,
 ];
+
+/// The most protocols that requests come in.
+pub const PROTOCOLS: usize = 8;
 
 const MODEL: [&str; 2] = ["model", "version"];
 const MODEL_REASON: [&str; 3] = ["model", "version", "reason"];
@@ -255,6 +259,7 @@ impl Metrics {
             stages: StageMetrics {
                 decode: self.decode_seconds.with_label_values(&labels),
                 encode: self.encode_seconds.with_label_values(&labels),
+                whole: Arc::default(),
             },
             queue_ok: self.queue_seconds.with_label_values(&outcome("ok")),
             compute_ok: self.compute_seconds.with_label_values(&outcome("ok")),
@@ -337,6 +342,9 @@ pub struct StageMetrics {
     pub decode: Histogram,
     /// From tensors to bytes, in seconds.
     pub encode: Histogram,
+    /// From the head of a request to its answer, in seconds, of those that went well: by protocol, bound by who brings
+    /// them when there is a first one.
+    pub whole: Arc<[OnceLock<Histogram>; PROTOCOLS]>,
 }
 
 /// The metrics of one model version, their labels bound once.

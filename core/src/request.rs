@@ -31,19 +31,22 @@ impl Request {
     ///
     /// Fails when an input is missing, unknown or given twice, or has another data type or shape than declared;
     /// and, where axis 0 is the batch axis, when the inputs differ in their number of rows.
-    pub fn new<N: AsRef<str>>(signature: &Signature, tensors: Vec<(N, Tensor)>) -> Result<Self, InvalidRequest> {
-        let mut positions = Positions::new();
-        for (name, tensor) in &tensors {
-            let position = place(signature, name.as_ref(), tensor)?;
+    pub fn new<N: AsRef<str>>(
+        signature: &Signature,
+        tensors: impl IntoIterator<Item = (N, Tensor)>,
+    ) -> Result<Self, InvalidRequest> {
+        let (mut positions, mut inputs) = (Positions::new(), Vec::with_capacity(signature.inputs.len()));
+        for (name, tensor) in tensors {
+            let position = place(signature, name.as_ref(), &tensor)?;
             if positions.contains(&position) {
                 return Err(InvalidRequest::DuplicateInput { name: name.as_ref().into() });
             }
             positions.push(position);
+            inputs.push(tensor);
         }
         if let Some((_, spec)) = signature.inputs.iter().enumerate().find(|(at, _)| !positions.contains(at)) {
             return Err(InvalidRequest::MissingInput { name: spec.name.to_string(), expected: spec.to_string() });
         }
-        let mut inputs: Vec<_> = tensors.into_iter().map(|(_, tensor)| tensor).collect();
         sort(&mut inputs, &mut positions);
         let rows = rows(signature, &inputs)?;
         Ok(Self { inputs, outputs: (0..signature.outputs.len()).collect(), rows, deadline: None, asked: None })

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
+
+use crate::host::time_of_day;
 
 /// How often something happened and how long it took in all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -111,7 +113,7 @@ impl Statistics {
 
 /// The time since 1970 in nanoseconds.
 pub(crate) fn now_ns() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, nanoseconds)
+    nanoseconds(time_of_day())
 }
 
 fn nanoseconds(time: Duration) -> u64 {

@@ -50,10 +50,10 @@ pub(crate) struct Parts {
 
 impl App {
     /// Looks up the model of a scoring request and notes it for the log and the metrics.
-    pub(crate) async fn model(&self, call: &Call, target: &Target) -> Result<Arc<Model>, ApiError> {
+    pub(crate) async fn model(&self, call: &Call, target: &Target<'_>) -> Result<Arc<Model>, ApiError> {
         call.checked()?;
         let model = self.loaded(call, target).await?;
-        call.found(model.id());
+        call.found(&model);
         Ok(model)
     }
 
@@ -88,7 +88,7 @@ impl App {
     }
 
     /// Looks up a model, and waits for its load if it made room for others; the load goes on if the call's time is up.
-    pub(crate) async fn loaded(&self, call: &Call, target: &Target) -> Result<Arc<Model>, ApiError> {
+    pub(crate) async fn loaded(&self, call: &Call, target: &Target<'_>) -> Result<Arc<Model>, ApiError> {
         call.check_model(&target.model)?;
         let version = target.version.as_deref();
         match self.repository.model(&target.model, version) {
@@ -103,7 +103,7 @@ impl App {
     }
 
     /// Fails where a model cannot score now.
-    pub(crate) fn can_score(&self, target: &Target) -> Result<(), Error> {
+    pub(crate) fn can_score(&self, target: &Target<'_>) -> Result<(), Error> {
         match self.repository.model(&target.model, target.version.as_deref()) {
             // It made room for others, and comes back when it is asked.
             Ok(_) | Err(Error::Evicted { .. }) => Ok(()),
@@ -127,7 +127,7 @@ impl App {
         let request = call.decoded(request).with_deadline(Some(due));
         let answer = call.in_time(pin!(model.infer(request))).await;
         let response = answer.ok_or_else(|| ApiError::Timeout(call.allowed().as_millis()))??;
-        call.ran(&response, model.stages());
+        call.ran(&response);
         Ok(response)
     }
 
@@ -141,7 +141,7 @@ impl App {
     }
 
     /// What the index holds of a model, or of one version of it. Fails when that is nothing.
-    pub(crate) fn entries(&self, target: &Target) -> Result<Vec<IndexEntry>, ApiError> {
+    pub(crate) fn entries(&self, target: &Target<'_>) -> Result<Vec<IndexEntry>, ApiError> {
         let version = target.version.as_deref();
         let fits = |number: ModelVersion| version.is_none_or(|version| version == number.to_string());
         let wanted =
@@ -152,7 +152,7 @@ impl App {
     }
 
     /// The model behind `/score`: the one in the settings, else the only one that is known and that the request may use.
-    pub(crate) fn score_model(&self, call: &Call) -> Result<Target, ApiError> {
+    pub(crate) fn score_model(&self, call: &Call) -> Result<Target<'static>, ApiError> {
         let setting = self.config.azure.score_model.as_ref();
         let known = self.repository.index().into_iter().map(|entry| entry.name);
         let mut known: Vec<_> = known.filter(|name| call.may_use(name.as_str())).collect();
@@ -162,7 +162,7 @@ impl App {
             let known: Vec<_> = known.iter().map(|name| format!("`{name}`")).collect();
             ApiError::NoScoreModel(known.join(", "))
         })?;
-        Ok(Target { model, version: None })
+        Ok(Target { model: model.into(), version: None })
     }
 
     /// Where a model runs now, if it is loaded.

@@ -2,18 +2,16 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::FromRequestParts;
-use hedef_core::metrics::StageMetrics;
-use hedef_core::{ModelId, Request, Response};
+use hedef_core::{Model, ModelId, Request, Response};
 use http::Extensions;
 use http::request::Parts;
-use prometheus::Histogram;
 use tokio::time::timeout_at;
 
 use crate::access::{Guest, Refusal};
@@ -35,20 +33,13 @@ struct Inner {
     /// What is wrong with the time that the client allows.
     misread: Option<ApiError>,
     guest: OnceLock<Guest>,
-    protocol: OnceLock<Protocol>,
-    model: OnceLock<ModelId>,
+    /// Its place in [`Protocol::ALL`], from 1 on; 0 for none.
+    protocol: AtomicU8,
+    model: OnceLock<Arc<Model>>,
     unread: Mutex<Option<Body>>,
-    decoding: OnceLock<Instant>,
-    encoding: OnceLock<Encoding>,
+    decoding: Moment,
+    encoding: Moment,
     seen: Option<Box<Seen>>,
-}
-
-/// The writing of an answer.
-#[derive(Debug)]
-struct Encoding {
-    began: Instant,
-    /// Where its time is observed.
-    seconds: Histogram,
 }
 
 impl Call {
@@ -70,11 +61,11 @@ impl Call {
             allowed: AtomicU64::new(microseconds(asked.map_or(allowed, |asked| asked.min(allowed)))),
             misread,
             guest: OnceLock::new(),
-            protocol: OnceLock::new(),
+            protocol: AtomicU8::default(),
             model: OnceLock::new(),
             unread: Mutex::new(None),
-            decoding: OnceLock::new(),
-            encoding: OnceLock::new(),
+            decoding: Moment::default(),
+            encoding: Moment::default(),
             seen,
         }))
     }
@@ -147,13 +138,13 @@ impl Call {
 
     /// Notes that the request is for scoring, so that it is observed whatever becomes of it.
     pub(crate) fn scores(&self, protocol: Protocol) {
-        // A request has one route: a second note would say the same.
-        let _ = self.0.protocol.set(protocol);
+        self.0.protocol.store(protocol as u8 + 1, Ordering::Relaxed);
     }
 
     /// The protocol of a scoring request; `None` for any other.
     pub(crate) fn protocol(&self) -> Option<Protocol> {
-        self.0.protocol.get().copied()
+        let place = usize::from(self.0.protocol.load(Ordering::Relaxed)).checked_sub(1)?;
+        Protocol::ALL.get(place).copied()
     }
 
     /// Fails where the client said in no words that are known how long it will wait.
@@ -162,25 +153,29 @@ impl Call {
     }
 
     /// Notes which model the request turned out to be for.
-    pub(crate) fn found(&self, model: &ModelId) {
+    pub(crate) fn found(&self, model: &Arc<Model>) {
         // A request is for one model: a second note would say the same.
         let _ = self.0.model.set(model.clone());
     }
 
-    /// The model the request is for, once it is known.
+    /// The model that scores the request, once it is known.
+    pub(crate) fn scorer(&self) -> Option<&Model> {
+        self.0.model.get().map(Arc::as_ref)
+    }
+
+    /// What it is called.
     pub(crate) fn model(&self) -> Option<&ModelId> {
-        self.0.model.get()
+        self.scorer().map(Model::id)
     }
 
     /// Notes that its body is read and is being decoded from now on.
     pub(crate) fn decodes(&self) {
-        // These stages come once to a request: a second note would say the same.
-        let _ = self.0.decoding.set(Instant::now());
+        self.0.decoding.note(self.0.received, Instant::now());
     }
 
     /// When its body began to be decoded.
     pub(crate) fn decoding(&self) -> Option<Instant> {
-        self.0.decoding.get().copied()
+        self.0.decoding.after(self.0.received)
     }
 
     /// Notes that it has been decoded.
@@ -192,22 +187,25 @@ impl Call {
     }
 
     /// Notes that its answer is there, and is being written from now on.
-    pub(crate) fn ran(&self, response: &Response, stages: &StageMetrics) {
-        if let (Some(began), Some(came)) = (self.decoding(), response.timings.came) {
-            stages.decode.observe(came.saturating_duration_since(began).as_secs_f64());
+    pub(crate) fn ran(&self, response: &Response) {
+        if let (Some(model), Some(began), Some(came)) = (self.scorer(), self.decoding(), response.timings.came) {
+            model.stages().decode.observe(came.saturating_duration_since(began).as_secs_f64());
         }
-        let _ = self.0.encoding.set(Encoding { began: Instant::now(), seconds: stages.encode.clone() });
+        let timings = response.timings;
+        // One that did not wait was run by this thread, until just now.
+        let ran = timings.came.filter(|_| timings.queue.is_zero()).map(|came| came + timings.compute);
+        self.0.encoding.note(self.0.received, ran.unwrap_or_else(Instant::now));
     }
 
     /// When its answer began to be written.
     pub(crate) fn encoding(&self) -> Option<Instant> {
-        self.0.encoding.get().map(|encoding| encoding.began)
+        self.0.encoding.after(self.0.received)
     }
 
     /// Notes that its answer is written.
     pub(crate) fn encoded(&self, now: Instant) {
-        if let Some(Encoding { began, seconds }) = self.0.encoding.get() {
-            seconds.observe(now.saturating_duration_since(*began).as_secs_f64());
+        if let (Some(model), Some(began)) = (self.scorer(), self.encoding()) {
+            model.stages().encode.observe(now.saturating_duration_since(began).as_secs_f64());
         }
     }
 
@@ -224,6 +222,23 @@ impl Call {
     /// Takes what a handler did not read of the body; `None` when it was read to its end.
     pub(crate) fn unread(&self) -> Option<Body> {
         self.0.unread.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// A moment in the course of a request, which one of its stages notes and later ones read: in nanoseconds from its
+/// beginning on, 0 for none. It costs a store, where a lock that is taken once would cost more than the look at the clock.
+#[derive(Debug, Default)]
+struct Moment(AtomicU64);
+
+impl Moment {
+    fn note(&self, received: Instant, now: Instant) {
+        let since = u64::try_from(now.saturating_duration_since(received).as_nanos()).unwrap_or(u64::MAX);
+        self.0.store(since.max(1), Ordering::Relaxed);
+    }
+
+    fn after(&self, received: Instant) -> Option<Instant> {
+        let since = self.0.load(Ordering::Relaxed);
+        if since == 0 { None } else { received.checked_add(Duration::from_nanos(since)) }
     }
 }
 

@@ -34,6 +34,7 @@ mod room;
 mod router;
 mod routes;
 mod seen;
+mod seldom;
 mod target;
 #[cfg(test)]
 mod testing;

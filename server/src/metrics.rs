@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use hedef_core::ModelId;
+use hedef_core::Model;
 use hedef_core::metrics::SECONDS;
 use prometheus::core::Collector;
 use prometheus::{
@@ -11,6 +11,7 @@ use prometheus::{
 };
 
 use crate::access::Refusal;
+use crate::middleware::observe::OK;
 
 /// The label of a request whose model is not known: refused before it was found, or not there at all.
 const UNKNOWN: &str = "unknown";
@@ -112,15 +113,20 @@ impl Metrics {
     }
 
     /// Observes one scoring request, whatever became of it.
-    pub(crate) fn scored(&self, model: Option<&ModelId>, protocol: Protocol, outcome: &str, took: Duration) {
-        let version = model.map(|id| id.version.to_string());
-        let labels = [
-            model.map_or(UNKNOWN, |id| id.name.as_str()),
-            version.as_deref().unwrap_or(UNKNOWN),
-            protocol.label(),
-            outcome,
-        ];
-        self.request_seconds.with_label_values(&labels).observe(took.as_secs_f64());
+    pub(crate) fn scored(&self, model: Option<&Model>, protocol: Protocol, outcome: &str, took: Duration) {
+        let bind = || {
+            let id = model.map(Model::id);
+            let version = id.map(|id| id.version.to_string());
+            let name = id.map_or(UNKNOWN, |id| id.name.as_str());
+            let labels = [name, version.as_deref().unwrap_or(UNKNOWN), protocol.label(), outcome];
+            self.request_seconds.with_label_values(&labels)
+        };
+        // Labels are looked up once for what is there most often.
+        let usual = model.filter(|_| outcome == OK).and_then(|model| model.stages().whole.get(protocol as usize));
+        match usual {
+            Some(usual) => usual.get_or_init(bind).observe(took.as_secs_f64()),
+            None => bind().observe(took.as_secs_f64()),
+        }
     }
 
     /// Counts a request whose sender is known.
@@ -158,6 +164,9 @@ pub(crate) enum Protocol {
 }
 
 impl Protocol {
+    /// Every protocol, in the order of its declaration.
+    pub(crate) const ALL: [Self; 5] = [Self::V2, Self::Grpc, Self::V1, Self::Azure, Self::CustomVision];
+
     pub(crate) const fn label(self) -> &'static str {
         match self {
             Self::V2 => "v2",

@@ -6,13 +6,15 @@ mod drain;
 mod flood;
 pub(crate) mod observe;
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use axum::{BoxError, Router};
 use futures_util::FutureExt;
-use http::header::{CACHE_CONTROL, CONNECTION, EXPECT, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CONNECTION, EXPECT};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Version};
+use http::{HeaderValue, Method, Request, Version};
 use hyper::body::Body as _;
 use tower::ServiceExt;
 use tracing::Instrument;
@@ -27,26 +29,33 @@ use crate::error::{self, ApiError};
 use crate::family::Family;
 use crate::grpc;
 use crate::payload::Source;
-use crate::request_id::{REQUEST_ID, RequestId};
+use crate::request_id::RequestId;
 use crate::routes::v2;
 use crate::seen::Seen;
+use crate::seldom;
+use answer::{Answered, Own};
 pub(crate) use flood::Flood;
 use observe::Watch;
 
 /// All routes, and what happens around each of them. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Site {
+    house: Arc<House>,
+    entrance: Entrance,
+}
+
+/// What every entrance leads to.
+struct House {
     app: App,
     routes: Router,
     /// Whether scoring has a way beside the router.
     scores: bool,
-    entrance: Entrance,
 }
 
 impl Site {
     /// Puts everything that happens around a handler around `routes`.
     pub(crate) fn new(routes: Router<App>, app: App) -> Self {
-        Self { routes: routes.with_state(app.clone()), app, scores: true, entrance: Entrance::Main }
+        Self::of(routes, app, true, Entrance::Main)
     }
 
     /// The same for requests that come through another entrance.
@@ -56,37 +65,44 @@ impl Site {
 
     /// The same house with these routes only.
     pub(crate) fn with_only(&self, routes: Router<App>) -> Self {
-        Self { scores: false, entrance: self.entrance, ..Self::new(routes, self.app.clone()) }
+        Self::of(routes, self.house.app.clone(), false, self.entrance)
+    }
+
+    fn of(routes: Router<App>, app: App, scores: bool, entrance: Entrance) -> Self {
+        let house = House { routes: routes.with_state(app.clone()), app, scores };
+        Self { house: Arc::new(house), entrance }
     }
 
     /// Counts a connection that did not agree on TLS.
     pub(crate) fn refused_handshake(&self) {
-        self.app.metrics.refused_handshakes.inc();
+        self.house.app.metrics.refused_handshakes.inc();
     }
 
     /// Counts a connection beyond the limit.
     pub(crate) fn refused_connection(&self) {
-        self.app.metrics.refused_connections.inc();
+        self.house.app.metrics.refused_connections.inc();
     }
 
     /// Answers one request. It is one future rather than a stack of layers, each of which would copy the layers below
     /// it and allocate a future of its own for every request.
-    pub(crate) fn answer<B>(self, request: Request<B>) -> impl Future<Output = Response> + Send
+    pub(crate) fn answer<B>(self, request: Request<B>) -> impl Future<Output = Answered> + Send
     where
         B: Source<Error: Into<BoxError>> + 'static,
     {
         // Outside of the future, which would keep the place of the request beside those of its parts.
-        let (Self { app, routes, scores, entrance }, (head, mut body)) = (self, request.into_parts());
+        let (Self { house, entrance }, (head, mut body)) = (self, request.into_parts());
         async move {
-            let asked = deadline::asked(&head.headers);
-            let seen = Seen::of(&head.headers, app.traces.as_ref());
-            let call = Call::new(RequestId::of(&head.headers), app.config.request_timeout, asked, seen);
-            let mut watch = Watch::begin(&app, &call, (&head.method, &head.uri));
-            let trace = observe::trace(&head.headers);
+            let House { app, routes, scores } = &*house;
+            let seldom = seldom::among(&head.headers);
+            let asked = deadline::asked(seldom);
+            let seen = Seen::of(seldom, app.traces.as_ref());
+            let call = Call::new(RequestId::of(seldom), app.config.request_timeout, asked, seen);
+            let mut watch = Watch::begin(app, &call, (&head.method, &head.uri));
+            let trace = observe::trace(seldom);
             let wanted = Coding::for_response(&head.headers);
             let http1 = head.version <= Version::HTTP_11;
             // One that waits for `100 Continue` has sent nothing, and asking it to would be a lie.
-            let waits = head.headers.contains_key(EXPECT);
+            let waits = seldom.contains_key(EXPECT);
 
             let span = tracing::debug_span!("request", request.id = %call.id());
             let is_grpc = cfg!(feature = "grpc") && grpc::is_call(&head);
@@ -98,20 +114,20 @@ impl Site {
                 leave(&call, body);
                 refused.into_response()
             } else {
-                match v2::target(&head).filter(|_| scores) {
+                match v2::target(&head).filter(|_| *scores) {
                     #[cfg(feature = "grpc")]
-                    _ if is_grpc && scores && grpc::is_infer(&head) => {
-                        let scored = grpc::infer(&app, &call, &head.headers, &mut body);
+                    _ if is_grpc && *scores && grpc::is_infer(&head) => {
+                        let scored = grpc::infer(app, &call, &head.headers, &mut body);
                         answer::catch_panic(scored.map(IntoResponse::into_response)).instrument(span).await
                     }
                     #[cfg(feature = "grpc")]
-                    _ if is_grpc && scores => {
+                    _ if is_grpc && *scores => {
                         let answering = grpc::answer(app.clone(), call.clone(), head, body);
                         Box::pin(answer::catch_panic(answering.map(IntoResponse::into_response))).instrument(span).await
                     }
                     // Beside the router, which allocates some fifteen times for a request.
                     Some(target) => {
-                        let scored = v2::score(&app, &call, Ok(target), (&head.headers, &mut body));
+                        let scored = v2::score(app, &call, Ok(target), (&head.headers, &mut body));
                         let scored =
                             answer::catch_panic(scored.map(IntoResponse::into_response)).instrument(span).await;
                         leave(&call, body);
@@ -119,7 +135,11 @@ impl Site {
                     }
                     None => match page.preflight(&head) {
                         Some(answer) => answer,
-                        None => Box::pin(answer::catch_panic(route(routes, &call, head, body))).instrument(span).await,
+                        None => {
+                            Box::pin(answer::catch_panic(route(routes.clone(), &call, head, body)))
+                                .instrument(span)
+                                .await
+                        }
                     },
                 }
             };
@@ -143,18 +163,14 @@ impl Site {
             if last {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            response.headers_mut().insert(REQUEST_ID, name_once(call.id().value()));
-            // No browser speaks gRPC.
-            if !is_grpc {
-                harden(response.headers_mut());
-            }
             page.tell(response.headers_mut());
             response.headers_mut().extend(trace);
             observe::tell(&call, failure.as_ref(), response.headers_mut());
-            let response = answer::count(response, &app);
+            let response = answer::count(response, app);
             app.metrics.response_bytes.inc_by(response.body().size_hint().lower());
             watch.answered(response.status(), failure.as_ref());
-            response
+            // No browser speaks gRPC.
+            Answered { response, own: Own { id: Some(call.id().clone()), hardened: !is_grpc } }
         }
     }
 }
@@ -167,21 +183,6 @@ where
     if !body.is_end_stream() {
         call.leave(Body::new(body));
     }
-}
-
-/// Says that an answer is what its type says, and for the one who asked alone. Other headers of this sort are about
-/// documents that a browser shows, of which there are none here; `Strict-Transport-Security` would hold for everything
-/// else on this host too.
-fn harden(headers: &mut HeaderMap) {
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-}
-
-/// Keeps a value that is never the same again out of the table of headers that the ends of an HTTP/2 connection share,
-/// where it would push out what comes again.
-fn name_once(mut value: HeaderValue) -> HeaderValue {
-    value.set_sensitive(true);
-    value
 }
 
 /// Lets the router find who answers.
@@ -284,7 +285,7 @@ mod tests {
         let house = house(|_| {});
         let routes = Router::new().route("/large", get(|| async { vec![b'x'; 1 << 20] }));
         let request = Request::get("/large").body(Body::empty()).unwrap();
-        let answer = Site::new(routes, house.app.clone()).answer(request).await;
+        let answer = Site::new(routes, house.app.clone()).answer(request).await.whole();
         assert_eq!(answer.body().size_hint().exact(), Some(1 << 20));
         assert_eq!(house.app.metrics.response_bytes.get(), 1 << 20);
     }

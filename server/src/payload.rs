@@ -1,5 +1,6 @@
 //! The body of a request: read whole, unpacked, and never larger than allowed.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::future::poll_fn;
 use std::pin::pin;
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use hedef_core::ModelId;
 use hedef_protocols::{DecodeLimits, v2};
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body_util::BodyExt;
 use hyper::body::Body as HttpBody;
 use tokio::time::{Instant, timeout_at};
@@ -24,6 +25,7 @@ use crate::error::ApiError;
 use crate::listen::young::grow_up;
 use crate::piece::Piece;
 use crate::room::Room;
+use crate::seldom;
 
 /// Bodies up to this size are unpacked in place; larger ones on a thread of their own, as that takes milliseconds.
 pub(crate) const IN_PLACE: usize = 16 << 10;
@@ -327,17 +329,20 @@ fn unpack(coding: Coding, packed: &[u8], limit: Limit<'_>, room: &Room<'_>) -> R
 /// The header that tells how many bytes of the body are JSON; tensors follow them.
 pub(crate) const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
 
+fn text(value: &HeaderValue) -> Cow<'_, str> {
+    String::from_utf8_lossy(value.as_bytes())
+}
+
 /// How many bytes of the body are JSON, where the client says so.
 pub(crate) fn json_length(headers: &HeaderMap) -> Result<Option<usize>, ApiError> {
-    let text = |name: &HeaderName| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
-    let (length, media_type) = (text(&JSON_LENGTH), text(&CONTENT_TYPE));
+    let length = seldom::find(headers, &JSON_LENGTH).map(text);
+    let media_type = headers.get(CONTENT_TYPE).map(text);
     Ok(v2::json_length(length.as_deref(), media_type.as_deref())?)
 }
 
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
-    use http::HeaderValue;
 
     use super::*;
     use crate::request_id::RequestId;

@@ -1,5 +1,7 @@
 //! Which model a path names.
 
+use std::borrow::Cow;
+
 use axum::extract::{FromRequestParts, RawPathParams};
 use http::request::Parts;
 
@@ -9,12 +11,12 @@ use crate::error::ApiError;
 /// The `{model}` and the `{version}` of a path, of a model that the request may use. Without a version, the repository
 /// picks one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Target {
-    pub(crate) model: String,
-    pub(crate) version: Option<String>,
+pub(crate) struct Target<'p> {
+    pub(crate) model: Cow<'p, str>,
+    pub(crate) version: Option<Cow<'p, str>>,
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Target {
+impl<S: Send + Sync> FromRequestParts<S> for Target<'static> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
@@ -24,11 +26,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Target {
     }
 }
 
-impl Target {
+impl Target<'static> {
     async fn of_path<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let no_route = |parts: &Parts| ApiError::NoRoute(parts.uri.path().into());
         let params = RawPathParams::from_request_parts(parts, state).await.map_err(|_| no_route(parts))?;
-        let find = |name| params.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned());
+        let find = |name| params.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned().into());
         let model = find("model").ok_or_else(|| no_route(parts))?;
         Ok(Self { model, version: find("version") })
     }
@@ -36,7 +38,7 @@ impl Target {
 
 /// The target of `…:predict`, the verb at the end of the last segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Predict(pub(crate) Target);
+pub(crate) struct Predict(pub(crate) Target<'static>);
 
 impl<S: Send + Sync> FromRequestParts<S> for Predict {
     type Rejection = ApiError;
@@ -48,7 +50,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Predict {
         let (name, verb) = last.rsplit_once(':').ok_or_else(no_verb)?;
         match verb {
             "predict" => {
-                *last = name.to_owned();
+                *last = name.to_owned().into();
                 Call::of(&parts.extensions)?.check_model(&target.model)?;
                 Ok(Self(target))
             }

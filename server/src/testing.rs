@@ -4,7 +4,6 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::response::Response;
 use hedef_core::backend::{Backend, RunError, Stop};
 use hedef_core::metrics::Metrics as CoreMetrics;
 use hedef_core::model::{Parts as ModelParts, Slots, Status, Tuning};
@@ -19,6 +18,7 @@ use crate::app::{App, Parts};
 use crate::config::{Config, Drain, Settings};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
+use crate::middleware::answer::Answered;
 use crate::middleware::{Flood, Site};
 use crate::room::Budget;
 use crate::router;
@@ -132,8 +132,8 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    pub(crate) async fn read(response: Response) -> Self {
-        let (parts, body) = response.into_parts();
+    pub(crate) async fn read(answered: Answered) -> Self {
+        let (parts, body) = answered.whole().into_parts();
         let body = body.collect().await.unwrap().to_bytes().to_vec();
         Self { status: parts.status.as_u16(), headers: parts.headers, body }
     }

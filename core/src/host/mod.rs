@@ -15,6 +15,7 @@ mod turns;
 
 #[cfg(test)]
 pub(crate) use cgroup::machine;
+pub use clock::time_of_day;
 pub(crate) use clock::{process_time, thread_time};
 pub use cpus::Cpus;
 pub use denormals::Denormals;

@@ -36,7 +36,7 @@ mod tests {
         let signature = Signature { inputs: specs.to_vec(), outputs: vec![], batch_axis: true };
         let tensor =
             |shape: &[usize]| Tensor::from_elements(shape.to_vec(), vec![0_u8; shape.iter().product()]).unwrap();
-        let tensors = ["a", "b"].map(String::from).into_iter().zip(shapes.map(tensor)).collect();
+        let tensors = ["a", "b"].map(String::from).into_iter().zip(shapes.map(tensor));
         Lane::of(&Request::new(&signature, tensors).unwrap(), |_, size| size)
     }
 

@@ -4,7 +4,7 @@
 //! lose; which it is depends on the model, the machine and the shape of the rows. So the time a row takes is kept by
 //! batch size, and the cap goes where that time is least.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const MOST_CLASSES: usize = 64;
 pub(crate) struct Tuner {
     limit: usize,
     fixed: bool,
-    curves: Mutex<HashMap<u32, Curve>>,
+    curves: Mutex<BTreeMap<u32, Curve>>,
 }
 
 /// What the tuner starts from.
@@ -153,7 +153,7 @@ impl Tuner {
         if level >= self.level(self.limit) { self.limit } else { 1 << level }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u32, Curve>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, Curve>> {
         self.curves.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,5 @@
 use hedef_core::{DataType, InvalidRequest, Request, Signature};
+use smallvec::SmallVec;
 
 use super::input::Input;
 use super::output::{self, Reply, Wish};
@@ -7,6 +8,11 @@ use super::place::Place;
 use super::raw;
 use crate::json::Reader;
 use crate::{DecodeLimits, Error};
+
+/// So many inputs are read without memory of their own for the list of them.
+pub(super) const FEW: usize = 2;
+
+type Inputs<'a> = SmallVec<[Input<'a>; FEW]>;
 
 /// A request and what it says beside its tensors.
 #[derive(Clone, Debug)]
@@ -44,9 +50,9 @@ pub fn decode_within(
     };
     let Message { id, parameters, inputs, outputs } = Message::read(json, signature, limits)?;
     let lone = inputs.len() == 1;
-    let tensors: Result<Vec<_>, Error> =
-        inputs.into_iter().map(|input| input.tensor(&mut binary, lone, limits)).collect();
-    let request = Request::new(signature, tensors?)?;
+    let tensors = inputs.into_iter().map(|input| input.tensor(&mut binary, lone, limits));
+    let tensors: SmallVec<[_; FEW]> = tensors.collect::<Result<_, Error>>()?;
+    let request = Request::new(signature, tensors)?;
     let request = request.with_outputs(signature, outputs.iter().map(|wish| &*wish.name))?;
     if !binary.is_empty() {
         let found = format!("{} bytes left over", binary.len());
@@ -75,7 +81,7 @@ fn longer_than_body(length: usize, body: usize) -> Error {
 struct Message<'a> {
     id: Option<String>,
     parameters: Parameters,
-    inputs: Vec<Input<'a>>,
+    inputs: Inputs<'a>,
     outputs: Vec<Wish>,
 }
 
@@ -112,8 +118,8 @@ fn read_inputs<'a>(
     reader: &mut Reader<'a>,
     signature: &Signature,
     mut limits: DecodeLimits<'_>,
-) -> Result<Vec<Input<'a>>, Error> {
-    let mut inputs: Vec<Input<'_>> = Vec::with_capacity(signature.inputs.len());
+) -> Result<Inputs<'a>, Error> {
+    let mut inputs = Inputs::new();
     reader.begin_array()?;
     while reader.next_element()? {
         if inputs.len() > signature.inputs.len() {

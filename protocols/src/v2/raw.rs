@@ -29,7 +29,7 @@ pub(super) fn decode(body: &[u8], signature: &Signature, limits: DecodeLimits<'_
     };
     let tensor = Tensor::new(shape, data)
         .map_err(|error| Error::unexpected(&*place, error.shape.to_string(), format!("{} elements", error.elements)))?;
-    let request = Request::new(signature, vec![(spec.name.to_string(), tensor)])?;
+    let request = Request::new(signature, [(&spec.name, tensor)])?;
     let reply = Reply { id: None, binary: true, outputs: Vec::new() };
     Ok(Decoded { request, reply, timeout_us: None, priority: None })
 }

@@ -203,7 +203,7 @@ async fn administration_has_its_entrance() {
         let mut found = Vec::new();
         for entrance in [Entrance::Main, Entrance::Admin] {
             for key in [None, Some(&*key)] {
-                found.push(house.site().through(entrance).answer(load(key)).await.status().as_u16());
+                found.push(house.site().through(entrance).answer(load(key)).await.response.status().as_u16());
             }
         }
         found

@@ -97,6 +97,7 @@ pub(super) async fn score(app: &App, call: &Call, message: Bytes, answer: Answer
 }
 
 /// Which model a request names.
-fn target(head: Head<'_>) -> Target {
-    Target { model: head.model.into(), version: head.version.map(String::from) }
+fn target(head: Head<'_>) -> Target<'static> {
+    let owned = |text: &str| text.to_owned().into();
+    Target { model: owned(head.model), version: head.version.map(owned) }
 }

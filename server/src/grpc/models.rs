@@ -105,15 +105,16 @@ pub(super) async fn only<B: Source>(
 }
 
 /// What a message names, which is no model where it asks for all.
-fn target(call: &Call, named: Named) -> Result<Target, ApiError> {
+fn target(call: &Call, named: Named) -> Result<Target<'static>, ApiError> {
     if !named.name.is_empty() {
         call.check_model(&named.name)?;
     }
-    Ok(Target { model: named.name, version: Some(named.version).filter(|version| !version.is_empty()) })
+    let version = Some(named.version).filter(|version| !version.is_empty());
+    Ok(Target { model: named.name.into(), version: version.map(Into::into) })
 }
 
 /// Whether a model can score. One that is not there cannot: clients ask until it can.
-fn can_score(app: &App, target: &Target) -> Result<bool, ApiError> {
+fn can_score(app: &App, target: &Target<'_>) -> Result<bool, ApiError> {
     match app.can_score(target) {
         Ok(()) => Ok(true),
         Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Unavailable) => Ok(false),
@@ -121,7 +122,7 @@ fn can_score(app: &App, target: &Target) -> Result<bool, ApiError> {
     }
 }
 
-async fn metadata(app: &App, call: &Call, target: &Target) -> Result<Bytes, ApiError> {
+async fn metadata(app: &App, call: &Call, target: &Target<'_>) -> Result<Bytes, ApiError> {
     let model = app.loaded(call, target).await?;
     let versions = app.repository.versions(&target.model)?;
     Ok(grpc::metadata(model.id().name.as_str(), &versions, model.signature()))

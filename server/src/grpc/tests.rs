@@ -67,7 +67,7 @@ impl Answer {
 }
 
 async fn send(house: &House, request: Request<Body>) -> Answer {
-    let (head, body) = house.site().answer(request).await.into_parts();
+    let (head, body) = house.site().answer(request).await.whole().into_parts();
     assert_eq!((head.status.as_u16(), head.headers["content-type"].as_bytes()), (200, &b"application/grpc"[..]));
     let body = body.collect().await.unwrap();
     let trailers = body.trailers().cloned().unwrap_or_else(|| head.headers.clone());
@@ -327,7 +327,7 @@ async fn a_stream_is_answered_while_it_is_open_and_ended_when_the_server_stops()
     let house = house(|_| {});
     let one = |value: f32| Bytes::from(framed(0, &request("double", &[value, value])));
     let (mut sender, body) = Channel::<Bytes, axum::Error>::new(4);
-    let mut answer = house.site().answer(call(STREAM, &[], Body::new(body))).await.into_body();
+    let mut answer = house.site().answer(call(STREAM, &[], Body::new(body))).await.response.into_body();
     for value in [1.0, 2.0] {
         sender.send_data(one(value)).await.unwrap();
         let frame = answer.frame().await.unwrap().unwrap().into_data().unwrap();
@@ -353,7 +353,7 @@ async fn what_has_come_to_a_stream_when_the_server_stops_is_answered_and_what_co
     for (last, status) in [(None, "0"), (Some(later), "14"), (Some(vec![9; 5]), "14")] {
         let house = house(|settings| settings.drain.linger = Duration::from_secs(60));
         let (mut sender, body) = Channel::<Bytes, axum::Error>::new(8);
-        let mut answer = house.site().answer(call(STREAM, &[], Body::new(body))).await.into_body();
+        let mut answer = house.site().answer(call(STREAM, &[], Body::new(body))).await.response.into_body();
         for piece in &pieces {
             sender.send_data(piece.clone()).await.unwrap();
         }
@@ -381,7 +381,7 @@ async fn a_stream_that_is_stopped_in_a_large_message_answers_that_and_what_came_
     let rest = large.split_off(1_200_000);
     let house = house(|_| {});
     let (mut sender, body) = Channel::<Bytes, axum::Error>::new(4);
-    let mut answer = house.site().answer(call(STREAM, &[], Body::new(body))).await.into_body();
+    let mut answer = house.site().answer(call(STREAM, &[], Body::new(body))).await.response.into_body();
     sender.send_data(large.into()).await.unwrap();
     // It is read as far as it has come.
     assert!(timeout(Duration::from_millis(50), answer.frame()).await.is_err());
@@ -402,7 +402,7 @@ async fn a_stream_that_is_stopped_in_a_large_message_answers_that_and_what_came_
 async fn a_message_that_does_not_go_on_is_given_up_with_its_memory_and_its_stream_is_not() {
     let house = house(|settings| settings.request_timeout = Duration::from_millis(200));
     let (mut sender, body) = Channel::<Bytes, axum::Error>::new(4);
-    let mut answer = house.site().answer(call(STREAM, &[], Body::new(body))).await.into_body();
+    let mut answer = house.site().answer(call(STREAM, &[], Body::new(body))).await.response.into_body();
     let long = Bytes::from(framed(0, &rows("double", 13_000)));
     let (start, rest) = long.split_at(10_000);
     sender.send_data(long.slice_ref(start)).await.unwrap();
@@ -428,7 +428,7 @@ async fn a_stream_lasts_as_long_as_its_client_says() {
 async fn a_watcher_is_told_when_the_server_stops() {
     let house = house(|_| {});
     let watch = call("/grpc.health.v1.Health/Watch", &[], framed(0, b""));
-    let mut answer = house.site().answer(watch).await.into_body();
+    let mut answer = house.site().answer(watch).await.response.into_body();
     let told = |frame: Frame<Bytes>| frame.into_data().unwrap()[5..].to_vec();
     assert_eq!(told(answer.frame().await.unwrap().unwrap()), [8, 1]);
     house.app.lifecycle.stopping.raise();

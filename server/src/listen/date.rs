@@ -1,6 +1,8 @@
 //! The header `date`, written once a second.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
+
+use hedef_core::host::time_of_day;
 
 /// Writes what time it is.
 #[derive(Default)]
@@ -12,8 +14,7 @@ pub(super) struct Date {
 impl Date {
     /// The time as headers say it (RFC 9110, section 5.6.7).
     pub(super) fn now(&mut self) -> &[u8] {
-        let second = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        self.at(second)
+        self.at(time_of_day().as_secs())
     }
 
     fn at(&mut self, second: u64) -> &[u8] {

@@ -19,7 +19,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
-use axum::response::Response;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::{Method, Request, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -30,6 +29,7 @@ use super::date::Date;
 use super::outgoing::Outgoing;
 use super::{Body, SILENCE, Seen, ends};
 use crate::config::Caps;
+use crate::middleware::answer::Answered;
 #[cfg(fuzzing)]
 pub(crate) use checked::session;
 use chunks::Chunks;
@@ -117,7 +117,7 @@ impl<S, A, F> Connection<S, A, F>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     A: Fn(Request<Body>) -> F,
-    F: Future<Output = Response>,
+    F: Future<Output: Into<Answered>>,
 {
     /// A connection of which `input` has come, for a `single` request or many.
     pub(super) fn new(stream: S, input: BytesMut, answer: A, seen: Arc<Seen>, single: bool, caps: &Caps) -> Self {
@@ -151,7 +151,7 @@ where
                 tracing::debug!("a request is refused: {unfit}");
                 self.asked = Asked::default();
                 self.linger();
-                self.reply(reply::refusal(unfit), false);
+                self.reply(reply::refusal(unfit).into(), false);
             }
         }
         Poll::Ready(Ok(()))
@@ -222,7 +222,7 @@ where
             if !is_read {
                 self.linger();
             }
-            self.reply(answer, is_read);
+            self.reply(answer.into(), is_read);
             return Poll::Ready(Ok(()));
         }
         let look = self.look(context);
@@ -340,7 +340,7 @@ where
     }
 
     /// Begins an answer. Where the request `is_read` to its end, others may follow.
-    fn reply(&mut self, answer: Response, is_read: bool) {
+    fn reply(&mut self, answer: Answered, is_read: bool) {
         let goes_on = self.asked.keeps_alive;
         self.asked.keeps_alive &= is_read && !self.single && !self.stops;
         let sending = Sending::begin(answer, &mut self.asked, &mut self.out, &mut self.date);
@@ -391,7 +391,7 @@ impl<S, A, F> ends::Connection for Connection<S, A, F>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     A: Fn(Request<Body>) -> F + Unpin,
-    F: Future<Output = Response>,
+    F: Future<Output: Into<Answered>>,
 {
     /// Takes no request but the one under way, and what has come as a whole by then.
     fn stop(mut self: Pin<&mut Self>) {

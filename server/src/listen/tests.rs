@@ -57,6 +57,24 @@ async fn a_connection_that_the_system_accepted_gets_its_answer_although_the_serv
 }
 
 #[tokio::test]
+async fn an_answer_says_once_what_it_says_of_itself() {
+    let running = start().await;
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    for (given, id) in [("", None), ("X-Request-Id: mine\r\n", Some("mine"))] {
+        stream.write_all(format!("GET /nothing HTTP/1.1\r\nhost: x\r\n{given}\r\n").as_bytes()).await.unwrap();
+        let mut answer = vec![0; 4096];
+        let length = stream.read(&mut answer).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer[..length]);
+        let head = answer.split("\r\n\r\n").next().unwrap();
+        let told = |name: &str| head.lines().filter_map(|line| line.strip_prefix(name)).collect::<Vec<_>>();
+        assert_eq!(told("x-content-type-options: "), ["nosniff"], "{head}");
+        assert_eq!(told("cache-control: "), ["no-store"], "{head}");
+        let [found] = told("x-request-id: ")[..] else { panic!("{head}") };
+        assert!(id.map_or(found.len() == 32, |id| found == id), "{head}");
+    }
+}
+
+#[tokio::test]
 async fn an_idle_connection_does_not_hold_up_the_stop() {
     let running = start().await;
     let mut stream = TcpStream::connect(running.address).await.unwrap();

@@ -1,4 +1,4 @@
-//! What happens to every answer on its way out.
+//! What happens to every answer on its way out, and what it says of itself.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -9,8 +9,8 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use hedef_core::host::at_length;
-use http::HeaderValue;
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, VARY};
+use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, VARY, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderName, HeaderValue};
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::task::spawn_blocking;
@@ -19,10 +19,66 @@ use crate::app::App;
 use crate::encoding::Coding;
 use crate::error::ApiError;
 use crate::payload::IN_PLACE;
+use crate::request_id::{REQUEST_ID, RequestId};
 use crate::room::{FREE, Held};
 
 /// Smaller answers gain nothing from compression.
 const WORTH_PACKING: u64 = 1024;
+
+/// An answer, and what it says of itself beside its headers.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) response: Response,
+    pub(crate) own: Own,
+}
+
+/// What an answer says of itself. To write it right behind the status takes less than to keep it among the headers until
+/// then.
+#[derive(Debug, Default)]
+pub(crate) struct Own {
+    /// The id of its request.
+    pub(super) id: Option<RequestId>,
+    /// Whether it says that it is what its type says, and for the one who asked alone. Other headers of this sort are
+    /// about documents that a browser shows, of which there are none here; `Strict-Transport-Security` would hold for
+    /// everything else on this host too.
+    pub(super) hardened: bool,
+}
+
+impl From<Response> for Answered {
+    fn from(response: Response) -> Self {
+        Self { response, own: Own::default() }
+    }
+}
+
+impl Answered {
+    /// The same with all that it says among its headers.
+    pub(crate) fn whole(mut self) -> Response {
+        let headers = self.response.headers_mut();
+        self.own.each(|name, value| {
+            let value = HeaderValue::from_bytes(value);
+            headers.extend(value.ok().map(|value| (name.clone(), value)));
+        });
+        // It is never the same again: it is kept out of the table of headers that the ends of an HTTP/2 connection share,
+        // where it would push out what comes again.
+        if let Some(id) = headers.get_mut(REQUEST_ID) {
+            id.set_sensitive(true);
+        }
+        self.response
+    }
+}
+
+impl Own {
+    /// Tells each header.
+    pub(crate) fn each(&self, mut tell: impl FnMut(&HeaderName, &[u8])) {
+        if let Some(id) = &self.id {
+            tell(&REQUEST_ID, id.text(&mut [0; 32]).as_bytes());
+        }
+        if self.hardened {
+            tell(&X_CONTENT_TYPE_OPTIONS, b"nosniff");
+            tell(&CACHE_CONTROL, b"no-store");
+        }
+    }
+}
 
 /// Compresses an answer that is worth it as its client `wanted`.
 pub(super) async fn compress(mut response: Response, wanted: Option<Coding>) -> Response {

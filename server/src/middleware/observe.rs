@@ -42,9 +42,9 @@ pub(crate) fn note(call: &Call, failure: Option<&ApiError>) -> Option<Note<'stat
 
 /// Watches one request from its head to its end, whatever that is: counts it, observes it once if it was for scoring,
 /// and writes its line.
-pub(crate) struct Watch {
-    app: App,
-    call: Call,
+pub(crate) struct Watch<'r> {
+    app: &'r App,
+    call: &'r Call,
     method: Method,
     uri: Uri,
     end: End,
@@ -58,10 +58,10 @@ enum End {
     Answered(StatusCode, &'static str),
 }
 
-impl Watch {
-    pub(crate) fn begin(app: &App, call: &Call, (method, uri): (&Method, &Uri)) -> Self {
+impl<'r> Watch<'r> {
+    pub(crate) fn begin(app: &'r App, call: &'r Call, (method, uri): (&Method, &Uri)) -> Self {
         app.metrics.in_flight.inc();
-        Self { app: app.clone(), call: call.clone(), method: method.clone(), uri: uri.clone(), end: End::ClientLeft }
+        Self { app, call, method: method.clone(), uri: uri.clone(), end: End::ClientLeft }
     }
 
     /// The path that was asked for.
@@ -89,7 +89,7 @@ impl Watch {
     }
 }
 
-impl fmt::Display for Watch {
+impl fmt::Display for Watch<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} ", self.method, self.uri.path())?;
         match self.end {
@@ -101,7 +101,7 @@ impl fmt::Display for Watch {
     }
 }
 
-impl Drop for Watch {
+impl Drop for Watch<'_> {
     fn drop(&mut self) {
         let now = Instant::now();
         let took = now.saturating_duration_since(self.call.received());
@@ -115,14 +115,14 @@ impl Drop for Watch {
             self.app.metrics.came_from(guest.name(), outcome);
         }
         if let Some(protocol) = self.call.protocol() {
-            self.app.metrics.scored(self.call.model(), protocol, outcome, took);
+            self.app.metrics.scored(self.call.scorer(), protocol, outcome, took);
             if outcome == OK {
                 self.call.encoded(now);
             }
             if let (Some(traces), Some(seen)) = (&self.app.traces, self.call.seen())
                 && let Some(traced) = seen.traced()
             {
-                let (app, call, method, uri, end) = (&self.app, &self.call, &self.method, &self.uri, now);
+                let (app, call, method, uri, end) = (self.app, self.call, &self.method, &self.uri, now);
                 traces.take(&Finished { app, call, seen, traced, protocol, method, uri, status, outcome, end });
             }
         }

@@ -112,7 +112,7 @@ impl FromRequestParts<App> for DocumentVersion {
 }
 
 /// The model that `/score` means for one request.
-pub(super) struct ScoreModel(pub(super) Target);
+pub(super) struct ScoreModel(pub(super) Target<'static>);
 
 impl FromRequestParts<App> for ScoreModel {
     type Rejection = ApiError;
@@ -122,7 +122,7 @@ impl FromRequestParts<App> for ScoreModel {
             return app.score_model(&Call::of(&parts.extensions)?).map(Self);
         };
         let model = String::from_utf8_lossy(name.as_bytes()).into_owned();
-        Ok(Self(Target { model, version: None }))
+        Ok(Self(Target { model: model.into(), version: None }))
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) fn routes() -> Router<App> {
         .merge(model("/v2/models/{model}/versions/{version}"))
 }
 
-async fn config(State(app): State<App>, target: Target, call: Call) -> Result<Json, ApiError> {
+async fn config(State(app): State<App>, target: Target<'static>, call: Call) -> Result<Json, ApiError> {
     configuration(&app, &call, &target, v2::config).await.map(Json)
 }
 
@@ -36,7 +36,7 @@ async fn config(State(app): State<App>, target: Target, call: Call) -> Result<Js
 pub(crate) async fn configuration<T>(
     app: &App,
     call: &Call,
-    target: &Target,
+    target: &Target<'_>,
     write: impl Fn(&v2::ModelConfig<'_>) -> T,
 ) -> Result<T, ApiError> {
     let model = app.loaded(call, target).await?;
@@ -55,11 +55,11 @@ pub(crate) async fn configuration<T>(
     }))
 }
 
-async fn statistics(State(app): State<App>, target: Target) -> Result<Json, ApiError> {
+async fn statistics(State(app): State<App>, target: Target<'static>) -> Result<Json, ApiError> {
     Ok(Json(v2::statistics(&[snapshot(&app, &target)?])))
 }
 
-async fn status(State(app): State<App>, target: Target) -> Result<Json, ApiError> {
+async fn status(State(app): State<App>, target: Target<'static>) -> Result<Json, ApiError> {
     let model = app.repository.model(&target.model, target.version.as_deref())?;
     Ok(Json(v2::status(&model)))
 }
@@ -69,7 +69,7 @@ async fn all_statistics(State(app): State<App>, call: Call) -> Json {
 }
 
 /// The statistics of one model.
-pub(crate) fn snapshot(app: &App, target: &Target) -> Result<(ModelId, Snapshot), ApiError> {
+pub(crate) fn snapshot(app: &App, target: &Target<'_>) -> Result<(ModelId, Snapshot), ApiError> {
     Ok(counted(&*app.repository.model(&target.model, target.version.as_deref())?))
 }
 

@@ -48,8 +48,8 @@ fn told(entry: &IndexEntry) -> v2::IndexEntry<'_> {
     v2::IndexEntry { name: entry.name.as_str(), version: entry.version, state, reason: &entry.reason }
 }
 
-async fn load(State(app): State<App>, target: Target, Payload(body): Payload) -> Result<(), ApiError> {
-    load_model(app, target.model, v2::decode_load(&body)?).await
+async fn load(State(app): State<App>, target: Target<'static>, Payload(body): Payload) -> Result<(), ApiError> {
+    load_model(app, target.model.into_owned(), v2::decode_load(&body)?).await
 }
 
 /// Loads a model.
@@ -58,9 +58,9 @@ pub(crate) async fn load_model(app: App, model: String, request: v2::LoadRequest
     blocking(move || app.repository.load(&model, with)).await
 }
 
-async fn unload(State(app): State<App>, target: Target, Payload(body): Payload) -> Result<(), ApiError> {
+async fn unload(State(app): State<App>, target: Target<'static>, Payload(body): Payload) -> Result<(), ApiError> {
     v2::decode_unload(&body)?;
-    unload_model(app, target.model).await
+    unload_model(app, target.model.into_owned()).await
 }
 
 /// Unloads a model.

@@ -30,7 +30,7 @@ async fn models(State(app): State<App>, call: Call) -> Json {
     Json(v1::models(&names.iter().map(String::as_str).collect::<Vec<_>>()))
 }
 
-async fn status(State(app): State<App>, target: Target) -> Result<Json, ApiError> {
+async fn status(State(app): State<App>, target: Target<'static>) -> Result<Json, ApiError> {
     let entries = app.entries(&target)?;
     Ok(Json(v1::status(&target.model, &entries.iter().filter_map(told).collect::<Vec<_>>())))
 }
@@ -44,7 +44,7 @@ fn told(entry: &IndexEntry) -> Option<v1::VersionStatus<'_>> {
     Some(v1::VersionStatus { version: entry.version?, state, reason: &entry.reason })
 }
 
-async fn metadata(State(app): State<App>, target: Target, call: Call) -> Result<Json, ApiError> {
+async fn metadata(State(app): State<App>, target: Target<'static>, call: Call) -> Result<Json, ApiError> {
     let model = app.loaded(&call, &target).await?;
     Ok(Json(v1::metadata(model.id(), model.signature())))
 }

@@ -7,7 +7,7 @@ use super::contents;
 use super::wire::{Fields, Value, broken};
 use crate::json::Scalar;
 use crate::v2::binary;
-use crate::v2::decode::Decoded;
+use crate::v2::decode::{Decoded, FEW};
 use crate::v2::input::{DIMENSIONS, check, decode_base64, named, tensor};
 use crate::v2::output::{Reply, Wish};
 use crate::v2::parameters::{Parameters, wrong};
@@ -113,11 +113,11 @@ pub fn decode_within(message: &[u8], signature: &Signature, limits: DecodeLimits
         let expected = format!("one entry for each of {} inputs", inputs.len());
         return Err(Error::unexpected("`raw_input_contents`", expected, raw_count.to_string()));
     }
-    let tensors: Result<Vec<_>, Error> = match raw_count {
-        0 => inputs.iter().map(|input| input.typed(limits)).collect(),
-        _ => inputs.iter().zip(raw).map(|(input, bytes)| input.raw(bytes, limits)).collect(),
+    let tensors: SmallVec<[_; FEW]> = match raw_count {
+        0 => inputs.iter().map(|input| input.typed(limits)).collect::<Result<_, Error>>()?,
+        _ => inputs.iter().zip(raw).map(|(input, bytes)| input.raw(bytes, limits)).collect::<Result<_, Error>>()?,
     };
-    let request = Request::new(signature, tensors?)?;
+    let request = Request::new(signature, tensors)?;
     let request = request.with_outputs(signature, outputs.iter().map(|wish| &*wish.name))?;
     let id = Some(id).filter(|id| !id.is_empty()).map(String::from);
     Ok(Decoded {

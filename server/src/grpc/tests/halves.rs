@@ -14,7 +14,7 @@ fn question() -> Vec<u8> {
 /// Opens a stream, to which the sender's bytes go.
 async fn open(house: &House, path: &str) -> (http_body_util::channel::Sender<Bytes, axum::Error>, Body) {
     let (sender, body) = Channel::new(4);
-    (sender, house.site().answer(call(path, &[], Body::new(body))).await.into_body())
+    (sender, house.site().answer(call(path, &[], Body::new(body))).await.response.into_body())
 }
 
 async fn message(answer: &mut Body) -> Bytes {

@@ -17,6 +17,7 @@ use super::head::Unfit;
 use crate::listen::date::Date;
 use crate::listen::outgoing::Outgoing;
 use crate::listen::{UNSENT, may_have_body};
+use crate::middleware::answer::Answered;
 
 /// What of a request says how its answer is sent.
 #[derive(Clone, Copy, Debug)]
@@ -59,8 +60,9 @@ pub(super) fn refusal(unfit: Unfit) -> Response {
 
 impl Sending {
     /// Writes the head of an answer. Where others cannot follow it, because of it, `asked` is told.
-    pub(super) fn begin(answer: Response, asked: &mut Asked, out: &mut Outgoing, date: &mut Date) -> Self {
-        let (head, body) = answer.into_parts();
+    pub(super) fn begin(answer: Answered, asked: &mut Asked, out: &mut Outgoing, date: &mut Date) -> Self {
+        let Answered { response, own } = answer;
+        let (head, body) = response.into_parts();
         let exact = body.size_hint().exact();
         let has_body = may_have_body(head.status);
         let framing = match exact {
@@ -80,6 +82,7 @@ impl Sending {
             let reason = head.status.canonical_reason().unwrap_or_default();
             tail.extend_from_slice(format!("HTTP/1.1 {} {reason}\r\n", head.status.as_str()).as_bytes());
         }
+        own.each(|name, value| field(name, value, tail));
         // What the answer to another method would be as long as stands in its head.
         let own_length = has_body && (asked.wants_body || exact.is_some_and(|length| length > 0));
         match framing {

@@ -2,6 +2,7 @@ use std::future::{pending, poll_fn};
 use std::pin::pin;
 
 use axum::body::Body as AnyBody;
+use axum::response::Response;
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter, DuplexStream, duplex};
 use tokio::sync::oneshot;
