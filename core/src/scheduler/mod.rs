@@ -7,6 +7,7 @@ mod backlog;
 mod batch;
 mod curve;
 mod doubt;
+mod idle;
 mod job;
 mod lane;
 mod later;

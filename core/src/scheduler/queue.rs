@@ -1,12 +1,14 @@
 //! The bounded queue of one model.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::backlog::Backlog;
 use super::batch::{Batch, Former};
 use super::curve::Forecast;
+use super::idle::Idle;
 use super::job::Job;
 use super::lane::Lane;
 use crate::story::Reason;
@@ -50,7 +52,6 @@ pub(crate) enum Waited {
 #[derive(Debug)]
 pub(crate) struct Queue {
     state: Mutex<State>,
-    work: Condvar,
     capacity: usize,
 }
 
@@ -61,13 +62,14 @@ pub(super) type Jobs = BTreeMap<u64, Job>;
 pub(super) struct State {
     pub(super) lanes: HashMap<Lane, Jobs>,
     pub(super) backlog: Backlog,
+    idle: Idle,
     next_number: u64,
     closed: bool,
 }
 
 impl Queue {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { state: Mutex::default(), work: Condvar::new(), capacity }
+        Self { state: Mutex::default(), capacity }
     }
 
     /// Whether the model is being unloaded.
@@ -124,8 +126,7 @@ impl Queue {
         let number = state.next_number;
         state.next_number += 1;
         state.lanes.entry(lane).or_default().insert(number, job);
-        drop(state);
-        self.work.notify_one();
+        Self::call(state);
         Ok(number)
     }
 
@@ -143,38 +144,48 @@ impl Queue {
 
     /// Refuses new jobs. Those that wait are still handed out.
     pub(crate) fn close(&self) {
-        self.lock().closed = true;
-        self.work.notify_all();
+        let mut state = self.lock();
+        state.closed = true;
+        state.idle.wake_all();
     }
 
     /// Waits until something waits, or until nothing was to be done for `patience`.
     pub(crate) fn wait(&self, patience: Option<Duration>) -> Waited {
         let mut state = self.lock();
-        while state.backlog.waiting() == 0 {
+        let found = loop {
+            if state.backlog.waiting() > 0 {
+                break Waited::Work;
+            }
             if state.closed {
-                return Waited::Closed;
+                break Waited::Closed;
             }
-            let Some(patience) = patience else {
-                state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            };
-            let timed = self.work.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner);
-            state = timed.0;
-            if timed.1.timed_out() && state.backlog.is_quiet() {
-                return Waited::Quiet;
+            state.idle.enter();
+            drop(state);
+            let slept_through = sleep(patience);
+            state = self.lock();
+            if slept_through && state.backlog.is_quiet() {
+                break Waited::Quiet;
             }
+        };
+        state.idle.leave();
+        found
+    }
+
+    /// Has an idle instance come, if there is one.
+    fn call(mut state: MutexGuard<'_, State>) {
+        let sleeper = state.idle.next();
+        drop(state);
+        if let Some(sleeper) = sleeper {
+            sleeper.unpark();
         }
-        Waited::Work
     }
 
     /// Takes the next batch, which may be empty. Its run is under way until [`Queue::ended`].
     pub(crate) fn take(&self, former: &Former<'_>) -> Batch {
         let mut state = self.lock();
         let batch = former.form(&mut state);
-        let more = state.backlog.waiting() > 0;
-        drop(state);
-        if more {
-            self.work.notify_one();
+        if state.backlog.waiting() > 0 {
+            Self::call(state);
         }
         batch
     }
@@ -188,6 +199,12 @@ impl Queue {
     pub(crate) fn ended(&self, run: u64) {
         let now = Instant::now();
         self.lock().backlog.end(run, now);
+    }
+
+    /// How many instances sleep.
+    #[cfg(test)]
+    pub(crate) fn asleep(&self) -> usize {
+        self.lock().idle.asleep()
     }
 
     /// The state stays whole even if a thread died while it held the lock.
@@ -236,6 +253,17 @@ impl State {
         }
         Ok(plain)
     }
+}
+
+/// Sleeps until this thread is woken, or for `patience`, and says whether it slept so long.
+fn sleep(patience: Option<Duration>) -> bool {
+    let Some(patience) = patience else {
+        thread::park();
+        return false;
+    };
+    let since = Instant::now();
+    thread::park_timeout(patience);
+    since.elapsed() >= patience
 }
 
 fn duration(seconds: f64) -> Duration {

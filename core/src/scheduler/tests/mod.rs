@@ -6,3 +6,4 @@ mod fake;
 mod interleavings;
 mod steps;
 mod threads;
+mod waking;
