@@ -303,6 +303,15 @@ impl Tensor {
         Self::new(shape, data).ok()
     }
 
+    /// The shape of tensors joined along axis 0. `None` when there is none, or when types or row dimensions differ.
+    pub(crate) fn joined_shape(parts: &[&Self]) -> Option<Shape> {
+        let first = parts.first()?;
+        let fits = |part: &Self| part.data_type() == first.data_type() && part.shape.row() == first.shape.row();
+        let rows = |part: &&Self| part.shape.rows().filter(|_| fits(part));
+        let all = parts.iter().map(rows).try_fold(0_usize, |all, rows| all.checked_add(rows?));
+        all.map(|rows| first.shape.with_rows(rows))
+    }
+
     /// Joins tensors along axis 0. `None` when there is none, or when types or row dimensions differ.
     #[must_use]
     pub fn concat(parts: &[&Self]) -> Option<Self> {
@@ -313,20 +322,16 @@ impl Tensor {
     /// makes its pages one by one, which takes longer than to copy the elements.
     #[must_use]
     pub fn concat_in(parts: &[&Self], spare: Option<Self>) -> Option<Self> {
-        let first = parts.first()?;
-        let mut rows = 0_usize;
-        let (data_type, elements) = (first.data_type(), parts.iter().map(|part| part.data.len()).sum());
+        let shape = Self::joined_shape(parts)?;
+        let (data_type, elements) = (parts.first()?.data_type(), parts.iter().map(|part| part.data.len()).sum());
         let mut data = match spare {
             Some(spare) => spare.data.emptied(data_type, elements),
             None => Data::with_capacity(data_type, elements),
         };
         for part in parts {
-            if part.shape.row() != first.shape.row() || !data.append(&part.data) {
-                return None;
-            }
-            rows = rows.checked_add(part.shape.rows()?)?;
+            data.append(&part.data);
         }
-        Some(Self { shape: first.shape.with_rows(rows), data })
+        Some(Self { shape, data })
     }
 }
 

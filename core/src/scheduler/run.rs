@@ -12,7 +12,7 @@ use super::curve::Took;
 use super::job::Job;
 use super::shared::Shared;
 use super::ticket::Ride;
-use crate::backend::RunError;
+use crate::backend::{Joined, RunError, Stop};
 use crate::host::thread_time;
 use crate::request::Positions;
 use crate::statistics::Stages;
@@ -24,6 +24,14 @@ use crate::{Error, Request, Response, Tensor, Timings};
 pub(super) struct Outputs {
     pub(super) positions: Positions,
     pub(super) tensors: Vec<Tensor>,
+}
+
+/// The joined inputs of a run.
+enum Inputs<'b> {
+    /// In the scheduler's memory.
+    Own,
+    /// In the backend's, which runs them.
+    Backends(Joined<'b>),
 }
 
 /// Why a run gave nothing.
@@ -114,13 +122,15 @@ impl Shared {
     fn run_together(&self, jobs: Vec<Job>, ride: &Ride, plan: Plan, spare: &mut Vec<Tensor>) {
         let watch = Watch::start(self.works_alone);
         let filled = self.filled(&jobs);
-        let Some(inputs) = self.joined(&jobs, filled, std::mem::take(spare)) else { return self.run_each(jobs, plan) };
+        let Some(inputs) = self.joined(&jobs, filled, spare) else { return self.run_each(jobs, plan) };
         let run = Instant::now();
         let requests: Vec<_> = jobs.iter().map(|job| &job.request).collect();
         let span = jobs.first().map(|job| job.span.clone().entered());
-        let outputs = self.outputs(&inputs.iter().collect::<Vec<_>>(), &requests, Some(ride));
+        let outputs = self.outputs(&requests, Some(ride), |positions, stop| match inputs {
+            Inputs::Own => self.backend.run(&spare.iter().collect::<Vec<_>>(), positions, stop),
+            Inputs::Backends(run) => run(positions, stop),
+        });
         drop(span);
-        *spare = inputs;
         ride.arrive();
         let ran = Instant::now();
         let rows = jobs.iter().map(|job| job.request.rows()).sum();
@@ -156,20 +166,31 @@ impl Shared {
         differ.then_some(longest)
     }
 
-    /// The jobs' inputs, one tensor for each declared input.
-    fn joined(&self, jobs: &[Job], filled: Option<usize>, spare: Vec<Tensor>) -> Option<Vec<Tensor>> {
-        let mut spare = spare.into_iter();
-        let column = |at: usize| -> Option<Tensor> {
-            let parts = jobs.iter().map(|job| job.request.inputs().get(at));
-            match (filled, &self.padding) {
-                (Some(length), Some(padding)) => {
-                    let long = parts.map(|part| padding.fill(at, part?, length)).collect::<Option<Vec<_>>>()?;
-                    Tensor::concat_in(&long.iter().collect::<Vec<_>>(), spare.next())
-                }
-                _ => Tensor::concat_in(&parts.collect::<Option<Vec<_>>>()?, spare.next()),
+    /// Joins the jobs' inputs: where the backend would not, in the memory of `spare`, where they are then.
+    fn joined(&self, jobs: &[Job], filled: Option<usize>, spare: &mut Vec<Tensor>) -> Option<Inputs<'_>> {
+        let all = 0..jobs.first()?.request.inputs().len();
+        let padded = match (filled, &self.padding) {
+            (Some(length), Some(padding)) => {
+                let part = |job: &Job, at| padding.fill(at, job.request.inputs().get(at)?, length);
+                let column = |at| jobs.iter().map(|job| part(job, at)).collect();
+                Some(all.clone().map(column).collect::<Option<Vec<Vec<Tensor>>>>()?)
+            }
+            _ => None,
+        };
+        let column = |at: usize| -> Option<Vec<&Tensor>> {
+            match &padded {
+                Some(padded) => Some(padded.get(at)?.iter().collect()),
+                None => jobs.iter().map(|job| job.request.inputs().get(at)).collect(),
             }
         };
-        (0..jobs.first()?.request.inputs().len()).map(column).collect()
+        let columns = all.map(column).collect::<Option<Vec<_>>>()?;
+        if let Some(run) = self.backend.join(&columns) {
+            return Some(Inputs::Backends(run));
+        }
+        let mut last = std::mem::take(spare).into_iter();
+        let joined = columns.iter().map(|parts| Tensor::concat_in(parts, last.next())).collect::<Option<Vec<_>>>();
+        *spare = joined?;
+        Some(Inputs::Own)
     }
 
     /// What each job gets of the outputs of all. `None` where they do not have the rows of all, or not their length.
@@ -237,7 +258,8 @@ impl Shared {
         let watch = Watch::start(self.works_alone);
         let span = job.span.clone().entered();
         let inputs: SmallVec<[_; 4]> = job.request.inputs().iter().collect();
-        let outputs = self.outputs(&inputs, &[&job.request], Some(ride));
+        let outputs =
+            self.outputs(&[&job.request], Some(ride), |positions, stop| self.backend.run(&inputs, positions, stop));
         drop((inputs, span));
         ride.arrive();
         match outputs {
@@ -272,17 +294,17 @@ impl Shared {
         ran.tell(job, ran.told(std::slice::from_ref(job)).as_ref(), timings, self.threads);
     }
 
-    /// Runs the model for every output that any of the requests asks for.
+    /// Has `run` run the model for every output that any of the requests asks for.
     pub(super) fn outputs(
         &self,
-        inputs: &[&Tensor],
         requests: &[&Request],
         ride: Option<&Ride>,
+        run: impl FnOnce(&[usize], Option<&Stop>) -> Result<Vec<Tensor>, RunError>,
     ) -> Result<Outputs, Ended> {
         let mut positions: Positions = requests.iter().flat_map(|request| request.outputs().iter().copied()).collect();
         positions.sort_unstable();
         positions.dedup();
-        let run = catch_unwind(AssertUnwindSafe(|| self.backend.run(inputs, &positions, ride.map(Ride::stop))));
+        let run = catch_unwind(AssertUnwindSafe(|| run(&positions, ride.map(Ride::stop))));
         let failed = |reason| Ended::Failed(Error::Failed { model: self.id.to_string(), reason });
         match run {
             Ok(Ok(tensors)) if tensors.len() == positions.len() => Ok(Outputs { positions, tensors }),

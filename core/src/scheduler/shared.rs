@@ -126,7 +126,7 @@ impl Shared {
         let _busy = self.metrics.busy();
         let started = Instant::now();
         let inputs: SmallVec<[_; 4]> = request.inputs().iter().collect();
-        let outputs = self.outputs(&inputs, &[&request], None);
+        let outputs = self.outputs(&[&request], None, |positions, stop| self.backend.run(&inputs, positions, stop));
         let wall = started.elapsed();
         self.share.slots().was_short(wall);
         Ok(match outputs {

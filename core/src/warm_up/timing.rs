@@ -59,15 +59,23 @@ pub(crate) fn time_runs(backend: &dyn Backend, guess: Guess, most_rows: usize) -
 /// Runs the rows of each input together, with all that requests which share a run need: where a run takes microseconds and
 /// its rows are large, joining them takes longer than the run.
 fn run_joined(backend: &dyn Backend, parts: &[Vec<Tensor>], spare: &mut Vec<Tensor>) -> Result<(), String> {
-    let mut last = std::mem::take(spare).into_iter();
-    let join =
-        |rows: &Vec<Tensor>| Tensor::concat_in(&rows.iter().collect::<Vec<_>>(), last.next()).ok_or("rows differ");
-    let inputs = parts.iter().map(join).collect::<Result<Vec<_>, _>>()?;
-    for output in run_all(backend, &inputs)? {
+    let columns: Vec<Vec<&Tensor>> = parts.iter().map(|rows| rows.iter().collect()).collect();
+    let outputs = match backend.join(&columns) {
+        Some(run) => {
+            let all: Vec<usize> = (0..backend.signature().outputs.len()).collect();
+            run(&all, None).map_err(|error| error.to_string())?
+        }
+        None => {
+            let mut last = std::mem::take(spare).into_iter();
+            let joined = columns.iter().map(|rows| Tensor::concat_in(rows, last.next()).ok_or("rows differ"));
+            *spare = joined.collect::<Result<Vec<_>, _>>()?;
+            run_all(backend, spare)?
+        }
+    };
+    for output in outputs {
         for row in 0..output.shape().rows().unwrap_or(0) {
             black_box(output.rows(row, 1));
         }
     }
-    *spare = inputs;
     Ok(())
 }

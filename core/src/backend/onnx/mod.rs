@@ -3,6 +3,7 @@
 //! One session serves all threads: ONNX Runtime's Run may be called from many at once, and each further session would
 //! hold the weights once more, in memory and in the caches. Only convolutions on CUDA need more than one (`shapes.rs`).
 
+mod bound;
 mod call;
 mod cuda;
 mod introspection;
@@ -25,15 +26,16 @@ use ort::environment::Environment;
 use ort::session::{RunOptions, Session};
 use ort::value::Outlet;
 
+use self::bound::Bound;
 use self::call::Call;
 use self::pinned::Pinned;
 use self::shapes::Shapes;
 use self::views::Value;
-use super::{Backend, RunError, Stop};
+use super::{Backend, Joined, RunError, Stop};
 use crate::cache::Map;
 use crate::host::{Denormals, release_free_memory, switch_off_telemetry};
 use crate::preflight::{DeclaredType, Inspection, Labels};
-use crate::{Device, Error, Signature, Tensor, TensorSpec, settings};
+use crate::{Device, Error, Shape, Signature, Tensor, TensorSpec, settings};
 
 /// ONNX Runtime itself, loaded. There is one in a process, for ever: releasing its environment crashes some
 /// execution providers, so it lives in a static, which never does.
@@ -257,11 +259,17 @@ impl OnnxBackend {
         self.more.take().is_some()
     }
 
-    /// The session that `inputs` go to.
-    fn lane(&self, inputs: &[&Tensor]) -> &Lane {
+    /// The session that inputs of these shapes go to.
+    fn lane<'s>(&self, inputs: impl Iterator<Item = &'s Shape> + Clone) -> &Lane {
         let Some((more, shapes)) = &self.more else { return &self.first };
         let further = shapes.session_for(inputs).checked_sub(1).and_then(|at| more.get(at));
         further.unwrap_or(&self.first)
+    }
+
+    /// The session's runs through memory that its device reads and writes, where there is such memory.
+    fn bound<'b>(&'b self, lane: &'b Lane) -> Option<Bound<'b>> {
+        let pinned = lane.pinned.as_ref()?;
+        Some(Bound { signature: &self.signature, call: &lane.call, pinned })
     }
 
     fn of(
@@ -293,27 +301,24 @@ impl Backend for OnnxBackend {
     }
 
     fn run(&self, inputs: &[&Tensor], outputs: &[usize], stop: Option<&Stop>) -> Result<Vec<Tensor>, RunError> {
+        let lane = self.lane(inputs.iter().map(|tensor| tensor.shape()));
+        if let Some(bound) = self.bound(lane) {
+            return bound.run(inputs, outputs, stop);
+        }
         let options = stop.map(stoppable).transpose()?;
-        let refusal = |error| match stop {
-            Some(stop) if stop.is_stopped() => RunError::Stopped,
-            _ => values::refusal(error),
-        };
+        let found = lane.call.run(inputs, outputs, options.as_deref()).map_err(|error| refusal(error, stop))?;
+        if self.keeps_memory {
+            pool::tidy();
+        }
         let specs = outputs.iter().filter_map(|position| self.signature.outputs.get(*position));
-        let missing = |spec: &TensorSpec| RunError::Runtime(format!("output `{}` is missing", spec.name));
-        let Lane { pinned, call } = self.lane(inputs);
-        let Some(pinned) = pinned else {
-            let found = call.run(inputs, outputs, options.as_deref()).map_err(refusal)?;
-            if self.keeps_memory {
-                pool::tidy();
-            }
-            let tensor = |(spec, value): (_, Option<Value>)| value.ok_or_else(|| missing(spec))?.tensor(spec);
-            return specs.zip(found).map(tensor).collect();
-        };
-        let values = inputs.iter().map(|tensor| values::value(tensor)).collect::<Result<Vec<_>, _>>();
-        let values = values.map_err(values::refusal)?;
-        let found = pinned.run(call, inputs, &values, outputs, options.as_deref()).map_err(refusal)?;
-        let tensor = |(spec, value): (_, Option<_>)| values::tensor(&value.ok_or_else(|| missing(spec))?, spec);
+        let tensor = |(spec, value): (_, Option<Value>)| value.ok_or_else(|| missing(spec))?.tensor(spec);
         specs.zip(found).map(tensor).collect()
+    }
+
+    fn join<'b>(&'b self, columns: &[Vec<&Tensor>]) -> Option<Joined<'b>> {
+        self.bound(&self.first)?;
+        let shapes = columns.iter().map(|parts| Tensor::joined_shape(parts)).collect::<Option<Vec<_>>>()?;
+        self.bound(self.lane(shapes.iter()))?.join(columns, &shapes)
     }
 
     fn rest(&self) {
@@ -330,6 +335,15 @@ fn pinned(session: &Session, device: Device) -> Option<Pinned> {
         Device::Cuda(number) => cuda::pinned(session, number),
         Device::Auto | Device::Cpu | Device::OpenVino => None,
     }
+}
+
+/// Why a run that `stop` could end failed.
+fn refusal(error: ort::Error, stop: Option<&Stop>) -> RunError {
+    if stop.is_some_and(Stop::is_stopped) { RunError::Stopped } else { values::refusal(error) }
+}
+
+fn missing(spec: &TensorSpec) -> RunError {
+    RunError::Runtime(format!("output `{}` is missing", spec.name))
 }
 
 /// Options for a run that `stop` can end.

@@ -8,14 +8,18 @@ use std::ffi::CStr;
 use std::ptr::{self, NonNull};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use bytemuck::cast_slice;
 use ort::AsPointer;
 use ort::memory::{Allocator, MemoryInfo};
 use ort::session::{RunOptions, Session, SessionInputValue};
 use ort::sys::{OrtIoBinding, OrtStatusPtr, OrtValue};
 use ort::value::{DynValue, TensorElementType};
+use smallvec::SmallVec;
 
 use super::call::Call;
-use crate::Tensor;
+use super::outlets::element_type;
+use super::values;
+use crate::{Data, Shape, Tensor};
 
 /// The fewest bytes for which a copy of our own into pinned memory is taken to cost less than the driver's.
 const PINNED_FROM: usize = 1 << 16;
@@ -40,22 +44,18 @@ impl Pinned {
         })
     }
 
-    /// Runs `call` once on `inputs`, whose views are `values`, for the outputs at the positions `wanted`; `None` stands
-    /// for an optional output that was not made.
+    /// Runs `call` once on `inputs`, for the outputs at the positions `wanted`; `None` stands for an optional output that
+    /// was not made.
     pub(super) fn run(
         &self,
         call: &Call,
-        inputs: &[&Tensor],
-        values: &[SessionInputValue<'_>],
+        inputs: &[SessionInputValue<'_>],
         wanted: &[usize],
         options: Option<&RunOptions>,
     ) -> ort::Result<Vec<Option<DynValue>>> {
-        // Binding may begin to copy an input to the device and return: the copies live until the run is over.
-        let copies = inputs.iter().zip(values).map(|(tensor, value)| self.copy(tensor, value));
-        let copies = copies.collect::<ort::Result<Vec<_>>>()?;
         let binding = Binding::new(call)?;
-        for ((name, value), copy) in call.inputs.iter().zip(values).zip(&copies) {
-            binding.input(name, copy.as_ref().map_or_else(|| value.ptr(), AsPointer::ptr))?;
+        for (name, value) in call.inputs.iter().zip(inputs) {
+            binding.input(name, value.ptr())?;
         }
         let host = MemoryInfo::default();
         for at in wanted {
@@ -67,34 +67,47 @@ impl Pinned {
         binding.results(&self.allocator())
     }
 
-    /// Copies a large tensor of numbers into pinned memory; `None` for others.
-    fn copy(&self, tensor: &Tensor, value: &SessionInputValue<'_>) -> ort::Result<Option<DynValue>> {
-        let size = tensor.data().data_type().size().and_then(|size| size.checked_mul(tensor.data().len()));
-        let (Some(size), Some(element)) = (size, value.dtype().tensor_type()) else { return Ok(None) };
-        let dims = value.dtype().tensor_shape().map_or(&[][..], |shape| shape);
-        if size < PINNED_FROM {
+    /// What is bound for `tensor`: a copy in pinned memory if it is a large one of numbers, else itself.
+    pub(super) fn input<'t>(&self, tensor: &'t Tensor) -> ort::Result<SessionInputValue<'t>> {
+        match self.joined(&[tensor], tensor.shape())? {
+            Some(copy) => Ok(copy.into()),
+            None => values::value(tensor),
+        }
+    }
+
+    /// Joins tensors of numbers along axis 0 in pinned memory, as one of `shape`; `None` where that is small, and for
+    /// others.
+    pub(super) fn joined(&self, parts: &[&Tensor], shape: &Shape) -> ort::Result<Option<DynValue>> {
+        let bytes: Option<SmallVec<[&[u8]; 4]>> = parts.iter().map(|part| bytes(part.data())).collect();
+        let (Some(bytes), Some(first)) = (bytes, parts.first()) else { return Ok(None) };
+        let size = bytes.iter().map(|part| part.len()).sum::<usize>();
+        let whole = shape.elements().zip(first.data_type().size()).and_then(|(count, each)| count.checked_mul(each));
+        if size < PINNED_FROM || whole != Some(size) {
             return Ok(None);
         }
+        let dims: SmallVec<[i64; 6]> = shape.dims().iter().map(|dim| i64::try_from(*dim).unwrap_or(i64::MAX)).collect();
+        let element = element_type(first.data_type()).into();
         let allocator = self.allocator();
-        let (mut copy, mut from, mut to) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
-        // SAFETY: the allocator and the dimensions live; `copy` is a tensor of as many elements of the same type as
-        // `value`, so both hold `size` bytes, and it is new, so they do not overlap. ONNX Runtime reads only from
-        // `value`, though it takes a pointer that would let it write.
+        let (mut joined, mut to) = (ptr::null_mut(), ptr::null_mut());
+        // SAFETY: the allocator and the dimensions live.
         unsafe {
-            let api = ort::api();
-            let allocator = allocator.ptr().cast_mut();
-            done((api.CreateTensorAsOrtValue)(allocator, dims.as_ptr(), dims.len(), element.into(), &raw mut copy))?;
+            let (api, allocator) = (ort::api(), allocator.ptr().cast_mut());
+            done((api.CreateTensorAsOrtValue)(allocator, dims.as_ptr(), dims.len(), element, &raw mut joined))?;
         }
-        let Some(copy) = NonNull::new(copy) else { return Ok(None) };
-        // SAFETY: as above; from here on `copy` is freed when it is dropped.
+        let Some(joined) = NonNull::new(joined) else { return Ok(None) };
+        // SAFETY: the value is nobody else's, and was made with that allocator.
+        let joined = unsafe { DynValue::from_ptr(joined, Some(&allocator)) };
+        drop(allocator);
+        // SAFETY: the tensor lives, is new, and has room for `size` bytes, which the parts have together.
         unsafe {
-            let copy = DynValue::from_ptr(copy, Some(&allocator));
-            drop(allocator);
-            done((ort::api().GetTensorMutableData)(value.ptr().cast_mut(), &raw mut from))?;
-            done((ort::api().GetTensorMutableData)(copy.ptr().cast_mut(), &raw mut to))?;
-            ptr::copy_nonoverlapping(from.cast::<u8>().cast_const(), to.cast::<u8>(), size);
-            Ok(Some(copy))
+            done((ort::api().GetTensorMutableData)(joined.ptr().cast_mut(), &raw mut to))?;
+            let mut to = to.cast::<u8>();
+            for part in bytes {
+                ptr::copy_nonoverlapping(part.as_ptr(), to, part.len());
+                to = to.add(part.len());
+            }
         }
+        Ok(Some(joined))
     }
 
     /// The allocator stays right even if a thread died while it held the lock.
@@ -184,6 +197,26 @@ fn result(value: *mut OrtValue, allocator: &Allocator) -> Option<DynValue> {
         (ort::api().ReleaseValue)(value.as_ptr());
     }
     None
+}
+
+/// The elements as they lie in memory; texts do not.
+fn bytes(data: &Data) -> Option<&[u8]> {
+    Some(match data {
+        Data::Bool(elements) => cast_slice(elements),
+        Data::Uint8(elements) => elements,
+        Data::Uint16(elements) => cast_slice(elements),
+        Data::Uint32(elements) => cast_slice(elements),
+        Data::Uint64(elements) => cast_slice(elements),
+        Data::Int8(elements) => cast_slice(elements),
+        Data::Int16(elements) => cast_slice(elements),
+        Data::Int32(elements) => cast_slice(elements),
+        Data::Int64(elements) => cast_slice(elements),
+        Data::Fp16(elements) => cast_slice(elements),
+        Data::Bf16(elements) => cast_slice(elements),
+        Data::Fp32(elements) => cast_slice(elements),
+        Data::Fp64(elements) => cast_slice(elements),
+        Data::Bytes(_) => return None,
+    })
 }
 
 fn done(status: OrtStatusPtr) -> ort::Result<()> {

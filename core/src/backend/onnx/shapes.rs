@@ -6,7 +6,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::Tensor;
+use crate::Shape;
 
 /// The shapes that each session ran last.
 #[derive(Debug)]
@@ -29,9 +29,9 @@ impl Shapes {
         Self { last: Mutex::new(vec![Last::default(); sessions]) }
     }
 
-    /// The session for `inputs`: the one that ran such shapes last, else the one that has not run for the longest time.
-    pub(super) fn session_for(&self, inputs: &[&Tensor]) -> usize {
-        self.session(inputs.iter().flat_map(|tensor| tensor.shape().dims().iter().copied()))
+    /// The session for inputs of these shapes: the one that ran such shapes last, else the one that has not run for the longest time.
+    pub(super) fn session_for<'s>(&self, inputs: impl Iterator<Item = &'s Shape> + Clone) -> usize {
+        self.session(inputs.flat_map(|shape| shape.dims().iter().copied()))
     }
 
     fn session(&self, sizes: impl Iterator<Item = usize> + Clone) -> usize {

@@ -3,7 +3,10 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::marker::PhantomData;
 
+use bytemuck::{NoUninit, cast_slice};
+use bytes::Bytes;
 use half::{bf16, f16};
 use ort::session::SessionInputValue;
 use ort::value::{DynMap, DynValue, PrimitiveTensorElementType, TensorElementType, TensorRef, ValueType};
@@ -12,7 +15,7 @@ use super::strings;
 use crate::backend::RunError;
 use crate::preflight::explain;
 use crate::tensor::Element;
-use crate::{Data, DataType, Shape, Tensor, TensorSpec};
+use crate::{Data, DataType, Elements, Shape, Tensor, TensorSpec};
 
 /// Lends a tensor to ONNX Runtime; only strings are copied.
 pub(super) fn value(tensor: &Tensor) -> ort::Result<SessionInputValue<'_>> {
@@ -72,6 +75,37 @@ pub(super) fn tensor(value: &DynValue, spec: &TensorSpec) -> Result<Tensor, RunE
 fn copy<T: Element + PrimitiveTensorElementType>(value: &DynValue) -> Result<Tensor, RunError> {
     let (dims, elements) = value.try_extract_tensor::<T>().map_err(refusal)?;
     whole(shape(dims)?, elements.to_vec())
+}
+
+/// Takes one output whose numbers, if they are a network's, stay where they are as long as the tensor is there.
+pub(super) fn lent(value: DynValue, spec: &TensorSpec) -> Result<Tensor, RunError> {
+    match spec.data_type {
+        _ if spec.labels.is_some() => tensor(&value, spec),
+        DataType::Fp16 => keep::<f16>(value),
+        DataType::Bf16 => keep::<bf16>(value),
+        DataType::Fp32 => keep::<f32>(value),
+        _ => tensor(&value, spec),
+    }
+}
+
+/// A tensor of such elements in ONNX Runtime's hands.
+struct Kept<T>(DynValue, PhantomData<T>);
+
+impl<T: PrimitiveTensorElementType + NoUninit> AsRef<[u8]> for Kept<T> {
+    fn as_ref(&self) -> &[u8] {
+        self.0.try_extract_tensor::<T>().map_or(&[], |(_, elements)| cast_slice(elements))
+    }
+}
+
+fn keep<T: Element + PrimitiveTensorElementType + NoUninit + Send>(value: DynValue) -> Result<Tensor, RunError> {
+    let (dims, elements) = value.try_extract_tensor::<T>().map_err(refusal)?;
+    let shape = shape(dims)?;
+    if T::view(cast_slice(elements)).is_none() {
+        return copy::<T>(&value);
+    }
+    let elements = Elements::lent(Bytes::from_owner(Kept::<T>(value, PhantomData)));
+    let elements = elements.map_err(|_| RunError::Runtime("an output has moved".into()))?;
+    Tensor::new(shape, T::into_data(elements)).map_err(|error| RunError::Runtime(error.to_string()))
 }
 
 pub(super) fn shape(dims: &[i64]) -> Result<Shape, RunError> {

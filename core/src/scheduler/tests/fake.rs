@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use prometheus::Registry;
 
-use crate::backend::{Backend, RunError, Stop};
+use crate::backend::{Backend, Joined, RunError, Stop};
 use crate::metrics::Metrics;
 use crate::model::{Padding, Parts, Slots, Status, Tuning};
 use crate::{DataType, Dim, Error, Kind, ModelId, ModelName, Request, Response, Signature, Tensor, TensorSpec};
@@ -22,6 +22,8 @@ pub(super) type During = Box<dyn Fn() + Send + Sync>;
 pub(super) struct Fake {
     signature: Signature,
     mixes_rows: bool,
+    /// Whether it joins inputs itself.
+    joins: bool,
     during: During,
 }
 
@@ -57,6 +59,13 @@ impl Backend for Fake {
         };
         Ok(outputs.iter().map(give).collect())
     }
+
+    fn join<'b>(&'b self, columns: &[Vec<&Tensor>]) -> Option<Joined<'b>> {
+        let joined = columns.iter().map(|parts| Tensor::concat(parts).unwrap()).collect::<Vec<_>>();
+        let run: Joined<'b> =
+            Box::new(move |outputs, stop| self.run(&joined.iter().collect::<Vec<_>>(), outputs, stop));
+        self.joins.then_some(run)
+    }
 }
 
 pub(super) fn signature() -> Signature {
@@ -85,7 +94,12 @@ pub(super) fn parts(instances: usize, max_batch_rows: usize, queue_capacity: usi
 
 /// A backend that calls `during` in each run.
 pub(super) fn fake(mixes_rows: bool, during: During) -> Arc<dyn Backend> {
-    Arc::new(Fake { signature: signature(), mixes_rows, during })
+    Arc::new(Fake { signature: signature(), mixes_rows, joins: false, during })
+}
+
+/// The same, of rows that do not influence one another; it joins inputs itself.
+pub(super) fn joining(during: During) -> Arc<dyn Backend> {
+    Arc::new(Fake { signature: signature(), mixes_rows: false, joins: true, during })
 }
 
 /// Zeros change no sum; `twice` is cut back.

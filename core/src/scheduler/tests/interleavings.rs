@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::config;
-use super::fake::{Call, fake, given, metrics, padding, parts, quiet};
+use super::fake::{Call, During, fake, given, joining, metrics, padding, parts, quiet};
 use crate::metrics::Metrics;
 use crate::model::Tuning;
 use crate::scheduler::Shared;
@@ -82,7 +82,8 @@ impl Scene {
         let padding = (dice.roll(2) == 0).then(padding);
         let tuning = Tuning { trusted: dice.roll(4) > 0, padding, ..Tuning::default() };
         let mut parts = parts(instances, max_rows, capacity, tuning);
-        parts.backend = fake(false, Box::new(move || drop(std::mem::take(&mut *own.lock().unwrap()))));
+        let during: During = Box::new(move || drop(std::mem::take(&mut *own.lock().unwrap())));
+        parts.backend = if dice.roll(2) == 0 { fake(false, during) } else { joining(during) };
         Self { shared: Arc::new(parts.share(None, metrics)), leaving, capacity }
     }
 
