@@ -141,18 +141,16 @@ impl<'c> Binding<'c> {
         done(unsafe { (ort::api().BindOutputToDevice)(self.binding.as_ptr(), name.as_ptr(), memory.ptr()) })
     }
 
-    /// Runs and waits: for the inputs to have reached the device, and for the outputs to have come back.
+    /// Runs, and returns when the outputs have come back. To bind an input copies it to the device before it returns, and a
+    /// run ends when all that it began there has; to wait for either (`SynchronizeBoundInputs`, `SynchronizeBoundOutputs`)
+    /// would be to wait for all runs on the device, those of others too.
     fn run(&self, options: Option<&RunOptions>) -> ort::Result<()> {
         let options = options.map_or(ptr::null(), AsPointer::ptr);
         let binding = self.binding.as_ptr();
         self.call.denormals.around(|| {
             // SAFETY: session, options and binding live; ONNX Runtime's Run may be called from many threads at once,
             // and no other thread knows this binding.
-            unsafe {
-                done((ort::api().SynchronizeBoundInputs)(binding))?;
-                done((ort::api().RunWithBinding)(self.call.session.ptr().cast_mut(), options, binding))?;
-                done((ort::api().SynchronizeBoundOutputs)(binding))
-            }
+            done(unsafe { (ort::api().RunWithBinding)(self.call.session.ptr().cast_mut(), options, binding) })
         })
     }
 
