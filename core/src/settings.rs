@@ -107,7 +107,7 @@ pub struct PaddingSettings {
 }
 
 /// What ONNX Runtime keeps between runs. By default models of at least 1 MiB of weights keep memory, and give back what
-/// they no longer need every 10 seconds; small ones keep none.
+/// they no longer need every 10 seconds; small ones keep none. Those on CUDA plan nothing by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Memory {

@@ -36,7 +36,7 @@ impl Sessions {
         let options = SessionOptions {
             threads: layout.threads,
             arena: layout.arena,
-            memory_pattern: layout.arena,
+            memory_pattern: Some(layout.arena),
             // Threads of one run that wait for one another spinning are the quicker ones.
             spin: layout.threads > 1,
             instances: layout.instances.max(1),

@@ -198,7 +198,7 @@ impl OnnxLoader {
             device: settings.device,
             threads: settings.threads.map_or(share, usize::from).max(1),
             arena: settings.memory.arena.unwrap_or(large),
-            memory_pattern: settings.memory.pattern.unwrap_or(large),
+            memory_pattern: settings.memory.pattern.or((!large).then_some(false)),
             spin: settings.profile == Profile::Latency,
             denormals: settings.denormals,
             instances: self.instances(settings, settings.device),

@@ -100,7 +100,7 @@ mod tests {
             threads,
             spin: false,
             arena: false,
-            memory_pattern: false,
+            memory_pattern: Some(false),
             denormals: Denormals::Keep,
             instances,
             cuda: Cuda::default(),

@@ -88,7 +88,7 @@ pub(super) fn builder(runtime: &Runtime, options: &SessionOptions, device: Devic
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_intra_threads(options.threads)?
         .with_inter_threads(1)?
-        .with_memory_pattern(options.memory_pattern)?;
+        .with_memory_pattern(options.memory_pattern.unwrap_or(!matches!(device, Device::Cuda(_))))?;
     let builder = spinning(builder, options, runtime.minor_version)?;
     // The calling thread flushes by itself; this is for the others of a run.
     let builder = match options.denormals {

@@ -175,7 +175,7 @@ fn cuda_that_is_not_there_is_an_error() {
 
 #[test]
 fn a_run_leaves_its_memory_for_the_next_until_the_model_rests() {
-    let options = SessionOptions { arena: true, memory_pattern: true, ..options(Device::Cpu) };
+    let options = SessionOptions { arena: true, memory_pattern: Some(true), ..options(Device::Cpu) };
     let facts = ModelFacts::default();
     let [plain, _] = both("digits");
     let (kept, _) = OnnxBackend::open(&runtime(), &sample("digits"), &options, &facts).unwrap();
