@@ -10,9 +10,9 @@ use crate::logging::print;
 
 /// Loads the model, runs it once, and prints what it is.
 pub(crate) fn run(check: &Check, engine: &Engine) -> anyhow::Result<()> {
-    let (repository, name) = one_model(engine, &check.model, true)?;
-    for version in repository.versions(&name)? {
-        let model = repository.model(&name, Some(&version.to_string()))?;
+    let one = one_model(engine, &check.model, true)?;
+    for version in one.repository.versions(&one.name)? {
+        let model = one.repository.model(&one.name, Some(&version.to_string()))?;
         print(&verdict(&model));
     }
     Ok(())

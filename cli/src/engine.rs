@@ -72,8 +72,24 @@ fn graphs(engine: &Engine) -> Option<GraphCache> {
     Some(GraphCache::new(folder, u64::from(engine.graph_cache_mib) << 20))
 }
 
-/// A repository of the one model at `path`, loaded; `patient`: with all that can be known of it.
-pub(crate) fn one_model(engine: &Engine, path: &Path, patient: bool) -> anyhow::Result<(Repository, String)> {
+/// How long a command waits until its model is unloaded.
+const UNLOADING: Duration = Duration::from_secs(30);
+
+/// A repository of one model, which is unloaded with it: a session on a GPU that goes while the process ends, on a thread
+/// of its own, may take it down.
+pub(crate) struct OneModel {
+    pub(crate) repository: Repository,
+    pub(crate) name: String,
+}
+
+impl Drop for OneModel {
+    fn drop(&mut self) {
+        self.repository.close(UNLOADING);
+    }
+}
+
+/// The one model at `path`, loaded; `patient`: with all that can be known of it.
+pub(crate) fn one_model(engine: &Engine, path: &Path, patient: bool) -> anyhow::Result<OneModel> {
     let found = hedef_core::repository::scan(&[path.to_owned()]);
     if let Some(problem) = found.problems.first() {
         anyhow::bail!("{problem}");
@@ -88,5 +104,5 @@ pub(crate) fn one_model(engine: &Engine, path: &Path, patient: bool) -> anyhow::
     let metrics = Metrics::new(&Registry::new()).context("metrics")?;
     let repository = Repository::new(vec![path.to_owned()], Box::new(loader(engine, patient)?.0), metrics);
     repository.load(name.as_str(), hedef_core::repository::Overrides::default())?;
-    Ok((repository, name.to_string()))
+    Ok(OneModel { repository, name: name.to_string() })
 }

@@ -14,8 +14,8 @@ use crate::logging::print;
 /// Scores the input and prints the answer as JSON.
 pub(crate) fn run(score: &Score, engine: &Engine) -> anyhow::Result<()> {
     let bytes = read(&score.input)?;
-    let (repository, name) = one_model(engine, &score.model, false)?;
-    let model = repository.model(&name, None)?;
+    let one = one_model(engine, &score.model, false)?;
+    let model = one.repository.model(&one.name, None)?;
     let request = match format(score) {
         InputFormat::Json => rows::decode(&bytes, model.signature()),
         InputFormat::Csv => csv::decode(&bytes, header(score.header), model.signature()),

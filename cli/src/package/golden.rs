@@ -13,8 +13,8 @@ use crate::engine::one_model;
 
 /// Loads the package in `folder` and asks its golden requests. Fails with the first answer that differs.
 pub(super) fn ask(engine: &Engine, folder: &Path, manifest: &Manifest) -> anyhow::Result<()> {
-    let (repository, name) = one_model(engine, folder, false)?;
-    let model = repository.model(&name, Some(&manifest.version.to_string()))?;
+    let one = one_model(engine, folder, false)?;
+    let model = one.repository.model(&one.name, Some(&manifest.version.to_string()))?;
     let waiting = tokio::runtime::Builder::new_current_thread().build()?;
     for path in &manifest.golden {
         let bytes = fs::read(folder.join(path)).with_context(|| path.clone())?;
