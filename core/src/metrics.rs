@@ -256,11 +256,12 @@ impl Metrics {
         let labels = [id.name.as_str(), version.as_str()];
         let outcome = |outcome| [id.name.as_str(), version.as_str(), outcome];
         ModelMetrics {
-            stages: StageMetrics {
+            stages: Arc::new(StageMetrics {
+                model: id.clone(),
                 decode: self.decode_seconds.with_label_values(&labels),
                 encode: self.encode_seconds.with_label_values(&labels),
-                whole: Arc::default(),
-            },
+                whole: Default::default(),
+            }),
             queue_ok: self.queue_seconds.with_label_values(&outcome("ok")),
             compute_ok: self.compute_seconds.with_label_values(&outcome("ok")),
             queue_failed: Kind::ALL
@@ -336,21 +337,23 @@ impl Metrics {
 }
 
 /// What is observed of one model version's requests before the core has them and after, by who brings them.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct StageMetrics {
+    /// Which one that is.
+    pub model: ModelId,
     /// From bytes to tensors, in seconds.
     pub decode: Histogram,
     /// From tensors to bytes, in seconds.
     pub encode: Histogram,
     /// From the head of a request to its answer, in seconds, of those that went well: by protocol, bound by who brings
     /// them when there is a first one.
-    pub whole: Arc<[OnceLock<Histogram>; PROTOCOLS]>,
+    pub whole: [OnceLock<Histogram>; PROTOCOLS],
 }
 
 /// The metrics of one model version, their labels bound once.
 #[derive(Clone, Debug)]
 pub struct ModelMetrics {
-    stages: StageMetrics,
+    stages: Arc<StageMetrics>,
     queue_ok: Histogram,
     compute_ok: Histogram,
     /// Bound when first needed, so that outcomes that never happen have no series.
@@ -370,7 +373,7 @@ pub struct ModelMetrics {
 }
 
 impl ModelMetrics {
-    pub(crate) const fn stages(&self) -> &StageMetrics {
+    pub(crate) const fn stages(&self) -> &Arc<StageMetrics> {
         &self.stages
     }
 

@@ -223,7 +223,7 @@ impl Model {
 
     /// Where the stages outside the core are observed.
     #[must_use]
-    pub fn stages(&self) -> &StageMetrics {
+    pub fn stages(&self) -> &Arc<StageMetrics> {
         self.shared.metrics.stages()
     }
 

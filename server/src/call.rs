@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::FromRequestParts;
+use hedef_core::metrics::StageMetrics;
 use hedef_core::{Model, ModelId, Request, Response};
 use http::Extensions;
 use http::request::Parts;
@@ -35,7 +36,8 @@ struct Inner {
     guest: OnceLock<Guest>,
     /// Its place in [`Protocol::ALL`], from 1 on; 0 for none.
     protocol: AtomicU8,
-    model: OnceLock<Arc<Model>>,
+    /// What is known and observed of its model, which it does not keep loaded.
+    stages: OnceLock<Arc<StageMetrics>>,
     unread: Mutex<Option<Body>>,
     decoding: Moment,
     encoding: Moment,
@@ -62,7 +64,7 @@ impl Call {
             misread,
             guest: OnceLock::new(),
             protocol: AtomicU8::default(),
-            model: OnceLock::new(),
+            stages: OnceLock::new(),
             unread: Mutex::new(None),
             decoding: Moment::default(),
             encoding: Moment::default(),
@@ -153,19 +155,19 @@ impl Call {
     }
 
     /// Notes which model the request turned out to be for.
-    pub(crate) fn found(&self, model: &Arc<Model>) {
+    pub(crate) fn found(&self, model: &Model) {
         // A request is for one model: a second note would say the same.
-        let _ = self.0.model.set(model.clone());
+        let _ = self.0.stages.set(Arc::clone(model.stages()));
     }
 
-    /// The model that scores the request, once it is known.
-    pub(crate) fn scorer(&self) -> Option<&Model> {
-        self.0.model.get().map(Arc::as_ref)
+    /// Where the stages of the request are observed, once its model is known.
+    pub(crate) fn stages(&self) -> Option<&StageMetrics> {
+        self.0.stages.get().map(Arc::as_ref)
     }
 
-    /// What it is called.
+    /// The model the request is for, once it is known.
     pub(crate) fn model(&self) -> Option<&ModelId> {
-        self.scorer().map(Model::id)
+        self.stages().map(|stages| &stages.model)
     }
 
     /// Notes that its body is read and is being decoded from now on.
@@ -188,12 +190,12 @@ impl Call {
 
     /// Notes that its answer is there, and is being written from now on.
     pub(crate) fn ran(&self, response: &Response) {
-        if let (Some(model), Some(began), Some(came)) = (self.scorer(), self.decoding(), response.timings.came) {
-            model.stages().decode.observe(came.saturating_duration_since(began).as_secs_f64());
+        if let (Some(stages), Some(began), Some(came)) = (self.stages(), self.decoding(), response.timings.came) {
+            stages.decode.observe(came.saturating_duration_since(began).as_secs_f64());
         }
         let timings = response.timings;
         // One that did not wait was run by this thread, until just now.
-        let ran = timings.came.filter(|_| timings.queue.is_zero()).map(|came| came + timings.compute);
+        let ran = timings.came.filter(|_| timings.queue.is_zero()).and_then(|came| came.checked_add(timings.compute));
         self.0.encoding.note(self.0.received, ran.unwrap_or_else(Instant::now));
     }
 
@@ -204,8 +206,8 @@ impl Call {
 
     /// Notes that its answer is written.
     pub(crate) fn encoded(&self, now: Instant) {
-        if let (Some(model), Some(began)) = (self.scorer(), self.encoding()) {
-            model.stages().encode.observe(now.saturating_duration_since(began).as_secs_f64());
+        if let (Some(stages), Some(began)) = (self.stages(), self.encoding()) {
+            stages.encode.observe(now.saturating_duration_since(began).as_secs_f64());
         }
     }
 

@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use hedef_core::Model;
-use hedef_core::metrics::SECONDS;
+use hedef_core::metrics::{SECONDS, StageMetrics};
 use prometheus::core::Collector;
 use prometheus::{
     Encoder, Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
@@ -113,16 +112,16 @@ impl Metrics {
     }
 
     /// Observes one scoring request, whatever became of it.
-    pub(crate) fn scored(&self, model: Option<&Model>, protocol: Protocol, outcome: &str, took: Duration) {
+    pub(crate) fn scored(&self, stages: Option<&StageMetrics>, protocol: Protocol, outcome: &str, took: Duration) {
         let bind = || {
-            let id = model.map(Model::id);
+            let id = stages.map(|stages| &stages.model);
             let version = id.map(|id| id.version.to_string());
             let name = id.map_or(UNKNOWN, |id| id.name.as_str());
             let labels = [name, version.as_deref().unwrap_or(UNKNOWN), protocol.label(), outcome];
             self.request_seconds.with_label_values(&labels)
         };
         // Labels are looked up once for what is there most often.
-        let usual = model.filter(|_| outcome == OK).and_then(|model| model.stages().whole.get(protocol as usize));
+        let usual = stages.filter(|_| outcome == OK).and_then(|stages| stages.whole.get(protocol as usize));
         match usual {
             Some(usual) => usual.get_or_init(bind).observe(took.as_secs_f64()),
             None => bind().observe(took.as_secs_f64()),
@@ -185,7 +184,16 @@ fn add<T: Collector + Clone + 'static>(registry: &Registry, metric: T) -> Result
 
 #[cfg(test)]
 mod tests {
+    use hedef_core::metrics::PROTOCOLS;
+
     use super::*;
+
+    #[test]
+    fn protocols_stand_in_their_order() {
+        for (at, protocol) in Protocol::ALL.into_iter().enumerate() {
+            assert!(protocol as usize == at && at < PROTOCOLS, "{protocol:?}");
+        }
+    }
 
     #[test]
     fn every_scoring_request_is_observed_once_and_told() {

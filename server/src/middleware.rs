@@ -14,7 +14,7 @@ use axum::{BoxError, Router};
 use futures_util::FutureExt;
 use http::header::{CONNECTION, EXPECT};
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Version};
 use hyper::body::Body as _;
 use tower::ServiceExt;
 use tracing::Instrument;
@@ -93,7 +93,8 @@ impl Site {
         let (Self { house, entrance }, (head, mut body)) = (self, request.into_parts());
         async move {
             let House { app, routes, scores } = &*house;
-            let seldom = seldom::among(&head.headers);
+            let none = HeaderMap::new();
+            let seldom = if seldom::is_among(&head.headers) { &head.headers } else { &none };
             let asked = deadline::asked(seldom);
             let seen = Seen::of(seldom, app.traces.as_ref());
             let call = Call::new(RequestId::of(seldom), app.config.request_timeout, asked, seen);

@@ -55,8 +55,9 @@ impl Answered {
     pub(crate) fn whole(mut self) -> Response {
         let headers = self.response.headers_mut();
         self.own.each(|name, value| {
-            let value = HeaderValue::from_bytes(value);
-            headers.extend(value.ok().map(|value| (name.clone(), value)));
+            if let Ok(value) = HeaderValue::from_bytes(value) {
+                headers.insert(name, value);
+            }
         });
         // It is never the same again: it is kept out of the table of headers that the ends of an HTTP/2 connection share,
         // where it would push out what comes again.

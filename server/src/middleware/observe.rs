@@ -115,7 +115,7 @@ impl Drop for Watch<'_> {
             self.app.metrics.came_from(guest.name(), outcome);
         }
         if let Some(protocol) = self.call.protocol() {
-            self.app.metrics.scored(self.call.scorer(), protocol, outcome, took);
+            self.app.metrics.scored(self.call.stages(), protocol, outcome, took);
             if outcome == OK {
                 self.call.encoded(now);
             }

@@ -141,16 +141,20 @@ impl<'c> Binding<'c> {
         done(unsafe { (ort::api().BindOutputToDevice)(self.binding.as_ptr(), name.as_ptr(), memory.ptr()) })
     }
 
-    /// Runs, and returns when the outputs have come back. To bind an input copies it to the device before it returns, and a
-    /// run ends when all that it began there has; to wait for either (`SynchronizeBoundInputs`, `SynchronizeBoundOutputs`)
-    /// would be to wait for all runs on the device, those of others too.
+    /// Runs once the inputs have reached the device, and returns when the outputs have come back. To bind an input only
+    /// begins to copy it, on a stream that the run need not go on with, so that has to be waited for; a run ends when all
+    /// that it began has. To wait for the outputs by name (`SynchronizeBoundOutputs`) would be to wait for all runs on the
+    /// device, those of others too.
     fn run(&self, options: Option<&RunOptions>) -> ort::Result<()> {
         let options = options.map_or(ptr::null(), AsPointer::ptr);
         let binding = self.binding.as_ptr();
         self.call.denormals.around(|| {
             // SAFETY: session, options and binding live; ONNX Runtime's Run may be called from many threads at once,
             // and no other thread knows this binding.
-            done(unsafe { (ort::api().RunWithBinding)(self.call.session.ptr().cast_mut(), options, binding) })
+            unsafe {
+                done((ort::api().SynchronizeBoundInputs)(binding))?;
+                done((ort::api().RunWithBinding)(self.call.session.ptr().cast_mut(), options, binding))
+            }
         })
     }
 

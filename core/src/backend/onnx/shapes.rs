@@ -29,7 +29,8 @@ impl Shapes {
         Self { last: Mutex::new(vec![Last::default(); sessions]) }
     }
 
-    /// The session for inputs of these shapes: the one that ran such shapes last, else the one that has not run for the longest time.
+    /// The session for inputs of these shapes: the one that ran such shapes last, else the one that has not run for the
+    /// longest time.
     pub(super) fn session_for<'s>(&self, inputs: impl Iterator<Item = &'s Shape> + Clone) -> usize {
         self.session(inputs.flat_map(|shape| shape.dims().iter().copied()))
     }

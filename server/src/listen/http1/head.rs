@@ -266,7 +266,9 @@ impl Said {
                 self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
             }
         } else {
-            self.waits |= is(&EXPECT) && value.eq_ignore_ascii_case(b"100-continue");
+            if is(&EXPECT) {
+                self.waits = value.eq_ignore_ascii_case(b"100-continue");
+            }
             return Ok(false);
         }
         Ok(true)
@@ -342,6 +344,7 @@ mod tests {
             (1, "Content-Length: 7\r\ncontent-length: 7\r\n", (length(7), true, false)),
             (1, "Content-Length: 7\r\nExpect: 100-Continue\r\n", (length(7), true, true)),
             (1, "Expect: 100-continue\r\n", (length(0), true, false)),
+            (1, "Content-Length: 7\r\nExpect: 100-continue\r\nExpect: x\r\n", (length(7), true, false)),
             (0, "", (length(0), false, false)),
             (0, "Connection: keep-alive\r\n", (length(0), true, false)),
             (0, "Connection: keep-alive, close\r\n", (length(0), false, false)),
