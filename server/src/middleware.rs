@@ -93,17 +93,17 @@ impl Site {
         let (Self { house, entrance }, (head, mut body)) = (self, request.into_parts());
         async move {
             let House { app, routes, scores } = &*house;
-            let none = HeaderMap::new();
-            let seldom = if seldom::is_among(&head.headers) { &head.headers } else { &none };
-            let asked = deadline::asked(seldom);
-            let seen = Seen::of(seldom, app.traces.as_ref());
-            let call = Call::new(RequestId::of(seldom), app.config.request_timeout, asked, seen);
+            let (call, trace, waits) = {
+                let none = HeaderMap::new();
+                let seldom = if seldom::is_among(&head.headers) { &head.headers } else { &none };
+                let (id, asked) = (RequestId::of(seldom), deadline::asked(seldom));
+                let call = Call::new(id, app.config.request_timeout, asked, Seen::of(seldom, app.traces.as_ref()));
+                // One that waits for `100 Continue` has sent nothing, and asking it to would be a lie.
+                (call, observe::trace(seldom), seldom.contains_key(EXPECT))
+            };
             let mut watch = Watch::begin(app, &call, (&head.method, &head.uri));
-            let trace = observe::trace(seldom);
             let wanted = Coding::for_response(&head.headers);
             let http1 = head.version <= Version::HTTP_11;
-            // One that waits for `100 Continue` has sent nothing, and asking it to would be a lie.
-            let waits = seldom.contains_key(EXPECT);
 
             let span = tracing::debug_span!("request", request.id = %call.id());
             let is_grpc = cfg!(feature = "grpc") && grpc::is_call(&head);
