@@ -228,7 +228,7 @@ impl Call {
 }
 
 /// A moment in the course of a request, which one of its stages notes and later ones read: in nanoseconds from its
-/// beginning on, 0 for none. It costs a store, where a lock that is taken once would cost more than the look at the clock.
+/// beginning on, 0 for none.
 #[derive(Debug, Default)]
 struct Moment(AtomicU64);
 

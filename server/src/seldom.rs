@@ -12,7 +12,7 @@ use crate::payload::JSON_LENGTH;
 static USUAL: [HeaderName; 7] =
     [CONTENT_TYPE, USER_AGENT, ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, JSON_LENGTH];
 
-/// To look at so many names takes as long as to hash one.
+/// Among more headers than this a name is looked for by its hash.
 const FEW: usize = 16;
 
 /// Whether there is something else than what is usual.

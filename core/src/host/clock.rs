@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-/// The time since 1970, late by some milliseconds at most: where the system notes it for those who ask, it costs a fifth
-/// of a look at the clock.
+/// The time since 1970, late by some milliseconds at most: what the system has noted of it, where it does, which costs less
+/// than a look at the clock.
 #[must_use]
 pub fn time_of_day() -> Duration {
     #[cfg(target_os = "linux")]
