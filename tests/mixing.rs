@@ -14,7 +14,7 @@ use prometheus::Registry;
 use crate::config;
 use crate::models::Models;
 
-/// Requests in all; with the models below, half of them each.
+/// Requests in all; with the models below, a half or a third of them each.
 fn requests() -> usize {
     if config::full() { 100_000 } else { 4_000 }
 }
@@ -107,6 +107,9 @@ fn a_hundred_thousand_requests_get_what_they_would_have_got_alone() {
     requests_get_what_they_would_have_got_alone("cpu", requests());
 }
 
+/// On the threads that read them, too.
+const AT_ONCE: &str = "device = \"cpu\"\ninline = true\n[batching]\nmax_rows = 32\n";
+
 /// Compares so many on that device.
 pub(crate) fn requests_get_what_they_would_have_got_alone(device: &str, requests: usize) {
     let models = Models::empty();
@@ -119,9 +122,11 @@ pub(crate) fn requests_get_what_they_would_have_got_alone(device: &str, requests
         load(models.path(), "rowwise", "device = \"cpu\"\ninline = true\n[batching]\nenabled = false\n");
     let expected: Vec<_> =
         varied(&alone, &widths).into_iter().map(|request| runtime.block_on(alone.infer(request)).unwrap()).collect();
-    for settings in [batching.clone(), format!("{batching}{padding}")] {
-        let (_repository, model) = load(models.path(), "rowwise", &settings);
-        let count = requests / 2;
+    let mut all = vec![batching.clone(), format!("{batching}{padding}")];
+    all.extend((device == "cpu").then(|| AT_ONCE.into()));
+    for settings in &all {
+        let (_repository, model) = load(models.path(), "rowwise", settings);
+        let count = requests / all.len();
         let made = varied(&model, &widths);
         let (compared, largest) = runtime.block_on(compare(&model, &made, &expected, count));
         assert!(compared >= count * 8 / 10 && largest > 6, "{compared} of {count}, at most {largest} rows together");

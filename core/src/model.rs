@@ -13,7 +13,7 @@ use crate::metrics::{Metrics, StageMetrics};
 pub use crate::padding::Padding;
 pub use crate::repository::ModelMemory;
 pub use crate::scheduler::Slots;
-use crate::scheduler::{Doubt, Queue, Refusal, Share, Shared, Tuner};
+use crate::scheduler::{Doubt, Gather, Queue, Refusal, Share, Shared, Tuner};
 pub use crate::scheduler::{Judged, Later, Learned, Report, Trial, Tuning};
 use crate::settings::Profile;
 use crate::statistics::{Statistics, now_ns};
@@ -126,6 +126,7 @@ impl Parts {
             signature: self.signature,
             settled: OnceLock::new(),
             queue: Queue::new(self.queue_capacity),
+            gather: Gather::default(),
             doubt: Doubt::new(self.tuning.trusted),
             tuner: Tuner::new(max_batch_rows, &self.tuning),
             inline: self.tuning.inline,
@@ -253,10 +254,20 @@ impl Model {
     /// Runs `request` at once where its run is short, else queues it and waits for its answer. Dropping the future
     /// cancels the request.
     pub async fn infer(&self, request: Request) -> Result<Response, Error> {
-        let request = match self.shared.run_at_once(request) {
-            Ok(answer) => return answer,
-            Err(request) => request,
-        };
+        match self.at_once(request).await {
+            Ok(answer) => answer,
+            Err(request) => self.queued(request).await,
+        }
+    }
+
+    /// Runs `request` at once, if its run is short and nothing stands in its way, together with others that are ready at the
+    /// same moment; else gives it back, to be [`queued`](Self::queued). The future is soon done: no timer need watch it.
+    pub fn at_once(&self, request: Request) -> impl Future<Output = Result<Result<Response, Error>, Request>> {
+        self.shared.at_once(request)
+    }
+
+    /// Queues `request` and waits for its answer. Dropping the future cancels the request.
+    pub async fn queued(&self, request: Request) -> Result<Response, Error> {
         let (_ticket, answer) = self.shared.enqueue(request)?;
         answer.await.unwrap_or_else(|_| Err(self.shared.refused(&Refusal::Closed)))
     }

@@ -183,6 +183,8 @@ pub enum Road {
     Behind,
     /// Queued, since all threads were busy.
     Busy,
+    /// Queued, since the caller left who was to have it run together with others.
+    Left,
 }
 
 impl Road {
@@ -204,6 +206,7 @@ impl fmt::Display for Road {
             Self::Long => "its run was not known to be short",
             Self::Behind => "others waited already",
             Self::Busy => "all threads were busy",
+            Self::Left => "it was to run with another request, whose caller left",
         })
     }
 }
@@ -213,6 +216,8 @@ impl fmt::Display for Road {
 pub enum Size {
     /// The request was run at once.
     AtOnce,
+    /// All that were ready on network threads at the same moment were run at once.
+    Ready,
     /// Requests of this model do not share runs.
     Apart,
     /// Nothing else waited that could have joined.
@@ -237,6 +242,7 @@ impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AtOnce => f.write_str("run at once, alone"),
+            Self::Ready => f.write_str("run at once, with all that were ready at the same moment"),
             Self::Apart => f.write_str("requests of this model do not share runs"),
             Self::Alone => f.write_str("nothing else waited that could join"),
             Self::All => f.write_str("an idle instance took all that had queued"),

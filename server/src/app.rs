@@ -1,7 +1,6 @@
 //! What every handler shares, and the two steps that every scoring handler takes in the same way.
 
 use std::ops::Deref;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use crate::config::Config;
 use crate::error::ApiError;
 use crate::lifecycle::Lifecycle;
 use crate::limit::{binary_body_limit, body_limit};
+use crate::listen::young::Soon;
 use crate::metrics::Metrics;
 use crate::middleware::Flood;
 use crate::payload::{self, Limit, Received, Source};
@@ -125,8 +125,15 @@ impl App {
         }
         let due = call.deadline();
         let request = call.decoded(request).with_deadline(Some(due));
-        let answer = call.in_time(pin!(model.infer(request))).await;
-        let response = answer.ok_or_else(|| ApiError::Timeout(call.allowed().as_millis()))??;
+        let response = match Soon::new(model.at_once(request)).await {
+            Ok(answer) => answer?,
+            Err(request) => {
+                // In a box, as it takes its time anyway, and every request's future would hold its place.
+                let mut queued = Box::pin(model.queued(request));
+                let answer = call.in_time(queued.as_mut()).await;
+                answer.ok_or_else(|| ApiError::Timeout(call.allowed().as_millis()))??
+            }
+        };
         call.ran(&response);
         Ok(response)
     }

@@ -139,8 +139,9 @@ impl Seen {
 ///  "batch":{"id":17,"rows":8,"requests":5,"why":"cap of 8 rows"},"instance":0,"threads":1,"padded":128}
 /// ```
 ///
-/// `road` is `inline` (run at once by the thread that read it) or `queued`; a run at once has no number, so its `batch` no
-/// `id`, and no `instance`. Times are microseconds. Of other requests it tells how many shared the run, and no more. A request
+/// `road` is `inline` (run at once by the thread that read it, or read another one that was ready at the same moment) or
+/// `queued`; a run at once of one request has no number, so its `batch` no `id`, and none has an `instance`. Times are
+/// microseconds. Of other requests it tells how many shared the run, and no more. A request
 /// that came to the queue and was not run has in `turned_away` why, and in `queue_us` how long it waited: nothing where it was
 /// not let in.
 ///

@@ -1,5 +1,7 @@
 //! Requests that share a connection: bodies in pieces, answers before the end of a body, and streams that are given up.
 
+use serde_json::Value;
+
 use super::client::{Client, End, INFER, Result, each};
 use super::windows::many;
 use super::wire::{
@@ -10,6 +12,7 @@ use crate::binary::Server;
 use crate::config;
 use crate::load::IRIS;
 use crate::models::Models;
+use crate::wait::until;
 
 /// Rows with what they are.
 pub(super) const FLOWERS: [(&str, &str); 3] =
@@ -44,6 +47,40 @@ fn requests_that_come_byte_by_byte_in_turns_are_answered_each_its_own() {
     streams.iter().rev().for_each(|stream| client.send(last(*stream, &[])));
     let answers = streams.iter().zip(&calls).map(|(stream, (_, name))| (format!("stream {stream}"), (*stream, *name)));
     each(answers.collect::<Vec<_>>(), |(stream, name)| is(&mut client, stream, name));
+    client.go_on().unwrap();
+}
+
+#[test]
+fn short_runs_are_shared_by_requests_that_come_at_the_same_moment() {
+    let server = Server::samples();
+    let mut client = Client::new(&server, &[]).unwrap();
+    let head = head("POST", INFER, &[("hedef-explain", "1")]);
+    // Where a machine is busy they may be read one by one.
+    let shared = until("some share a run", || {
+        let sent: Vec<_> = (0..8).map(|at| (client.reserve(), FLOWERS[at % 3])).collect();
+        let frames = sent.iter().flat_map(|(stream, (row, _))| {
+            [frame(HEADERS, END_HEADERS, *stream, &head), last(*stream, flower(row).as_bytes())]
+        });
+        client.send(frames.collect::<Vec<_>>().concat());
+        let mut stories = Vec::new();
+        for (stream, (_, name)) in sent {
+            let answer = client.answer(stream).unwrap().expect("200").unwrap();
+            assert!(String::from_utf8_lossy(&answer.body).contains(&format!("\"{name}\"")), "{answer:?}");
+            let (_, story) = answer.head.iter().find(|(name, _)| name == "hedef-explain").unwrap();
+            stories.push(serde_json::from_str::<Value>(story).unwrap());
+        }
+        stories.retain(|story| story["batch"]["requests"].as_u64() > Some(1));
+        (!stories.is_empty()).then_some(stories)
+    });
+    for story in shared {
+        let batch = &story["batch"];
+        assert_eq!(
+            (&story["road"], &batch["rows"], story["instance"].is_u64()),
+            (&"inline".into(), &batch["requests"], false)
+        );
+        assert_eq!(batch["why"], "run at once, with all that were ready at the same moment");
+        assert!(batch["id"].is_u64(), "{story}");
+    }
     client.go_on().unwrap();
 }
 

@@ -3,10 +3,12 @@
 //! An idle instance forms the next batch itself, so batches grow exactly when all instances are busy and an idle
 //! model adds no wait.
 
+mod at_once;
 mod backlog;
 mod batch;
 mod curve;
 mod doubt;
+mod gather;
 mod idle;
 mod job;
 mod lane;
@@ -22,6 +24,7 @@ mod trial;
 mod tuner;
 
 pub(crate) use doubt::Doubt;
+pub(crate) use gather::Gather;
 pub use later::{Judged, Later, Trial};
 pub(crate) use queue::{Queue, Refusal};
 pub use report::Report;

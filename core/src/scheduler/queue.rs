@@ -94,6 +94,11 @@ impl Queue {
         if state.backlog.is_free(parallel) { Duration::ZERO } else { duration(wait) }
     }
 
+    /// A number that no other run has.
+    pub(crate) fn number(&self) -> u64 {
+        self.lock().number()
+    }
+
     /// Whether nothing waits and new jobs are taken.
     pub(crate) fn is_idle(&self) -> bool {
         let state = self.lock();

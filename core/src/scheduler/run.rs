@@ -136,7 +136,7 @@ impl Shared {
         let rows = jobs.iter().map(|job| job.request.rows()).sum();
         match outputs {
             Ok(outputs) => {
-                let Some(slices) = self.slices(&jobs, &outputs, filled) else {
+                let Some(slices) = self.slices(&requests, &outputs, filled) else {
                     tracing::warn!(model = %self.id, rows, "a batch did not come back with its rows; its requests run one by one");
                     return self.run_each(jobs, plan);
                 };
@@ -193,19 +193,24 @@ impl Shared {
         Some(Inputs::Own)
     }
 
-    /// What each job gets of the outputs of all. `None` where they do not have the rows of all, or not their length.
-    fn slices(&self, jobs: &[Job], outputs: &Outputs, filled: Option<usize>) -> Option<Vec<Vec<Tensor>>> {
-        let all = jobs.iter().map(|job| job.request.rows()).sum();
+    /// What each request gets of the outputs of all. `None` where they do not have the rows of all, or not their length.
+    pub(super) fn slices(
+        &self,
+        requests: &[&Request],
+        outputs: &Outputs,
+        filled: Option<usize>,
+    ) -> Option<Vec<Vec<Tensor>>> {
+        let all = requests.iter().map(|request| request.rows()).sum();
         if !outputs.tensors.iter().all(|tensor| tensor.shape().rows() == Some(all)) {
             return None;
         }
         let mut first = 0;
-        let mut slice = |job: &Job| -> Option<Vec<Tensor>> {
-            let rows = job.request.rows();
+        let slice = |request: &&Request| -> Option<Vec<Tensor>> {
+            let rows = request.rows();
             let own = outputs.tensors.iter().map(|tensor| tensor.rows(first, rows));
             let own = match (filled, &self.padding) {
                 (Some(filled), Some(padding)) => {
-                    let length = padding.length(job.request.inputs())?;
+                    let length = padding.length(request.inputs())?;
                     let cut = |(tensor, at): (Tensor, &usize)| padding.cut(*at, tensor, filled, length);
                     own.zip(&outputs.positions).map(cut).collect()
                 }
@@ -214,26 +219,29 @@ impl Shared {
             first += rows;
             own
         };
-        jobs.iter().map(&mut slice).collect()
+        requests.iter().map(slice).collect()
     }
 
     /// Answers the jobs one by one, and holds what they would have got together against it: the trial at load had only
     /// made-up rows.
     fn verify(&self, jobs: Vec<Job>, plan: Plan, positions: &[usize], together: &[Vec<Tensor>]) {
-        let whole = |position: &usize, all: &[Tensor]| all.get(positions.binary_search(position).ok()?).cloned();
         for (job, together) in jobs.into_iter().zip(together) {
-            self.run_alone(job, plan, |alone| {
-                let same = |(position, alone): (&usize, &Tensor)| {
-                    whole(position, together).is_some_and(|other| agree(alone, &other))
-                };
-                if !alone.positions.iter().zip(&alone.tensors).all(same) && self.doubt.confirm() {
-                    tracing::error!(
-                        model = %self.id,
-                        "rows of this model influence one another: its requests run one by one from now on; \
-                         set `batching.enabled = false` in model.toml, or look at what the model does along axis 0"
-                    );
-                }
-            });
+            self.run_alone(job, plan, |alone| self.compare(alone, positions, together));
+        }
+    }
+
+    /// Holds what a request got by itself against what it would have got of the outputs at `positions` of a run of many.
+    pub(super) fn compare(&self, alone: &Outputs, positions: &[usize], together: &[Tensor]) {
+        let same = |(position, alone): (&usize, &Tensor)| {
+            let other = positions.binary_search(position).ok().and_then(|at| together.get(at));
+            other.is_some_and(|other| agree(alone, other))
+        };
+        if !alone.positions.iter().zip(&alone.tensors).all(same) && self.doubt.confirm() {
+            tracing::error!(
+                model = %self.id,
+                "rows of this model influence one another: its requests run one by one from now on; \
+                 set `batching.enabled = false` in model.toml, or look at what the model does along axis 0"
+            );
         }
     }
 

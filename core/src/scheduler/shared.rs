@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use super::batch::Former;
-use super::curve::{Forecast, Took};
+use super::curve::Forecast;
 use super::doubt::Doubt;
+use super::gather::Gather;
 use super::job::{Job, Ticket};
 use super::lane::Lane;
 use super::later::Settled;
@@ -20,18 +20,15 @@ use super::tuner::{Tuner, class};
 use crate::backend::Backend;
 use crate::metrics::ModelMetrics;
 use crate::padding::Padding;
-use crate::statistics::{Stages, Statistics};
-use crate::story::{Reason, Road, Story};
-use crate::{Error, ModelId, Request, Response, Signature, Tensor, Timings};
+use crate::statistics::Statistics;
+use crate::story::Reason;
+use crate::{Error, ModelId, Request, Response, Signature, Tensor};
 
 /// A run that is expected to take less than this costs a network thread less than handing it to another thread.
 pub(crate) const INLINE: Duration = Duration::from_micros(150);
 
 /// A model that nobody has asked for so long gives back what its runs have left.
 const REST: Duration = Duration::from_secs(5);
-
-/// More elements, or bytes of texts, than this, a megabyte of most, are never run on a network thread.
-const MOST_INLINE: usize = 1 << 18;
 
 /// One loaded model: what its callers and its instances share.
 #[derive(Debug)]
@@ -42,6 +39,7 @@ pub(crate) struct Shared {
     /// What trials of a model that serves already have shown.
     pub(crate) settled: OnceLock<Settled>,
     pub(crate) queue: Queue,
+    pub(crate) gather: Gather,
     pub(crate) tuner: Tuner,
     pub(crate) doubt: Doubt,
     /// Whether short runs are done on the caller's thread; `None`: where the tuner finds them short.
@@ -113,46 +111,6 @@ impl Shared {
             self.run(batch.jobs, &batch.ride, batch.plan, spare);
             self.queue.ended(batch.plan.run);
         }
-    }
-
-    /// Runs `request` now, on this thread, if its run is short and nothing stands in its way.
-    pub(crate) fn run_at_once(&self, mut request: Request) -> Result<Result<Response, Error>, Request> {
-        let road = self.may_run_at_once(&request);
-        let road = road.and_then(|road| if self.queue.is_idle() { Ok(road) } else { Err(Road::Behind) });
-        let taken = road.and_then(|road| Ok((road, self.share.slots().try_take_one().ok_or(Road::Busy)?)));
-        let (Ok(road) | Err(road)) = taken.as_ref().map(|(road, _)| *road).map_err(|road| *road);
-        request.takes(road);
-        let Ok((_, _thread)) = taken else { return Err(request) };
-        let _busy = self.metrics.busy();
-        let started = Instant::now();
-        let inputs: SmallVec<[_; 4]> = request.inputs().iter().collect();
-        let outputs = self.outputs(&[&request], None, |positions, stop| self.backend.run(&inputs, positions, stop));
-        let wall = started.elapsed();
-        self.share.slots().was_short(wall);
-        Ok(match outputs {
-            Ok(outputs) => {
-                let rows = request.rows();
-                self.tuner.observe(class(request.row_elements()), rows, Took { wall, work: None });
-                let compute = self.count(rows, &[Duration::ZERO], Stages { infer: wall, ..Stages::default() });
-                let timings = Timings { came: Some(started), queue: Duration::ZERO, compute, batch_rows: rows };
-                let response = self.response(&request, &outputs.positions, outputs.tensors, timings);
-                if let Some(asked) = request.asked() {
-                    asked.told.tell(Story::at_once(asked, started, timings, false));
-                }
-                Ok(response)
-            }
-            Err(ended) => {
-                let error = self.error(ended);
-                if let Some(asked) = request.asked() {
-                    let (came, queue, batch_rows) = (Some(started), Duration::ZERO, request.rows());
-                    let timings = Timings { came, queue, compute: wall, batch_rows };
-                    asked.told.tell(Story::at_once(asked, started, timings, true));
-                }
-                self.statistics.failed(wall);
-                self.metrics.failed(wall, error.kind());
-                Err(error)
-            }
-        })
     }
 
     /// Queues a request. Its answer comes through the receiver; dropping the ticket is leaving.
@@ -228,26 +186,6 @@ impl Shared {
             Some(padding) => Lane::of(request, |axis, size| padding.measure(request, axis, size)),
             None => Lane::of(request, |_, size| size),
         }
-    }
-
-    /// Whether a request's run is short, by which it may be done at once.
-    fn may_run_at_once(&self, request: &Request) -> Result<Road, Road> {
-        if self.threads != 1 {
-            return Err(Road::Threads);
-        }
-        // The learned time is that of rows of about this size; far larger requests are not read off it.
-        if request.row_elements().saturating_mul(request.rows()) > MOST_INLINE {
-            return Err(Road::Large);
-        }
-        match self.inline {
-            Some(true) => return Ok(Road::Inline),
-            Some(false) => return Err(Road::Queued),
-            None => {}
-        }
-        let rows = u32::try_from(request.rows()).unwrap_or(u32::MAX);
-        let single = self.tuner.single(class(request.row_elements()));
-        let short = single.and_then(|single| single.checked_mul(rows)).is_some_and(|run| run <= INLINE);
-        if short { Ok(Road::Short) } else { Err(Road::Long) }
     }
 
     /// Takes note of a request that nobody waits for any more and that was not run.

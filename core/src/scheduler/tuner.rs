@@ -5,10 +5,11 @@
 //! batch size, and the cap goes where that time is least.
 
 use std::collections::BTreeMap;
+use std::iter::repeat;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::curve::{Curve, Forecast, Took};
+use super::curve::{Curve, Forecast, Row, Took};
 use crate::padding::Padding;
 
 /// More kinds of rows than this share one curve.
@@ -100,9 +101,23 @@ impl Tuner {
         curves.entry(class).or_default().observe(self.level(rows), count(rows), took, self.level(self.limit));
     }
 
-    /// What a run of one row takes, as far as it is known.
-    pub(crate) fn single(&self, class: u32) -> Option<Duration> {
-        self.lock().get(&class)?.levels().next()?.map(|row| Duration::from_secs_f64(row.seconds))
+    /// What a run of one row takes, as far as it is known, and the most rows to put in a run that is to take no longer than
+    /// `limit`.
+    pub(crate) fn short(&self, class: u32, limit: Duration) -> Option<(Duration, usize)> {
+        let curves = self.lock();
+        let curve = curves.get(&class)?;
+        let single = curve.levels().next()??.seconds;
+        let top = if self.fixed { self.level(self.limit) } else { curve.turn() };
+        let (mut each, mut most) = (single, 1);
+        for (level, row) in curve.levels().map(Some).chain(repeat(None)).enumerate().take(top + 1) {
+            each = row.flatten().map_or(each, |row: Row| row.seconds);
+            let rows = self.rows(level);
+            if each * count(rows) > limit.as_secs_f64() {
+                break;
+            }
+            most = rows;
+        }
+        Some((Duration::from_secs_f64(single), most))
     }
 
     /// The seconds that a row adds to the work of a full queue whatever its size: 0 where nothing is known.
@@ -198,7 +213,7 @@ mod tests {
         let trials = (0..6).map(|power| (1 << power, Duration::from_micros(100 + (1 << power)))).collect();
         let tuner = Tuner::new(32, &Tuning { row_elements: 4, trials, ..Tuning::default() });
         assert_eq!(tuner.forecast(class(4)).cap, 32);
-        assert_eq!(tuner.single(class(4)), Some(Duration::from_micros(101)));
+        assert_eq!(tuner.short(class(4), Duration::from_micros(110)), Some((Duration::from_micros(101), 8)));
     }
 
     #[test]

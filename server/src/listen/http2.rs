@@ -270,6 +270,7 @@ where
     fn poll_end(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         this.shared.lock().waker = None;
+        this.streams.poll(context);
         let mut read = 0;
         for _ in 0..ROUNDS {
             let written = this.poll_write(context)?;

@@ -25,22 +25,22 @@ const PER_MODEL: u64 = 100;
 const CALLS: u64 = 12;
 
 /// The same numbers for the same seed (splitmix64).
-struct Dice(u64);
+pub(super) struct Dice(u64);
 
 impl Dice {
     /// A number below `sides`.
-    fn roll(&mut self, sides: u64) -> u64 {
+    pub(super) fn roll(&mut self, sides: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (mixed ^ (mixed >> 31)) % sides
     }
 
-    fn below(&mut self, sides: usize) -> usize {
+    pub(super) fn below(&mut self, sides: usize) -> usize {
         usize::try_from(self.roll(u64::try_from(sides).unwrap())).unwrap()
     }
 
-    fn call(&mut self) -> Call {
+    pub(super) fn call(&mut self) -> Call {
         let outputs = [&[][..], &["sum"], &["twice"], &["twice", "sum"]];
         let fate = self.roll(24);
         Call {
@@ -152,25 +152,31 @@ impl Scene {
     }
 }
 
-#[test]
-fn any_order_of_steps_gives_the_answers_of_one_by_one() {
-    quiet();
+/// Plays one sequence for each seed, many of them one after the other in one scene.
+pub(super) fn each_seed<S>(scene: impl Fn(&mut Dice, &Metrics) -> S + Sync, play: impl Fn(&S, &mut Dice) + Sync) {
     let threads = std::thread::available_parallelism().map_or(1, |threads| u64::try_from(threads.get()).unwrap());
+    let (scene, play) = (&scene, &play);
     std::thread::scope(|scope| {
         for thread in 0..threads {
             scope.spawn(move || {
                 let metrics = metrics();
                 for first in (thread * PER_MODEL..sequences()).step_by(usize::try_from(threads * PER_MODEL).unwrap()) {
-                    let scene = Scene::new(&mut Dice(first), &metrics);
+                    let scene = scene(&mut Dice(first), &metrics);
                     for seed in first..first + PER_MODEL {
                         let played =
-                            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| scene.play(&mut Dice(seed))));
+                            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| play(&scene, &mut Dice(seed))));
                         assert!(played.is_ok(), "with seed {seed} after those from {first} on");
                     }
                 }
             });
         }
     });
+}
+
+#[test]
+fn any_order_of_steps_gives_the_answers_of_one_by_one() {
+    quiet();
+    each_seed(Scene::new, Scene::play);
 }
 
 #[test]

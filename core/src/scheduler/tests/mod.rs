@@ -3,6 +3,7 @@
 mod config;
 mod disturbance;
 mod fake;
+mod gathering;
 mod interleavings;
 mod steps;
 mod threads;
