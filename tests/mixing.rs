@@ -107,13 +107,11 @@ fn a_hundred_thousand_requests_get_what_they_would_have_got_alone() {
     requests_get_what_they_would_have_got_alone("cpu", requests());
 }
 
-/// On the threads that read them, too.
-const AT_ONCE: &str = "device = \"cpu\"\ninline = true\n[batching]\nmax_rows = 32\n";
-
 /// Compares so many on that device.
 pub(crate) fn requests_get_what_they_would_have_got_alone(device: &str, requests: usize) {
     let models = Models::empty();
     models.make("rowwise");
+    models.make("rowwise_short");
     let batching = format!("device = \"{device}\"\ninline = false\n[batching]\nmax_rows = 32\n");
     let padding = "[batching.padding]\naxis = 1\ninputs = { x = 0 }\noutputs = [\"y\"]\n";
     let widths: Vec<_> = (1..=24).collect();
@@ -122,14 +120,17 @@ pub(crate) fn requests_get_what_they_would_have_got_alone(device: &str, requests
         load(models.path(), "rowwise", "device = \"cpu\"\ninline = true\n[batching]\nenabled = false\n");
     let expected: Vec<_> =
         varied(&alone, &widths).into_iter().map(|request| runtime.block_on(alone.infer(request)).unwrap()).collect();
-    let mut all = vec![batching.clone(), format!("{batching}{padding}")];
-    all.extend((device == "cpu").then(|| AT_ONCE.into()));
-    for settings in &all {
-        let (_repository, model) = load(models.path(), "rowwise", settings);
+    let mut all = vec![("rowwise", batching.clone()), ("rowwise", format!("{batching}{padding}"))];
+    if device == "cpu" {
+        all.push(("rowwise_short", "[batching]\nmax_rows = 32\n".into()));
+    }
+    for (name, settings) in &all {
+        let (_repository, model) = load(models.path(), name, settings);
         let count = requests / all.len();
         let made = varied(&model, &widths);
         let (compared, largest) = runtime.block_on(compare(&model, &made, &expected, count));
         assert!(compared >= count * 8 / 10 && largest > 6, "{compared} of {count}, at most {largest} rows together");
+        assert_eq!(model.report().inline, *name == "rowwise_short", "on the threads that read them");
         println!("{compared} answers compared with unbatched ones, at most {largest} rows in one run");
     }
 }

@@ -216,7 +216,7 @@ impl Response {
 /// Where the time of one request went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timings {
-    /// When it came: it was queued, or its run began at once.
+    /// When it came: it was queued, or looked for others to run with, or its run began at once.
     pub came: Option<Instant>,
     /// From being queued to the start of its batch.
     pub queue: Duration,

@@ -183,8 +183,6 @@ pub enum Road {
     Behind,
     /// Queued, since all threads were busy.
     Busy,
-    /// Queued, since the caller left who was to have it run together with others.
-    Left,
 }
 
 impl Road {
@@ -206,7 +204,6 @@ impl fmt::Display for Road {
             Self::Long => "its run was not known to be short",
             Self::Behind => "others waited already",
             Self::Busy => "all threads were busy",
-            Self::Left => "it was to run with another request, whose caller left",
         })
     }
 }

@@ -13,6 +13,7 @@ mod http2;
 mod opening;
 mod outgoing;
 mod patience;
+mod scatter;
 mod socket;
 mod stream;
 pub(crate) mod young;

@@ -118,6 +118,77 @@ fn requests_in_any_order_and_any_windows_are_answered_each_its_own() {
     each((0..rounds).map(|seed| (format!("seed {seed}"), seed)), |seed| live(&server, seed));
 }
 
+/// A body of which some is sent.
+struct Large {
+    stream: u32,
+    body: Vec<u8>,
+    sent: usize,
+}
+
+impl Large {
+    /// Some frames of one size, as clients send large bodies in, and perhaps another one; says whether they are the last.
+    fn frames(&mut self, chance: &mut Chance, bytes: &mut Vec<u8>) -> bool {
+        let size = [8 << 10, 10_000, 16 << 10, 16 << 10, 64 << 10, 128 << 10][chance.below(6)];
+        for _ in 0..1 + chance.below(6) {
+            let piece = &self.body[self.sent..self.body.len().min(self.sent + size)];
+            self.sent += piece.len();
+            if self.sent < self.body.len() {
+                bytes.extend(data(self.stream, piece));
+            } else if chance.below(2) == 0 {
+                bytes.extend(last(self.stream, piece));
+                return true;
+            } else {
+                bytes.extend([data(self.stream, piece), last(self.stream, &[])].concat());
+                return true;
+            }
+        }
+        match chance.below(8) {
+            0 => bytes.extend(frame(PING, 0, 0, b"between!")),
+            1 => bytes.extend(window_update(0, 1)),
+            2 => bytes.extend(data(self.stream, &[])),
+            3 if self.sent + 1 < self.body.len() => {
+                bytes.extend(frame(DATA, PADDED, self.stream, &[2, self.body[self.sent], 0, 0]));
+                self.sent += 1;
+            }
+            _ => {}
+        }
+        false
+    }
+}
+
+#[test]
+fn large_bodies_are_put_together_whatever_comes_between_their_frames() {
+    let server = Server::samples();
+    let mut client = Client::new(&server, &[]).unwrap();
+    for seed in 0..if config::full() { 2000 } else { 100 } {
+        let chance = &mut Chance(seed);
+        let (mut coming, mut asked, mut bytes) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..1 + chance.below(3) {
+            let (row, name) = FLOWERS[chance.below(3)];
+            let body = [" ".repeat(chance.below(250_000)), flower(row)].concat().into_bytes();
+            let length = body.len().to_string();
+            let fields = [("content-length", &*length)];
+            let fields = if chance.below(4) > 0 { &fields[..] } else { &[] };
+            let stream = client.open(END_HEADERS, &head("POST", INFER, fields));
+            coming.push(Large { stream, body, sent: 0 });
+            asked.push((stream, name));
+        }
+        while !coming.is_empty() {
+            let at = chance.below(coming.len());
+            if coming[at].frames(chance, &mut bytes) {
+                coming.swap_remove(at);
+            }
+        }
+        for piece in bytes.chunks(1 + chance.below(500_000)) {
+            client.send(piece);
+        }
+        for (stream, name) in asked {
+            is(&mut client, stream, name).unwrap_or_else(|error| panic!("with seed {seed}: {error}"));
+        }
+    }
+    client.go_on().unwrap();
+}
+
 /// What a client may send, in frames.
 fn session(chance: &mut Chance) -> Vec<Vec<u8>> {
     let (get, post) = (head("GET", "/v2/models/iris", &[("x-more", "1")]), head("POST", INFER, &[]));

@@ -347,8 +347,17 @@ def rowwise(out, _):
 
     A matrix product of about a millisecond, whatever the batch, lets requests pile up meanwhile.
     """
+    save(rows_of_any_width(256), out)
+
+
+def rowwise_short(out, _):
+    """The same without the wait."""
+    save(rows_of_any_width(4), out)
+
+
+def rows_of_any_width(size):
     wide = (TensorProto.FLOAT, ["batch", "width"])
-    weight = np.random.default_rng(SEED).standard_normal((256, 256)).astype(np.float32)
+    weight = np.random.default_rng(SEED).standard_normal((size, size)).astype(np.float32)
     nodes = [
         # From x, or the optimizer would work it out once, at load.
         helper.make_node("ReduceMean", ["x"], ["mean"], keepdims=0),
@@ -364,7 +373,7 @@ def rowwise(out, _):
     ]
     sums = (TensorProto.FLOAT, ["batch"])
     weights = {"axes": np.array([1], np.int64), "weight": weight, "zero": np.float32(0)}
-    save(graph_model(nodes, {"x": wide}, {"y": wide, "sum": sums}, weights), out)
+    return graph_model(nodes, {"x": wide}, {"y": wide, "sum": sums}, weights)
 
 
 def brittle(out, _):
@@ -429,6 +438,7 @@ KINDS = {
         memory_bomb,
         too_large,
         rowwise,
+        rowwise_short,
         brittle,
         nan_out,
         string_nul,

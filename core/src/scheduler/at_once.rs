@@ -7,10 +7,11 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::Sender;
 
 use super::curve::Took;
-use super::gather::{Entered, Outcome, Reply, Seat, Turn};
+use super::gather::{Entered, Outcome, Seat, Seated};
+use super::queue::Refusal;
 use super::run::{Ended, Outputs};
 use super::shared::{INLINE, Shared};
 use super::tuner::class;
@@ -33,10 +34,8 @@ pub(crate) struct AtOnce<'s> {
 /// How far it has come.
 enum Step<'s> {
     Comes(Option<Request>),
-    /// The others have their turn.
-    First(Turn<'s>),
-    /// Another one runs it.
-    Joined(oneshot::Receiver<Outcome>),
+    /// It belongs to a group; whose turn comes first runs it.
+    Seated(Seated<'s>),
 }
 
 impl Future for AtOnce<'_> {
@@ -46,20 +45,15 @@ impl Future for AtOnce<'_> {
         let shared = self.shared;
         let outcome = match &mut self.step {
             Step::Comes(request) => match request.take().map(|request| shared.enter(request)) {
-                Some(Ok(step @ Step::First(_))) => {
-                    self.step = step;
+                Some(Ok(seated)) => {
+                    self.step = Step::Seated(seated);
                     context.waker().wake_by_ref();
                     return Poll::Pending;
-                }
-                Some(Ok(step)) => {
-                    self.step = step;
-                    return self.poll(context);
                 }
                 Some(Err(outcome)) => Some(outcome),
                 None => None,
             },
-            Step::First(turn) => shared.run_group(turn.take()),
-            Step::Joined(answer) => ready!(Pin::new(answer).poll(context)).ok(),
+            Step::Seated(seated) => ready!(seated.poll(context, |seats| shared.run_group(seats))),
         };
         // Whoever runs a group tells each of its requests, whatever happens.
         Poll::Ready(outcome.unwrap_or_else(|| Ok(Err(shared.error(Ended::Stopped)))))
@@ -82,8 +76,8 @@ impl Shared {
         AtOnce { shared: self, step: Step::Comes(Some(request)) }
     }
 
-    /// Takes a request in, and runs it if that is to be done at once.
-    fn enter(&self, mut request: Request) -> Result<Step<'_>, Outcome> {
+    /// Takes a request in, and runs it if it is to be run alone.
+    fn enter(&self, mut request: Request) -> Result<Seated<'_>, Outcome> {
         let (road, most) = match self.may_run_at_once(&request) {
             Ok(may) => may,
             Err(road) => (road, 0),
@@ -94,27 +88,33 @@ impl Shared {
         }
         match self.gather.enter(request, most) {
             Entered::Alone(request) => Err(self.run_at_once(request)),
-            Entered::First(turn) => Ok(Step::First(turn)),
-            Entered::Joined(answer) => Ok(Step::Joined(answer)),
+            Entered::Seated(seated) => Ok(seated),
         }
     }
 
     /// Runs `request` now, on this thread, if a thread is free.
     pub(crate) fn run_at_once(&self, request: Request) -> Outcome {
-        let Some(_thread) = self.share.slots().try_take_one() else { return Err(turned(request, Road::Busy)) };
+        let Some(_thread) = self.share.slots().try_take_one() else { return Err(busy(request)) };
         let _busy = self.metrics.busy();
         Ok(self.run_one(&request, None, |_| {}))
     }
 
-    /// Runs the requests of a group; says what came of its first one.
-    fn run_group(&self, mut seats: Vec<Seat>) -> Option<Outcome> {
+    /// Runs the requests of a group, and tells each what came of it.
+    fn run_group(&self, mut seats: Vec<Seat>) {
         let Some(_thread) = self.share.slots().try_take_one() else {
-            return tell(seats.into_iter().map(|seat| (seat.reply, Err(turned(seat.request, Road::Busy)))));
+            return tell(seats.into_iter().map(|seat| (seat.reply, Err(busy(seat.request)))));
         };
         let _busy = self.metrics.busy();
-        seats.retain(|seat| !seat.has_left() || self.left(seat));
-        let done = if seats.len() > 1 { self.run_seats(&seats) } else { None };
-        let Some(done) = done else {
+        let now = Instant::now();
+        let is_gone = |seat: &mut Seat| seat.has_left() || seat.has_expired(now);
+        tell(
+            seats
+                .extract_if(.., is_gone)
+                .map(|seat| (self.gone(&seat, now), seat))
+                .map(|(error, seat)| (seat.reply, Ok(Err(error)))),
+        );
+        let together = seats.len() > 1 && !self.doubt.is_justified();
+        let Some(done) = together.then(|| self.run_seats(&seats)).flatten() else {
             return tell(
                 seats
                     .into_iter()
@@ -138,7 +138,7 @@ impl Shared {
                 asked.told.tell(Story { road: asked.road, began: started, timings, instance: None, threads: 1, run });
             }
             (seat.reply, Ok(Ok(self.response(&seat.request, &positions, tensors, timings))))
-        }))
+        }));
     }
 
     /// Runs what the requests have in one go. `None` where that fails: then they have to be run one by one.
@@ -152,13 +152,16 @@ impl Shared {
         let inputs = (0..requests.first()?.inputs().len()).map(column).collect::<Option<SmallVec<[_; 4]>>>()?;
         let inputs: SmallVec<[_; 4]> = inputs.iter().collect();
         let run = Instant::now();
-        let outputs =
-            self.outputs(&requests, None, |positions, stop| self.backend.run(&inputs, positions, stop)).ok()?;
+        let outputs = self.outputs(&requests, None, |positions, stop| self.backend.run(&inputs, positions, stop));
         let ran = Instant::now();
-        let slices = self.slices(&requests, &outputs, None)?;
-        let stages = Stages { input: run - started, infer: ran - run, output: ran.elapsed() };
         self.share.slots().was_short(ran - started);
+        let outputs = outputs.ok()?;
         let rows = requests.iter().map(|request| request.rows()).sum();
+        let Some(slices) = self.slices(&requests, &outputs, None) else {
+            self.warn_of_rows(rows);
+            return None;
+        };
+        let stages = Stages { input: run - started, infer: ran - run, output: ran.elapsed() };
         let row_elements = requests.first()?.row_elements();
         self.tuner.observe(class(row_elements), rows, Took { wall: stages.input + stages.infer, work: None });
         Some(Done { started, stages, rows, positions: outputs.positions, slices })
@@ -221,13 +224,18 @@ impl Shared {
         }))
     }
 
-    /// Takes note of a request whose caller left while its group formed.
-    fn left(&self, seat: &Seat) -> bool {
+    /// Takes note of a request whose caller has left, or whose time was over, while its group formed.
+    fn gone(&self, seat: &Seat, now: Instant) -> Error {
+        let expired = seat.has_expired(now);
         if let Some(asked) = seat.request.asked() {
-            asked.turned_away(seat.came, seat.came.elapsed(), Reason::Left);
+            let why = if expired { Reason::Expired } else { Reason::Left };
+            asked.turned_away(seat.came, now.saturating_duration_since(seat.came), why);
+        }
+        if expired {
+            return self.refused(&Refusal::Expired);
         }
         self.metrics.not_run(false, self.tuner.least());
-        false
+        self.error(Ended::Stopped)
     }
 
     /// Whether a request's run is short, by which it may be done at once; and the most rows that it may have then.
@@ -243,9 +251,7 @@ impl Shared {
         if self.inline == Some(false) {
             return Err(Road::Queued);
         }
-        // Whoever wants runs to be done on network threads knows that they may be long.
-        let limit = if self.inline == Some(true) { Duration::MAX } else { INLINE };
-        let known = self.tuner.short(class(elements), limit);
+        let known = self.tuner.short(class(elements), INLINE);
         let rows = u32::try_from(request.rows()).unwrap_or(u32::MAX);
         let run = known.and_then(|(single, _)| single.checked_mul(rows));
         let road = match self.inline {
@@ -263,21 +269,16 @@ impl Shared {
     }
 }
 
-/// The same, which takes that road instead.
-pub(super) fn turned(mut request: Request, road: Road) -> Request {
-    request.takes(road);
+/// The same, which is queued since no thread is free.
+fn busy(mut request: Request) -> Request {
+    request.takes(Road::Busy);
     request
 }
 
-/// Tells who waits what came of each; gives that of the first, who runs the group.
-fn tell(outcomes: impl Iterator<Item = (Option<Reply>, Outcome)>) -> Option<Outcome> {
-    let mut own = None;
+/// Tells who waits what came of each.
+fn tell(outcomes: impl Iterator<Item = (Sender<Outcome>, Outcome)>) {
     for (reply, outcome) in outcomes {
-        match reply {
-            // Whoever has left needs no answer.
-            Some(reply) => drop(reply.send(outcome)),
-            None => own = Some(outcome),
-        }
+        // Whoever has left needs no answer.
+        let _ = reply.send(outcome);
     }
-    own
 }

@@ -1,16 +1,16 @@
 //! Where requests meet whose runs are short: those that are ready on the network threads at the same moment share a run.
 //!
-//! Nobody waits for company that may come. The first of them lets the tasks that are ready already go before it, which
-//! have read a request each where there are many callers, and runs what it finds then. Where it finds nothing again and
-//! again, as with one caller, it seldom looks.
+//! Nobody waits for company that may come. Each goes behind the tasks that are ready already, which read a request each
+//! where there are many callers; whose turn comes first then runs all that are there. Where a request finds nobody again
+//! and again, as with one caller, it seldom looks.
 
+use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use super::at_once::turned;
-use crate::story::Road;
 use crate::{Error, Request, Response};
 
 /// So many groups may form at once, of requests of different shapes.
@@ -21,9 +21,6 @@ const LONGEST_REST: u32 = 64;
 
 /// What came of a request that was not queued: its answer, or the request where it has to be queued after all.
 pub(crate) type Outcome = Result<Result<Response, Error>, Request>;
-
-/// How who waits is told.
-pub(super) type Reply = oneshot::Sender<Outcome>;
 
 /// The groups that form.
 #[derive(Debug, Default)]
@@ -42,7 +39,8 @@ struct State {
 struct Group {
     number: u64,
     rows: usize,
-    /// The first is that of the request that runs the group.
+    /// The most rows that all of its requests bear.
+    most: usize,
     seats: Vec<Seat>,
 }
 
@@ -51,27 +49,26 @@ struct Group {
 pub(super) struct Seat {
     pub(super) request: Request,
     pub(super) came: Instant,
-    /// Who waits for it; `None` where that is who runs the group.
-    pub(super) reply: Option<Reply>,
+    pub(super) reply: oneshot::Sender<Outcome>,
 }
 
 /// How a request goes on.
 #[derive(Debug)]
 pub(super) enum Entered<'g> {
-    /// Nobody is there: it is run by itself.
+    /// It is run by itself.
     Alone(Request),
-    /// It is the first of a group, which it runs when others had their turn.
-    First(Turn<'g>),
-    /// Another one runs it.
-    Joined(oneshot::Receiver<Outcome>),
+    /// It belongs to a group.
+    Seated(Seated<'g>),
 }
 
-/// The duty to run a group.
+/// The hold of a request's future on its place in a group.
 #[derive(Debug)]
-pub(super) struct Turn<'g> {
+pub(super) struct Seated<'g> {
     gather: &'g Gather,
-    /// The group's, as long as it forms.
-    number: Option<u64>,
+    number: u64,
+    answer: oneshot::Receiver<Outcome>,
+    /// Whether it has come to its end.
+    over: bool,
 }
 
 impl Gather {
@@ -82,32 +79,45 @@ impl Gather {
             return Entered::Alone(request);
         }
         let mut state = self.lock();
-        if let Some(group) = state.groups.iter_mut().find(|group| group.takes(&request, most)) {
-            let (reply, answer) = oneshot::channel();
-            group.rows += rows;
-            group.seats.push(Seat { request, came: Instant::now(), reply: Some(reply) });
-            return Entered::Joined(answer);
-        }
-        if state.rest > 0 || state.groups.len() >= MOST_GROUPS {
+        let (reply, answer) = oneshot::channel();
+        let number = if let Some(group) = state.groups.iter_mut().find(|group| group.takes(&request, most)) {
+            (group.rows, group.most) = (group.rows + rows, group.most.min(most));
+            group.seats.push(Seat { request, came: Instant::now(), reply });
+            group.number
+        } else if state.rest > 0 || state.groups.len() >= MOST_GROUPS {
             state.rest = state.rest.saturating_sub(1);
             return Entered::Alone(request);
-        }
-        let number = state.next;
-        state.next += 1;
-        let seats = vec![Seat { request, came: Instant::now(), reply: None }];
-        state.groups.push(Group { number, rows, seats });
-        Entered::First(Turn { gather: self, number: Some(number) })
+        } else {
+            let (number, seats) = (state.next, vec![Seat { request, came: Instant::now(), reply }]);
+            state.next += 1;
+            state.groups.push(Group { number, rows, most, seats });
+            number
+        };
+        Entered::Seated(Seated { gather: self, number, answer, over: false })
     }
 
-    /// Takes a group out, which nobody joins any more.
-    fn take(&self, number: u64) -> Vec<Seat> {
+    /// Takes a group out, which nobody joins any more; `None` where another one has.
+    fn take(&self, number: u64) -> Option<Vec<Seat>> {
         let mut state = self.lock();
-        let Some(at) = state.groups.iter().position(|group| group.number == number) else { return vec![] };
+        let at = state.groups.iter().position(|group| group.number == number)?;
         let group = state.groups.swap_remove(at);
         let is_company = group.seats.len() > 1;
         state.last_rest = if is_company { 0 } else { (2 * state.last_rest).clamp(1, LONGEST_REST) };
         state.rest = state.last_rest;
-        group.seats
+        Some(group.seats)
+    }
+
+    /// Lets go of a group that nobody waits for any more.
+    fn clear(&self, number: u64) {
+        let gone = |group: &mut Group| group.number == number && group.seats.iter().all(Seat::has_left);
+        let cleared: Vec<_> = self.lock().groups.extract_if(.., gone).collect();
+        drop(cleared);
+    }
+
+    /// How many groups form.
+    #[cfg(test)]
+    pub(super) fn forming(&self) -> usize {
+        self.lock().groups.len()
     }
 
     /// The state stays whole even if a thread died while it held the lock.
@@ -119,34 +129,46 @@ impl Gather {
 impl Group {
     fn takes(&self, request: &Request, most: usize) -> bool {
         let is_alike = |first: &Seat| {
-            let shapes = first.request.inputs().iter().zip(request.inputs()).map(|(a, b)| (a.shape(), b.shape()));
-            shapes.into_iter().all(|(a, b)| a.rank() == b.rank() && a.row() == b.row())
+            let mut shapes = first.request.inputs().iter().zip(request.inputs()).map(|(a, b)| (a.shape(), b.shape()));
+            shapes.all(|(a, b)| a.rank() == b.rank() && a.row() == b.row())
         };
-        self.rows + request.rows() <= most && self.seats.first().is_some_and(is_alike)
+        self.rows + request.rows() <= self.most.min(most) && self.seats.first().is_some_and(is_alike)
     }
 }
 
 impl Seat {
     /// Whether nobody waits for it any more.
     pub(super) fn has_left(&self) -> bool {
-        self.reply.as_ref().is_some_and(Reply::is_closed)
+        self.reply.is_closed()
+    }
+
+    /// Whether its time is over.
+    pub(super) fn has_expired(&self, now: Instant) -> bool {
+        self.request.deadline().is_some_and(|deadline| deadline <= now)
     }
 }
 
-impl Turn<'_> {
-    /// Takes all that have joined.
-    pub(super) fn take(&mut self) -> Vec<Seat> {
-        self.number.take().map(|number| self.gather.take(number)).unwrap_or_default()
+impl Seated<'_> {
+    /// Has `run` run the group if nobody has, and awaits the answer; `None` where whoever ran it gave none.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>, run: impl FnOnce(Vec<Seat>)) -> Poll<Option<Outcome>> {
+        let mut answer = Pin::new(&mut self.answer).poll(context);
+        if answer.is_pending()
+            && let Some(seats) = self.gather.take(self.number)
+        {
+            run(seats);
+            answer = Pin::new(&mut self.answer).poll(context);
+        }
+        self.over = answer.is_ready();
+        answer.map(Result::ok)
     }
 }
 
-impl Drop for Turn<'_> {
-    /// Whoever was to run the group has left: those who joined it see to themselves.
+impl Drop for Seated<'_> {
+    /// Whoever is left runs the group.
     fn drop(&mut self) {
-        for Seat { request, reply, .. } in self.take() {
-            if let Some(reply) = reply {
-                drop(reply.send(Err(turned(request, Road::Left))));
-            }
+        if !self.over {
+            self.answer.close();
+            self.gather.clear(self.number);
         }
     }
 }

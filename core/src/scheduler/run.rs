@@ -137,7 +137,7 @@ impl Shared {
         match outputs {
             Ok(outputs) => {
                 let Some(slices) = self.slices(&requests, &outputs, filled) else {
-                    tracing::warn!(model = %self.id, rows, "a batch did not come back with its rows; its requests run one by one");
+                    self.warn_of_rows(rows);
                     return self.run_each(jobs, plan);
                 };
                 self.learn(&jobs, rows, &watch);
@@ -191,6 +191,11 @@ impl Shared {
         let joined = columns.iter().map(|parts| Tensor::concat_in(parts, last.next())).collect::<Option<Vec<_>>>();
         *spare = joined?;
         Some(Inputs::Own)
+    }
+
+    /// Says that a run of so many rows gave others.
+    pub(super) fn warn_of_rows(&self, rows: usize) {
+        tracing::warn!(model = %self.id, rows, "a batch did not come back with its rows; its requests run one by one");
     }
 
     /// What each request gets of the outputs of all. `None` where they do not have the rows of all, or not their length.

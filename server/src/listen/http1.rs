@@ -215,14 +215,7 @@ where
 
     /// Awaits the answer of the request under way, and brings its body meanwhile.
     fn poll_work(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Some(Poll::Ready(answer)) = self.answering.as_mut().as_pin_mut().map(|answering| answering.poll(context))
-        {
-            self.answering.set(None);
-            let is_read = self.leave_body(context);
-            if !is_read {
-                self.linger();
-            }
-            self.reply(answer.into(), is_read);
+        if self.poll_answering(context).is_ready() {
             return Poll::Ready(Ok(()));
         }
         let look = self.look(context);
@@ -239,10 +232,26 @@ where
         }
         // Whether the client is still there; the next requests come by the way.
         if ready!(self.poll_read(context))? == 0 {
-            self.answering.set(None);
-            self.at = At::End;
+            // One that has only ended what it sends gets what is there by now.
+            if self.poll_answering(context).is_pending() {
+                self.answering.set(None);
+                self.at = At::End;
+            }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Begins with the answer of the request under way once it is there.
+    fn poll_answering(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(answering) = self.answering.as_mut().as_pin_mut() else { return Poll::Pending };
+        let answer = ready!(answering.poll(context));
+        self.answering.set(None);
+        let is_read = self.leave_body(context);
+        if !is_read {
+            self.linger();
+        }
+        self.reply(answer.into(), is_read);
+        Poll::Ready(())
     }
 
     /// Brings what there is of the body to its reader, if it waits for it.

@@ -29,12 +29,13 @@ use std::time::{Duration, Instant};
 use axum::response::Response;
 use bytes::BytesMut;
 use http::{Method, Request};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::AsyncWrite;
 use tokio::time::{Sleep, sleep};
 use tokio_util::io::poll_read_buf;
 
 use super::outgoing::Outgoing;
-use super::young::Streams;
+use super::scatter::Scatter;
+use super::young::{Streams, YOUTH};
 use super::{Body, SILENCE, Seen, ends};
 use crate::config::Caps;
 pub(super) use body::Coming;
@@ -54,10 +55,6 @@ const MOST_ROOM: usize = 64 << 10;
 /// While so much waits to be written that the client does not take, nothing is read: answers to frames that it sends, since
 /// of the data of answers there is never so much.
 const CHOKED: usize = 256 << 10;
-
-/// For so long streams run one after the other in the task of their connection. Others that have come meanwhile are tasks
-/// from the beginning.
-const YOUTH: Duration = Duration::from_micros(50);
 
 /// So often a connection goes on at once, before others of its thread have their turn, and so much it reads: among the
 /// others are those who wait for what it has read.
@@ -101,7 +98,7 @@ pub(super) struct Connection<S, A> {
 
 impl<S, A, F> Connection<S, A>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Scatter + AsyncWrite + Unpin,
     A: Fn(Request<Body>) -> F,
     F: Future<Output = Response> + Send + 'static,
 {
@@ -187,6 +184,8 @@ where
         self.heard = true;
         let count = count?;
         if count == 0 {
+            // Those that were about to be answered are.
+            self.streams.poll(context);
             self.over = true;
             self.shared.lock().leave_all();
         }
@@ -252,7 +251,7 @@ where
 
 impl<S, A, F> ends::Connection for Connection<S, A>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Scatter + AsyncWrite + Unpin,
     A: Fn(Request<Body>) -> F + Unpin,
     F: Future<Output = Response> + Send + 'static,
 {
@@ -291,6 +290,9 @@ where
                 }
             }
             let under_way = !this.shared.lock().streams.is_empty();
+            if !under_way {
+                this.streams.rest();
+            }
             let idle = this.poll_idle(under_way, written.is_pending(), context);
             let mut state = this.shared.lock();
             // Another thread may have answered meanwhile.

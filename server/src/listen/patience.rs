@@ -5,8 +5,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use socket2::MaybeUninitSlice;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::scatter::Scatter;
 
 /// Fails with [`io::ErrorKind::TimedOut`] when the other side takes nothing for too long. A write that succeeds at
 /// once costs nothing.
@@ -56,6 +59,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl<S: Scatter + Unpin> Scatter for Patient<S> {
+    fn poll_scatter(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        places: &mut [MaybeUninitSlice<'_>],
+    ) -> Option<Poll<io::Result<usize>>> {
+        Pin::new(&mut self.stream).poll_scatter(context, places)
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use socket2::SockRef;
+use socket2::{MaybeUninitSlice, SockRef};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
@@ -41,6 +41,30 @@ impl Socket {
     /// The socket of a connection of which so much is `seen`.
     pub(super) const fn new(stream: TcpStream, seen: Arc<Seen>) -> Self {
         Self { stream, seen, farewell: None }
+    }
+
+    /// Reads to `places`, one after the other.
+    pub(super) fn poll_scatter(
+        &self,
+        context: &mut Context<'_>,
+        places: &mut [MaybeUninitSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let room = places.iter().map(|place| place.len()).sum();
+        loop {
+            ready!(self.stream.poll_read_ready(context))?;
+            let mut came = None;
+            let read = self.stream.try_io(Interest::READABLE, || {
+                let (count, _) = SockRef::from(&self.stream).recv_vectored(places)?;
+                came = Some(count);
+                // Nothing is left: tokio need not look again before more has come.
+                if (1..room).contains(&count) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+            });
+            match (came, read) {
+                (Some(count), _) => return Poll::Ready(Ok(count)),
+                (None, Err(error)) if error.kind() != io::ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
+                (None, _) => {}
+            }
+        }
     }
 
     /// Tries `write` whenever the socket can take something.

@@ -4,9 +4,11 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use socket2::MaybeUninitSlice;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
+use super::scatter::Scatter;
 use super::socket::Socket;
 
 /// What a connection reads and writes.
@@ -20,6 +22,20 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
             Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl Scatter for Stream {
+    fn poll_scatter(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        places: &mut [MaybeUninitSlice<'_>],
+    ) -> Option<Poll<io::Result<usize>>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Some(stream.poll_scatter(context, places)),
+            // What is within TLS comes in records, one by one.
+            Self::Tls(_) => None,
         }
     }
 }

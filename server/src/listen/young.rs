@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use pin_project_lite::pin_project;
@@ -22,6 +23,10 @@ thread_local! {
     /// Whether the stream that was looked at last waits for [`Soon`].
     static SOON: Cell<bool> = const { Cell::new(false) };
 }
+
+/// For so long streams run one after the other in the task of their connection. Others that have come meanwhile are tasks
+/// from the beginning.
+pub(super) const YOUTH: Duration = Duration::from_micros(50);
 
 /// So many streams are young at once.
 const MOST_YOUNG: usize = 32;
@@ -98,13 +103,24 @@ impl Streams {
         if young { self.look(stream, context) } else { self.grow(stream) }
     }
 
-    /// Goes on with those that are young.
+    /// Goes on with those that are young, as long as they are: what takes longer becomes tasks.
     pub(super) fn poll(&mut self, context: &mut Context<'_>) {
-        for _ in 0..self.young.len() {
-            if let Some(stream) = self.young.pop_front() {
+        let (mut left, since) = (self.young.len(), (self.young.len() > 1).then(Instant::now));
+        while left > 0
+            && let Some(stream) = self.young.pop_front()
+        {
+            left -= 1;
+            if since.is_none_or(|since| since.elapsed() < YOUTH) {
                 self.look(stream, context);
+            } else {
+                self.grow(stream);
             }
         }
+    }
+
+    /// Lets go of what is not needed while nothing is under way.
+    pub(super) fn rest(&mut self) {
+        self.spare.truncate(1);
     }
 
     fn look(&mut self, mut stream: Stream, context: &mut Context<'_>) {

@@ -62,7 +62,8 @@ impl Finished<'_> {
             return spans;
         };
         let ended = story.began.checked_add(story.timings.compute).unwrap_or(story.began);
-        if let Some(came) = story.timings.came.filter(|_| !story.road.is_at_once()) {
+        // One that was run at once and alone did not wait to speak of.
+        if let Some(came) = story.timings.came.filter(|_| !story.road.is_at_once() || story.run.requests > 1) {
             spans.push(stage("queue", came, story.began));
         }
         let mut compute = stage("compute", story.began, ended);

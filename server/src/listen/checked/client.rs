@@ -7,8 +7,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use socket2::MaybeUninitSlice;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
+
+use crate::listen::scatter::Scatter;
 
 const SIZES: [usize; 12] = [1, 2, 8, 9, 10, 50, 500, 4096, 8192, 16_393, 65_536, usize::MAX];
 
@@ -173,6 +176,24 @@ impl<T: Talk> AsyncRead for Wire<T> {
             to.put_slice(client.say(size.min(to.remaining())));
             Ok(())
         })
+    }
+}
+
+impl<T: Talk> Scatter for Wire<T> {
+    fn poll_scatter(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        places: &mut [MaybeUninitSlice<'_>],
+    ) -> Option<Poll<io::Result<usize>>> {
+        let mut came = vec![0; places.iter().map(|place| place.len()).sum()];
+        let mut buffer = ReadBuf::new(&mut came);
+        let read = self.as_mut().poll_read(context, &mut buffer);
+        let mut rest = buffer.filled().iter();
+        for (place, byte) in places.iter_mut().flat_map(|place| place.iter_mut()).zip(&mut rest) {
+            place.write(*byte);
+        }
+        let count = buffer.filled().len();
+        Some(read.map_ok(|()| count))
     }
 }
 

@@ -90,3 +90,21 @@ async fn who_reads_a_body_elsewhere_is_told_why_it_does_not_come() {
         assert_eq!(error.downcast_ref(), Some(&told), "{error}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_has_only_ended_what_it_sends_gets_an_answer_that_is_soon_there() {
+    let answer = |_| async {
+        tokio::task::yield_now().await;
+        Response::new(AnyBody::from("there"))
+    };
+    let (said, ended) = talk(answer, async |mut client| {
+        client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut said = String::new();
+        client.read_to_string(&mut said).await.unwrap();
+        said
+    })
+    .await;
+    ended.unwrap();
+    assert!(said.ends_with("\r\n\r\nthere"), "{said}");
+}

@@ -5,12 +5,11 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::{Buf, BufMut, BytesMut};
+use bytes::{Buf, BytesMut};
 use hedef_protocols::hpack::{Decoder, Error};
 use http::request::Parts;
 use http::{HeaderMap, Request, StatusCode};
-use tokio::io::AsyncRead;
-use tokio_util::io::poll_read_buf;
+use smallvec::SmallVec;
 
 use super::body::Coming;
 use super::frame::{
@@ -22,6 +21,7 @@ use super::request::{Field, Fields, Limits, Unfit};
 use super::state::{Shared, State};
 use super::stop::STOPS;
 use crate::config::Caps;
+use crate::listen::scatter::{Scatter, Scattered};
 use crate::listen::{self, Body};
 
 /// The most streams that a client may have open.
@@ -35,6 +35,10 @@ const TABLE: usize = 4096;
 
 /// To read a frame of so many bytes by a call of its own costs less than to copy it.
 const LARGE: usize = 8 << 10;
+
+/// So many frames are read at once at most, and so much of them.
+const MOST_FRAMES: usize = 8;
+const MOST_EXPECTED: usize = 256 << 10;
 
 /// A request whose head has come.
 pub(super) struct Begun {
@@ -51,6 +55,7 @@ pub(super) struct Frames {
     begun: bool,
     /// The rest of a frame of data.
     data: Option<Data>,
+    row: Row,
     /// A head that goes on in other frames.
     block: Option<Block>,
     /// Requests whose body may still come with what was read last.
@@ -67,6 +72,22 @@ struct Data {
     length: usize,
     left: usize,
     last: bool,
+}
+
+/// How many frames of data have come in a row while none of another stream came between those of a body. As many are
+/// expected to follow: where clients mix their streams that is none.
+#[derive(Default)]
+struct Row {
+    frames: usize,
+    /// The stream of the last one, if its body goes on.
+    stream: Option<u32>,
+}
+
+impl Row {
+    fn goes_on(&mut self, stream: u32, last: bool) {
+        self.frames = if self.stream.is_none_or(|other| other == stream) { self.frames.saturating_add(1) } else { 0 };
+        self.stream = (!last).then_some(stream);
+    }
 }
 
 struct Block {
@@ -107,6 +128,7 @@ impl Frames {
             limits,
             begun: false,
             data: None,
+            row: Row::default(),
             block: None,
             heads: VecDeque::new(),
             last: 0,
@@ -166,30 +188,62 @@ impl Frames {
         }
     }
 
-    /// Reads what comes of a frame of data to where its stream puts it together, and the head of the frame behind it to
-    /// `input`. `None` where that has no such place, or is not worth a call.
+    /// Reads what comes of a frame of data to where its stream puts it together, and so those that are expected behind it, as
+    /// a large body comes in many. What comes instead of them goes to `input`, as does the head of the frame behind. `None`
+    /// where the data has no such place, or is not worth a call.
     pub(super) fn poll_read(
         &mut self,
-        from: Pin<&mut impl AsyncRead>,
+        from: Pin<&mut impl Scatter>,
         context: &mut Context<'_>,
         input: &mut BytesMut,
     ) -> Option<Poll<io::Result<usize>>> {
         let data = self.data.as_mut().filter(|data| data.length >= LARGE && input.is_empty())?;
         let mut state = self.shared.lock();
-        let place = state.streams.get_mut(&data.stream)?.place(data.left, data.last)?;
-        let (start, end) = (place.len(), place.len() + data.left);
-        let most = (place.capacity() - start).min(data.left + HEAD);
-        let read = poll_read_buf(from, context, &mut (&mut *place).limit(most));
-        if let Poll::Ready(Ok(count)) = read {
-            input.extend_from_slice(place.get(end..).unwrap_or_default());
-            place.truncate(end);
-            let came = count.min(data.left);
-            data.left -= came;
-            state.grown(data.stream, came, data.last && data.left == 0);
+        let open = state.room.open();
+        let record = state.streams.get_mut(&data.stream)?;
+        let more = if data.last { 0 } else { record.more(data.left) };
+        let parts = parts(data.left, data.length, more, self.row.frames);
+        let rest = record.arrived.expected.map(|rest| rest.saturating_sub(data.left as u64));
+        let mut expected = Expected { stream: data.stream, open: open.min(record.arrived.window.open()), rest };
+        let place = record.place(data.left, data.last)?;
+        let mut end = place.len();
+        let read = match Scattered::<HEAD>::poll(from, context, place, &parts)? {
+            Poll::Ready(Ok(read)) => read,
+            Poll::Ready(Err(error)) => return Some(Poll::Ready(Err(error))),
+            Poll::Pending => return Some(Poll::Pending),
+        };
+        let mut came = SmallVec::<[_; 8]>::new();
+        let (mut next, mut planned) = (Some((data.left, data.last)), parts.iter().skip(1));
+        let mut at = end;
+        for (bytes, behind) in read.parts(&parts) {
+            if let Some((left, last)) = next {
+                came.push((left, last, bytes));
+                end = at + bytes;
+                next = expected.next(behind, planned.next());
+            } else {
+                input.extend_from_slice(place.get(at..at + bytes).unwrap_or_default());
+            }
+            at += bytes;
+            if next.is_none() {
+                input.extend_from_slice(behind);
+            }
+        }
+        place.truncate(end);
+        for (number, (left, last, bytes)) in came.into_iter().enumerate() {
+            if number > 0 {
+                // What is expected fits the windows.
+                if state.begins(data.stream, left, false).is_err() {
+                    return Some(Poll::Ready(Err(io::ErrorKind::InvalidData.into())));
+                }
+                self.row.goes_on(data.stream, last);
+                (data.length, data.last) = (left, last);
+            }
+            data.left = left - bytes;
+            state.grown(data.stream, bytes, last && data.left == 0);
         }
         drop(state);
         self.data.take_if(|data| data.left == 0);
-        Some(read)
+        Some(Poll::Ready(Ok(read.count())))
     }
 
     fn begin(&self, (stream, head): (u32, Parts)) -> Option<Begun> {
@@ -228,6 +282,7 @@ impl Frames {
             input.advance(HEAD);
             let (stream, last) = (head.stream, head.has(END_STREAM));
             self.shared.lock().begins(stream, head.length, stream > self.last)?;
+            self.row.goes_on(stream, last);
             if head.length == 0 {
                 return self.came(stream, &[], last);
             }
@@ -397,6 +452,45 @@ impl Frames {
         }
         Ok(Step::Frame)
     }
+}
+
+/// The frames of data that are expected.
+struct Expected {
+    stream: u32,
+    /// How much the windows allow.
+    open: usize,
+    /// How much of the body is still to come, where its head says so.
+    rest: Option<u64>,
+}
+
+impl Expected {
+    /// Whether `behind` is the head of a frame of `length` bytes that is expected; says its length and whether it is the last.
+    fn next(&mut self, behind: &[u8], length: Option<&usize>) -> Option<(usize, bool)> {
+        let (head, length) = (Head::read(*behind.first_chunk()?), *length?);
+        let (last, bytes) = (head.has(END_STREAM), length as u64);
+        let is_data = head.kind == DATA && !head.has(PADDED) && head.stream == self.stream && head.length == length;
+        let fits = self.rest.is_none_or(|rest| rest == bytes || (!last && rest > bytes));
+        if !is_data || !fits || length > self.open {
+            return None;
+        }
+        // Nothing is expected behind the last.
+        self.open = if last { 0 } else { self.open - length };
+        self.rest = self.rest.map(|rest| rest - bytes);
+        Some((length, last))
+    }
+}
+
+/// The parts in which `left` bytes of a frame come and up to `more` of the body behind it, if the client goes on with so many
+/// `frames` of `length`.
+fn parts(left: usize, length: usize, more: usize, frames: usize) -> SmallVec<[usize; 8]> {
+    let mut parts = SmallVec::from_slice(&[left]);
+    let (mut rest, mut room) = (more, MOST_EXPECTED.saturating_sub(left));
+    while rest > 0 && length <= room && parts.len() < MOST_FRAMES.min(frames) {
+        let part = length.min(rest);
+        parts.push(part);
+        (rest, room) = (rest - part, room - length);
+    }
+    parts
 }
 
 /// Takes note of a setting of the client, or returns it if it is that of the windows of streams.

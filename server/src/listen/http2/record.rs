@@ -50,6 +50,11 @@ impl Window {
         Some(std::mem::take(&mut self.read))
     }
 
+    /// How much the client may send now.
+    pub(super) const fn open(&self) -> usize {
+        self.open as usize
+    }
+
     /// What of it is not taken by what has come and was not read.
     #[cfg(any(test, fuzzing))]
     pub(super) const fn rest(&self) -> usize {
@@ -242,6 +247,14 @@ impl Record {
         let is_right = |rest: u64| rest == length as u64 || (!last && rest > length as u64);
         let is_wanted = !self.gone && !self.arrived.unwanted && self.arrived.expected.is_none_or(is_right);
         self.arrived.place(length).filter(|_| is_wanted)
+    }
+
+    /// How much more than the next `length` bytes of the body has a place behind them.
+    pub(super) fn more(&self, length: usize) -> usize {
+        let arrived = &self.arrived;
+        let room = arrived.wanted.min(arrived.bytes.capacity()).saturating_sub(arrived.bytes.len() + length);
+        let rest = arrived.expected.map(|rest| usize::try_from(rest).unwrap_or(usize::MAX).saturating_sub(length));
+        rest.map_or(room, |rest| rest.min(room))
     }
 
     /// Notes that so many bytes more of the body are in their place, of which nothing may follow.

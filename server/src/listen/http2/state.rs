@@ -64,7 +64,7 @@ pub(super) struct State {
     /// The largest frame to send.
     largest: usize,
     /// How much the client may send.
-    room: Window,
+    pub(super) room: Window,
     /// Streams that have data for which there is room.
     line: VecDeque<u32>,
     /// The last streams that were over before their client had ended them.

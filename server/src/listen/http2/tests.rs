@@ -1,8 +1,11 @@
 use std::future::poll_fn;
-use std::pin::pin;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
 
 use axum::body::Body as AnyBody;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter, duplex};
+use socket2::MaybeUninitSlice;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter, DuplexStream, duplex};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
@@ -10,7 +13,18 @@ use super::frame::{DATA, END_HEADERS, END_STREAM, HEAD, HEADERS, Head, SETTINGS}
 use super::{Connection, Duration, ends::Connection as _};
 use crate::config::Caps;
 use crate::lifecycle::Lifecycle;
+use crate::listen::scatter::Scatter;
 use crate::listen::young::Streams;
+
+impl Scatter for BufWriter<DuplexStream> {
+    fn poll_scatter(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut [MaybeUninitSlice<'_>],
+    ) -> Option<Poll<io::Result<usize>>> {
+        None
+    }
+}
 
 /// Within TLS what was taken may stay where it is until somebody asks for it to be written.
 #[tokio::test(start_paused = true)]

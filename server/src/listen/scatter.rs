@@ -1,0 +1,78 @@
+//! Reads one stream of bytes to several places by one call of the system.
+#![expect(unsafe_code, reason = "what the system has filled has to be said to hold bytes")]
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{BufMut, BytesMut};
+use smallvec::SmallVec;
+use socket2::MaybeUninitSlice;
+use tokio::io::AsyncRead;
+
+/// What can be read to several places at once.
+pub(super) trait Scatter: AsyncRead {
+    /// Reads to `places`, one after the other; `None` where that has to be done place by place.
+    fn poll_scatter(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        places: &mut [MaybeUninitSlice<'_>],
+    ) -> Option<Poll<io::Result<usize>>>;
+}
+
+/// What has come of parts of a stream of bytes that belong one behind the other, with `N` bytes behind each of them that do
+/// not.
+pub(super) struct Scattered<const N: usize> {
+    between: SmallVec<[[u8; N]; 8]>,
+    count: usize,
+}
+
+impl<const N: usize> Scattered<N> {
+    /// Reads `parts` of these lengths behind what is in `place`. `None` where that cannot be done by one call.
+    pub(super) fn poll(
+        from: Pin<&mut impl Scatter>,
+        context: &mut Context<'_>,
+        place: &mut BytesMut,
+        parts: &[usize],
+    ) -> Option<Poll<io::Result<Self>>> {
+        let mut between: SmallVec<[_; 8]> = parts.iter().map(|_| [MaybeUninit::new(0); N]).collect();
+        let mut rest = place.spare_capacity_mut();
+        let mut places = SmallVec::<[_; 16]>::new();
+        for (part, behind) in parts.iter().zip(&mut between) {
+            let (now, later) = rest.split_at_mut_checked(*part)?;
+            rest = later;
+            places.extend([MaybeUninitSlice::new(now), MaybeUninitSlice::new(behind)]);
+        }
+        let count = match from.poll_scatter(context, &mut places)? {
+            Poll::Ready(Ok(count)) => count,
+            Poll::Ready(Err(error)) => return Some(Poll::Ready(Err(error))),
+            Poll::Pending => return Some(Poll::Pending),
+        };
+        drop(places);
+        // SAFETY: these bytes were there from the beginning, and nothing but bytes was written over them.
+        let between = between.iter().map(|behind| behind.map(|byte| unsafe { byte.assume_init() })).collect();
+        let scattered = Self { between, count };
+        let own = scattered.parts(parts).map(|(own, _)| own).sum();
+        // SAFETY: the first `count` bytes of the places were written; of these, so many lie here, one behind the other, from
+        // the end of what was there on.
+        unsafe { place.advance_mut(own) };
+        Some(Poll::Ready(Ok(scattered)))
+    }
+
+    /// How much has come in all.
+    pub(super) const fn count(&self) -> usize {
+        self.count
+    }
+
+    /// How much has come of each of the `parts`, and what has come behind it.
+    pub(super) fn parts(&self, parts: &[usize]) -> impl Iterator<Item = (usize, &[u8])> {
+        let mut rest = self.count;
+        parts.iter().zip(&self.between).map(move |(part, behind)| {
+            let own = rest.min(*part);
+            let other = (rest - own).min(N);
+            rest -= own + other;
+            (own, behind.get(..other).unwrap_or_default())
+        })
+    }
+}
