@@ -60,6 +60,17 @@ impl Future for AtOnce<'_> {
     }
 }
 
+impl Drop for AtOnce<'_> {
+    fn drop(&mut self) {
+        if let Step::Seated(seated) = &mut self.step {
+            let now = Instant::now();
+            for seat in seated.leave() {
+                self.shared.gone(&seat, now);
+            }
+        }
+    }
+}
+
 /// A run at once that gave what it was to give.
 struct Done {
     started: Instant,
@@ -101,18 +112,16 @@ impl Shared {
 
     /// Runs the requests of a group, and tells each what came of it.
     fn run_group(&self, mut seats: Vec<Seat>) {
+        let now = Instant::now();
+        let is_gone = |seat: &mut Seat| seat.has_left() || seat.has_expired(now);
+        tell(seats.extract_if(.., is_gone).map(|seat| {
+            let error = self.gone(&seat, now);
+            (seat.reply, Ok(Err(error)))
+        }));
         let Some(_thread) = self.share.slots().try_take_one() else {
             return tell(seats.into_iter().map(|seat| (seat.reply, Err(busy(seat.request)))));
         };
         let _busy = self.metrics.busy();
-        let now = Instant::now();
-        let is_gone = |seat: &mut Seat| seat.has_left() || seat.has_expired(now);
-        tell(
-            seats
-                .extract_if(.., is_gone)
-                .map(|seat| (self.gone(&seat, now), seat))
-                .map(|(error, seat)| (seat.reply, Ok(Err(error)))),
-        );
         let together = seats.len() > 1 && !self.doubt.is_justified();
         let Some(done) = together.then(|| self.run_seats(&seats)).flatten() else {
             return tell(
@@ -231,10 +240,10 @@ impl Shared {
             let why = if expired { Reason::Expired } else { Reason::Left };
             asked.turned_away(seat.came, now.saturating_duration_since(seat.came), why);
         }
-        if expired {
+        if expired && !seat.has_left() {
             return self.refused(&Refusal::Expired);
         }
-        self.metrics.not_run(false, self.tuner.least());
+        self.metrics.not_run(expired, self.tuner.least());
         self.error(Ended::Stopped)
     }
 

@@ -79,18 +79,21 @@ impl Gather {
             return Entered::Alone(request);
         }
         let mut state = self.lock();
-        let (reply, answer) = oneshot::channel();
-        let number = if let Some(group) = state.groups.iter_mut().find(|group| group.takes(&request, most)) {
-            (group.rows, group.most) = (group.rows + rows, group.most.min(most));
-            group.seats.push(Seat { request, came: Instant::now(), reply });
-            group.number
-        } else if state.rest > 0 || state.groups.len() >= MOST_GROUPS {
+        let at = state.groups.iter().position(|group| group.takes(&request, most));
+        if at.is_none() && (state.rest > 0 || state.groups.len() >= MOST_GROUPS) {
             state.rest = state.rest.saturating_sub(1);
             return Entered::Alone(request);
+        }
+        let (reply, answer) = oneshot::channel();
+        let seat = Seat { request, came: Instant::now(), reply };
+        let number = if let Some(group) = at.and_then(|at| state.groups.get_mut(at)) {
+            (group.rows, group.most) = (group.rows + rows, group.most.min(most));
+            group.seats.push(seat);
+            group.number
         } else {
-            let (number, seats) = (state.next, vec![Seat { request, came: Instant::now(), reply }]);
+            let number = state.next;
             state.next += 1;
-            state.groups.push(Group { number, rows, most, seats });
+            state.groups.push(Group { number, rows, most, seats: vec![seat] });
             number
         };
         Entered::Seated(Seated { gather: self, number, answer, over: false })
@@ -107,11 +110,10 @@ impl Gather {
         Some(group.seats)
     }
 
-    /// Lets go of a group that nobody waits for any more.
-    fn clear(&self, number: u64) {
-        let gone = |group: &mut Group| group.number == number && group.seats.iter().all(Seat::has_left);
-        let cleared: Vec<_> = self.lock().groups.extract_if(.., gone).collect();
-        drop(cleared);
+    /// Takes a group out that nobody waits for any more.
+    fn clear(&self, number: u64) -> Vec<Seat> {
+        let is_over = |group: &mut Group| group.number == number && group.seats.iter().all(Seat::has_left);
+        self.lock().groups.extract_if(.., is_over).flat_map(|group| group.seats).collect()
     }
 
     /// How many groups form.
@@ -161,14 +163,13 @@ impl Seated<'_> {
         self.over = answer.is_ready();
         answer.map(Result::ok)
     }
-}
 
-impl Drop for Seated<'_> {
-    /// Whoever is left runs the group.
-    fn drop(&mut self) {
-        if !self.over {
-            self.answer.close();
-            self.gather.clear(self.number);
+    /// Leaves; whoever is left runs the group. Gives the requests of one that nobody is left of.
+    pub(super) fn leave(&mut self) -> Vec<Seat> {
+        if self.over {
+            return vec![];
         }
+        self.answer.close();
+        self.gather.clear(self.number)
     }
 }

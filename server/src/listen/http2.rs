@@ -61,10 +61,6 @@ const CHOKED: usize = 256 << 10;
 const ROUNDS: usize = 32;
 const AT_ONCE: usize = MOST_ROOM;
 
-/// Of what is read straight to its place, so many bytes weigh as one: nobody has to say where that belongs, and the turns of
-/// others wake other threads.
-const PLACED: usize = 8;
-
 /// How long a silent client may take to answer a PING.
 const ANSWER: Duration = Duration::from_secs(20);
 
@@ -171,25 +167,27 @@ where
 
     /// Reads what has come; ready where something has, or the client has ended. Says what it weighs.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let (read, weight) = match self.frames.poll_read(Pin::new(&mut self.stream), context, &mut self.input) {
-            Some(read) => (read, PLACED),
-            None => (self.poll_more(context), 1),
+        let read = match self.frames.poll_read(Pin::new(&mut self.stream), context, &mut self.input) {
+            Some(read) => read,
+            None => self.poll_more(context).map_ok(|count| (count, count)),
         };
-        let Poll::Ready(count) = read else {
+        let Poll::Ready(read) = read else {
             if self.input.is_empty() && self.input.capacity() > 2 * ROOM {
                 self.input = BytesMut::new();
             }
             return Poll::Pending;
         };
         self.heard = true;
-        let count = count?;
+        let (count, weight) = read?;
         if count == 0 {
             // Those that were about to be answered are.
             self.streams.poll(context);
             self.over = true;
-            self.shared.lock().leave_all();
+            let mut state = self.shared.lock();
+            state.fill();
+            state.leave_all();
         }
-        Poll::Ready(Ok(count / weight))
+        Poll::Ready(Ok(weight))
     }
 
     /// Reads more behind what is not taken.

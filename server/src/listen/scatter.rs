@@ -4,16 +4,18 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{BufMut, BytesMut};
 use smallvec::SmallVec;
 use socket2::MaybeUninitSlice;
 use tokio::io::AsyncRead;
+use tokio_util::io::poll_read_buf;
 
 /// What can be read to several places at once.
 pub(super) trait Scatter: AsyncRead {
-    /// Reads to `places`, one after the other; `None` where that has to be done place by place.
+    /// Reads to `places`, one after the other, and says how many bytes were written there, from the first place's first on;
+    /// `None` where there is nothing but [`AsyncRead`].
     fn poll_scatter(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -29,27 +31,19 @@ pub(super) struct Scattered<const N: usize> {
 }
 
 impl<const N: usize> Scattered<N> {
-    /// Reads `parts` of these lengths behind what is in `place`. `None` where that cannot be done by one call.
+    /// Reads `parts` of these lengths behind what is in `place`, which has room for them; no more than the first one and what
+    /// is behind it where that takes several calls.
     pub(super) fn poll(
-        from: Pin<&mut impl Scatter>,
+        mut from: Pin<&mut impl Scatter>,
         context: &mut Context<'_>,
         place: &mut BytesMut,
         parts: &[usize],
-    ) -> Option<Poll<io::Result<Self>>> {
+    ) -> Poll<io::Result<Self>> {
         let mut between: SmallVec<[_; 8]> = parts.iter().map(|_| [MaybeUninit::new(0); N]).collect();
-        let mut rest = place.spare_capacity_mut();
-        let mut places = SmallVec::<[_; 16]>::new();
-        for (part, behind) in parts.iter().zip(&mut between) {
-            let (now, later) = rest.split_at_mut_checked(*part)?;
-            rest = later;
-            places.extend([MaybeUninitSlice::new(now), MaybeUninitSlice::new(behind)]);
-        }
-        let count = match from.poll_scatter(context, &mut places)? {
-            Poll::Ready(Ok(count)) => count,
-            Poll::Ready(Err(error)) => return Some(Poll::Ready(Err(error))),
-            Poll::Pending => return Some(Poll::Pending),
+        let Some(count) = Self::poll_places(from.as_mut(), context, place, parts, &mut between) else {
+            return Self::poll_first(from, context, place, parts.first().copied().unwrap_or_default());
         };
-        drop(places);
+        let count = ready!(count)?;
         // SAFETY: these bytes were there from the beginning, and nothing but bytes was written over them.
         let between = between.iter().map(|behind| behind.map(|byte| unsafe { byte.assume_init() })).collect();
         let scattered = Self { between, count };
@@ -57,7 +51,41 @@ impl<const N: usize> Scattered<N> {
         // SAFETY: the first `count` bytes of the places were written; of these, so many lie here, one behind the other, from
         // the end of what was there on.
         unsafe { place.advance_mut(own) };
-        Some(Poll::Ready(Ok(scattered)))
+        Poll::Ready(Ok(scattered))
+    }
+
+    fn poll_places(
+        from: Pin<&mut impl Scatter>,
+        context: &mut Context<'_>,
+        place: &mut BytesMut,
+        parts: &[usize],
+        between: &mut [[MaybeUninit<u8>; N]],
+    ) -> Option<Poll<io::Result<usize>>> {
+        let mut rest = place.spare_capacity_mut();
+        let mut places = SmallVec::<[_; 16]>::new();
+        for (part, behind) in parts.iter().zip(between) {
+            let (now, later) = rest.split_at_mut_checked(*part)?;
+            rest = later;
+            places.extend([MaybeUninitSlice::new(now), MaybeUninitSlice::new(behind)]);
+        }
+        from.poll_scatter(context, &mut places)
+    }
+
+    fn poll_first(
+        from: Pin<&mut impl Scatter>,
+        context: &mut Context<'_>,
+        place: &mut BytesMut,
+        part: usize,
+    ) -> Poll<io::Result<Self>> {
+        let (start, end) = (place.len(), place.len() + part);
+        let most = (place.capacity() - start).min(part + N);
+        let count = ready!(poll_read_buf(from, context, &mut (&mut *place).limit(most)))?;
+        let mut behind = [0; N];
+        for (byte, came) in behind.iter_mut().zip(place.get(end..).unwrap_or_default()) {
+            *byte = *came;
+        }
+        place.truncate(end);
+        Poll::Ready(Ok(Self { between: SmallVec::from_slice(&[behind]), count }))
     }
 
     /// How much has come in all.

@@ -153,10 +153,13 @@ fn a_caller_that_leaves_takes_nobody_along() {
     drop(all.remove(0));
     assert_eq!(rows(all.iter_mut().rev().filter_map(look).collect()), [3; 3]);
     // Nothing is left of a group that nobody waits for.
-    let mut all = start();
+    let told = Told::default();
+    let asks = Call::plain(0).request().with_story(None, told.clone());
+    let mut all: Vec<_> = plain(0..2).chain([asks]).map(|request| ask(&shared, request)).collect();
     assert!(all.iter_mut().all(|asked| look(asked).is_none()));
     assert_eq!(shared.gather.forming(), 1);
     drop(all);
+    assert_eq!(told.turned_away().unwrap().why, Reason::Left);
     assert_eq!(shared.gather.forming(), 0);
     assert_eq!(rows(together(&shared, plain(0..4))), [4; 4]);
 }

@@ -185,6 +185,10 @@ impl<T: Talk> Scatter for Wire<T> {
         context: &mut Context<'_>,
         places: &mut [MaybeUninitSlice<'_>],
     ) -> Option<Poll<io::Result<usize>>> {
+        // As a socket, or as what is within TLS.
+        if self.0.borrow().at.is_multiple_of(2) {
+            return None;
+        }
         let mut came = vec![0; places.iter().map(|place| place.len()).sum()];
         let mut buffer = ReadBuf::new(&mut came);
         let read = self.as_mut().poll_read(context, &mut buffer);

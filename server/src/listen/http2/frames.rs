@@ -36,6 +36,10 @@ const TABLE: usize = 4096;
 /// To read a frame of so many bytes by a call of its own costs less than to copy it.
 const LARGE: usize = 8 << 10;
 
+/// Of what is read straight to its place, so many bytes weigh as one: nobody has to say where that belongs, and the turns of
+/// others wake other threads.
+const PLACED: usize = 8;
+
 /// So many frames are read at once at most, and so much of them.
 const MOST_FRAMES: usize = 8;
 const MOST_EXPECTED: usize = 256 << 10;
@@ -189,14 +193,14 @@ impl Frames {
     }
 
     /// Reads what comes of a frame of data to where its stream puts it together, and so those that are expected behind it, as
-    /// a large body comes in many. What comes instead of them goes to `input`, as does the head of the frame behind. `None`
-    /// where the data has no such place, or is not worth a call.
+    /// a large body comes in many. What comes instead of them goes to `input`, as does the head of the frame behind. Says how
+    /// much came and what it weighs; `None` where the data has no such place, or is not worth a call.
     pub(super) fn poll_read(
         &mut self,
         from: Pin<&mut impl Scatter>,
         context: &mut Context<'_>,
         input: &mut BytesMut,
-    ) -> Option<Poll<io::Result<usize>>> {
+    ) -> Option<Poll<io::Result<(usize, usize)>>> {
         let data = self.data.as_mut().filter(|data| data.length >= LARGE && input.is_empty())?;
         let mut state = self.shared.lock();
         let open = state.room.open();
@@ -207,7 +211,7 @@ impl Frames {
         let mut expected = Expected { stream: data.stream, open: open.min(record.arrived.window.open()), rest };
         let place = record.place(data.left, data.last)?;
         let mut end = place.len();
-        let read = match Scattered::<HEAD>::poll(from, context, place, &parts)? {
+        let read = match Scattered::<HEAD>::poll(from, context, place, &parts) {
             Poll::Ready(Ok(read)) => read,
             Poll::Ready(Err(error)) => return Some(Poll::Ready(Err(error))),
             Poll::Pending => return Some(Poll::Pending),
@@ -243,7 +247,11 @@ impl Frames {
         }
         drop(state);
         self.data.take_if(|data| data.left == 0);
-        Some(Poll::Ready(Ok(read.count())))
+        if input.len() > HEAD {
+            self.row.frames = 0;
+        }
+        let placed = read.count() - input.len();
+        Some(Poll::Ready(Ok((read.count(), placed / PLACED + input.len()))))
     }
 
     fn begin(&self, (stream, head): (u32, Parts)) -> Option<Begun> {
