@@ -30,7 +30,8 @@ pub struct Settings {
     /// How many threads one run uses. Default: as the profile and the CPUs allow.
     pub threads: Option<u16>,
     /// Whether runs are done on the network thread that reads the request instead of an instance's.
-    /// Default: where they prove to take less than 150 µs. Requests of more than 262,144 elements never are.
+    /// Default: where they prove to take less than 150 µs. Requests of more than 262,144 elements never are. Those that are
+    /// ready at the same moment share a run there, too, as `batching` allows.
     pub inline: Option<bool>,
     /// Which versions to serve: `"latest"`, `"all"`, a list of versions, or `{ latest = 2 }`.
     pub versions: VersionPolicy,

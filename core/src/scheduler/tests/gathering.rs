@@ -43,6 +43,13 @@ fn look(asked: &mut Asked<'_>) -> Option<Outcome> {
     }
 }
 
+/// Has all of them ready at the same moment, each for its second turn.
+fn gathered<'s>(shared: &'s Shared, requests: impl IntoIterator<Item = Request>) -> Vec<Asked<'s>> {
+    let mut all: Vec<_> = requests.into_iter().map(|request| ask(shared, request)).collect();
+    assert!(all.iter_mut().all(|asked| look(asked).is_none()));
+    all
+}
+
 /// Has all of them ready at the same moment; says what came of each.
 fn together(shared: &Shared, requests: impl IntoIterator<Item = Request>) -> Vec<Outcome> {
     let mut all: Vec<_> = requests.into_iter().map(|request| ask(shared, request)).collect();
@@ -142,21 +149,17 @@ fn rows_of_other_shapes_and_no_rows_at_all_are_not_joined() {
 fn a_caller_that_leaves_takes_nobody_along() {
     let metrics = metrics();
     let shared = short(8, true, false, &metrics);
-    let start = || -> Vec<_> { plain(0..4).map(|request| ask(&shared, request)).collect() };
-    let mut all = start();
-    assert!(all.iter_mut().all(|asked| look(asked).is_none()));
+    let mut all = gathered(&shared, plain(0..4));
     drop(all.remove(2));
     assert_eq!(rows(all.iter_mut().filter_map(look).collect()), [3; 3]);
     // Whoever came first leaves: another one runs them.
-    let mut all = start();
-    assert!(all.iter_mut().all(|asked| look(asked).is_none()));
+    let mut all = gathered(&shared, plain(0..4));
     drop(all.remove(0));
     assert_eq!(rows(all.iter_mut().rev().filter_map(look).collect()), [3; 3]);
     // Nothing is left of a group that nobody waits for.
     let told = Told::default();
     let asks = Call::plain(0).request().with_story(None, told.clone());
-    let mut all: Vec<_> = plain(0..2).chain([asks]).map(|request| ask(&shared, request)).collect();
-    assert!(all.iter_mut().all(|asked| look(asked).is_none()));
+    let all = gathered(&shared, plain(0..2).chain([asks]));
     assert_eq!(shared.gather.forming(), 1);
     drop(all);
     assert_eq!(told.turned_away().unwrap().why, Reason::Left);
@@ -168,8 +171,7 @@ fn a_caller_that_leaves_takes_nobody_along() {
 fn nobody_waits_for_one_that_is_not_looked_at() {
     let metrics = metrics();
     let shared = short(8, true, false, &metrics);
-    let mut all: Vec<_> = plain(0..4).map(|request| ask(&shared, request)).collect();
-    assert!(all.iter_mut().all(|asked| look(asked).is_none()));
+    let mut all = gathered(&shared, plain(0..4));
     for asked in all.iter_mut().rev() {
         assert_eq!(answer(look(asked).unwrap()).unwrap().timings.batch_rows, 4);
     }
@@ -191,8 +193,7 @@ fn a_request_whose_time_is_over_is_not_run() {
 fn a_doubt_that_arises_while_a_group_forms_keeps_it_apart() {
     let metrics = metrics();
     let shared = short(8, true, false, &metrics);
-    let mut all: Vec<_> = plain(0..3).map(|request| ask(&shared, request)).collect();
-    assert!(all.iter_mut().all(|asked| look(asked).is_none()));
+    let mut all = gathered(&shared, plain(0..3));
     shared.doubt.confirm();
     assert_eq!(rows(all.iter_mut().filter_map(look).collect()), [1; 3]);
 }
