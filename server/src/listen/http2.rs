@@ -10,6 +10,7 @@ mod body;
 #[cfg(any(test, fuzzing))]
 mod checked;
 mod credit;
+mod expected;
 mod frame;
 mod framed;
 mod frames;

@@ -12,6 +12,7 @@ use http::{HeaderMap, Request, StatusCode};
 use smallvec::SmallVec;
 
 use super::body::Coming;
+use super::expected::{Expected, Row, parts};
 use super::frame::{
     ACK, CONTINUATION, DATA, ENABLE_PUSH, END_HEADERS, END_STREAM, FIRST_WINDOW, FRAME_SIZE, GOAWAY, HEAD, HEAD_SIZE,
     HEADERS, Head, LARGEST, LARGEST_WINDOW, MOST_STREAMS, PADDED, PING, PRIORITY, PUSH_PROMISE, RST_STREAM, Reason,
@@ -39,10 +40,6 @@ const LARGE: usize = 8 << 10;
 /// Of what is read straight to its place, so many bytes weigh as one: nobody has to say where that belongs, and the turns of
 /// others wake other threads.
 const PLACED: usize = 8;
-
-/// So many frames are read at once at most, and so much of them.
-const MOST_FRAMES: usize = 8;
-const MOST_EXPECTED: usize = 256 << 10;
 
 /// A request whose head has come.
 pub(super) struct Begun {
@@ -76,22 +73,6 @@ struct Data {
     length: usize,
     left: usize,
     last: bool,
-}
-
-/// How many frames of data have come in a row while none of another stream came between those of a body. As many are
-/// expected to follow: where clients mix their streams that is none.
-#[derive(Default)]
-struct Row {
-    frames: usize,
-    /// The stream of the last one, if its body goes on.
-    stream: Option<u32>,
-}
-
-impl Row {
-    fn goes_on(&mut self, stream: u32, last: bool) {
-        self.frames = if self.stream.is_none_or(|other| other == stream) { self.frames.saturating_add(1) } else { 0 };
-        self.stream = (!last).then_some(stream);
-    }
 }
 
 struct Block {
@@ -460,45 +441,6 @@ impl Frames {
         }
         Ok(Step::Frame)
     }
-}
-
-/// The frames of data that are expected.
-struct Expected {
-    stream: u32,
-    /// How much the windows allow.
-    open: usize,
-    /// How much of the body is still to come, where its head says so.
-    rest: Option<u64>,
-}
-
-impl Expected {
-    /// Whether `behind` is the head of a frame of `length` bytes that is expected; says its length and whether it is the last.
-    fn next(&mut self, behind: &[u8], length: Option<&usize>) -> Option<(usize, bool)> {
-        let (head, length) = (Head::read(*behind.first_chunk()?), *length?);
-        let (last, bytes) = (head.has(END_STREAM), length as u64);
-        let is_data = head.kind == DATA && !head.has(PADDED) && head.stream == self.stream && head.length == length;
-        let fits = self.rest.is_none_or(|rest| rest == bytes || (!last && rest > bytes));
-        if !is_data || !fits || length > self.open {
-            return None;
-        }
-        // Nothing is expected behind the last.
-        self.open = if last { 0 } else { self.open - length };
-        self.rest = self.rest.map(|rest| rest - bytes);
-        Some((length, last))
-    }
-}
-
-/// The parts in which `left` bytes of a frame come and up to `more` of the body behind it, if the client goes on with so many
-/// `frames` of `length`.
-fn parts(left: usize, length: usize, more: usize, frames: usize) -> SmallVec<[usize; 8]> {
-    let mut parts = SmallVec::from_slice(&[left]);
-    let (mut rest, mut room) = (more, MOST_EXPECTED.saturating_sub(left));
-    while rest > 0 && length <= room && parts.len() < MOST_FRAMES.min(frames) {
-        let part = length.min(rest);
-        parts.push(part);
-        (rest, room) = (rest - part, room - length);
-    }
-    parts
 }
 
 /// Takes note of a setting of the client, or returns it if it is that of the windows of streams.
