@@ -41,7 +41,7 @@ impl<const N: usize> Scattered<N> {
     ) -> Poll<io::Result<Self>> {
         let mut between: SmallVec<[_; 8]> = parts.iter().map(|_| [MaybeUninit::new(0); N]).collect();
         let Some(count) = Self::poll_places(from.as_mut(), context, place, parts, &mut between) else {
-            return Self::poll_first(from, context, place, parts.first().copied().unwrap_or_default());
+            return Self::poll_first(from, context, place, parts);
         };
         let count = ready!(count)?;
         // SAFETY: these bytes were there from the beginning, and nothing but bytes was written over them.
@@ -75,17 +75,19 @@ impl<const N: usize> Scattered<N> {
         from: Pin<&mut impl Scatter>,
         context: &mut Context<'_>,
         place: &mut BytesMut,
-        part: usize,
+        parts: &[usize],
     ) -> Poll<io::Result<Self>> {
+        let part = parts.first().copied().unwrap_or_default();
         let (start, end) = (place.len(), place.len() + part);
         let most = (place.capacity() - start).min(part + N);
         let count = ready!(poll_read_buf(from, context, &mut (&mut *place).limit(most)))?;
-        let mut behind = [0; N];
-        for (byte, came) in behind.iter_mut().zip(place.get(end..).unwrap_or_default()) {
+        // Of the others nothing has come.
+        let mut between: SmallVec<[_; 8]> = parts.iter().map(|_| [0; N]).collect();
+        for (byte, came) in between.iter_mut().flatten().zip(place.get(end..).unwrap_or_default()) {
             *byte = *came;
         }
         place.truncate(end);
-        Poll::Ready(Ok(Self { between: SmallVec::from_slice(&[behind]), count }))
+        Poll::Ready(Ok(Self { between, count }))
     }
 
     /// How much has come in all.

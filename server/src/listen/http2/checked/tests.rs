@@ -181,6 +181,33 @@ fn who_keeps_the_rules_is_answered() {
 }
 
 #[test]
+fn large_frames_in_a_row_are_read_to_their_place_as_the_windows_say() {
+    for seed in 0..300 {
+        let mut rng = Rng::with_seed(seed);
+        let mut frames = Vec::new();
+        let mut add = |kind, flags, stream, payload: &[u8]| {
+            frames.extend(Head { length: payload.len(), kind, flags, stream }.bytes());
+            frames.extend_from_slice(payload);
+        };
+        let window = (1_u32 << 24).to_be_bytes();
+        add(SETTINGS, 0, 0, &[&STREAM_WINDOW.to_be_bytes()[..], &window].concat());
+        add(WINDOW_UPDATE, 0, 0, &window);
+        // It is read as a whole, in pieces that are put together.
+        add(HEADERS, END_HEADERS, 1, b"\x83\x86\x04\x06/@@F@@");
+        let count = rng.u8(2..20);
+        for number in 0..count {
+            let flags = if number + 1 == count { END_STREAM } else { 0 };
+            add(DATA, flags, 1, &vec![number; if flags == 0 { LARGEST } else { rng.usize(1..=LARGEST) }]);
+            if rng.u8(..8) == 0 {
+                add(PING, 0, 0, b"between!");
+            }
+        }
+        let session = [&pace(&mut rng)[..], &[0, 0], &frames].concat();
+        assert_eq!(outcome(&session), Outcome { reason: None, answered: vec![1] }, "session {seed}");
+    }
+}
+
+#[test]
 fn whatever_a_client_does_and_however_it_leaves_nothing_is_left_of_it() {
     for seed in 0..1000 {
         let Chance { mut rng, mut frames, .. } = Chance::go(seed);
