@@ -2,6 +2,7 @@
 //!
 //! A [`Decoder`] and an [`Encoder`] each belong to one connection, and see every block of its direction in order.
 
+mod again;
 mod decode;
 mod dynamic;
 mod encode;

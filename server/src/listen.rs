@@ -31,7 +31,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use http::{Request, StatusCode};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
@@ -43,7 +42,6 @@ use crate::config::{Caps, Drain};
 use crate::grpc;
 use crate::lifecycle::Lifecycle;
 use crate::middleware::Site;
-use crate::middleware::answer::Answered;
 use crate::router::for_operators;
 use crate::tls::Identity;
 use body::Body;
@@ -237,7 +235,6 @@ impl Connections {
                     seen.http2.store(true, Ordering::Relaxed);
                     seen.lingers.store(true, Ordering::Relaxed);
                     let seen = Arc::clone(&seen);
-                    let answer = move |request| answer(request).map(Answered::whole);
                     ends.of(pin!(http2::Connection::new(stream, start, answer, seen, streams, &caps))).await
                 }
             };

@@ -16,6 +16,14 @@ pub(crate) struct Target<'p> {
     pub(crate) version: Option<Cow<'p, str>>,
 }
 
+impl Target<'_> {
+    /// The same beyond the request that names it.
+    pub(crate) fn into_owned(self) -> Target<'static> {
+        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        Target { model: owned(self.model), version: self.version.map(owned) }
+    }
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for Target<'static> {
     type Rejection = ApiError;
 

@@ -1,5 +1,6 @@
 use std::ops::ControlFlow;
 
+use super::again::Again;
 use super::dynamic::{Dynamic, Entry};
 use super::{Error, OVERHEAD, USUAL_SIZE, huffman, integer, table};
 
@@ -19,6 +20,7 @@ pub struct Decoder<F> {
     most: usize,
     /// What the strings of the field at hand say without their Huffman code.
     plain: Vec<u8>,
+    again: Again<F>,
 }
 
 /// More is not kept between blocks.
@@ -39,7 +41,7 @@ impl<F: Field> Decoder<F> {
     /// uses until it has read the announcement, and says otherwise.
     #[must_use]
     pub const fn new(most: usize) -> Self {
-        Self { table: Dynamic::new(USUAL_SIZE), most, plain: Vec::new() }
+        Self { table: Dynamic::new(USUAL_SIZE), most, plain: Vec::new(), again: Again::new() }
     }
 
     /// What the fields of the dynamic table count together; at most 4096, or what was announced if that is more.
@@ -91,10 +93,11 @@ impl<F: Field> Decoder<F> {
             return self.indexed(integer::read(first, 7, rest)?);
         }
         let keep = first & 0x40 != 0;
-        let entry = self.literal(integer::read(first, if keep { 6 } else { 4 }, rest)?, rest)?;
+        let index = integer::read(first, if keep { 6 } else { 4 }, rest)?;
         if !keep {
-            return Ok((entry.field, entry.size));
+            return self.plain_literal(first & 0x10 != 0, index, rest);
         }
+        let entry = self.literal(index, rest)?;
         let taken = (entry.field.clone(), entry.size);
         self.table.add(entry);
         Ok(taken)
@@ -113,6 +116,21 @@ impl<F: Field> Decoder<F> {
     fn added(&self, index: usize) -> Result<&Entry<F>, Error> {
         let at = index.checked_sub(table::FIELDS.len() + 1);
         at.and_then(|at| self.table.get(at)).ok_or(Error::NoSuchField { index })
+    }
+
+    /// Reads a field that is not kept in the table. Where it is none that is never to be kept, it is known when it comes
+    /// again.
+    fn plain_literal(&mut self, is_secret: bool, index: usize, rest: &mut &[u8]) -> Result<(F, usize), Error> {
+        let is_usual = !is_secret && table::field(index).is_some();
+        if is_usual && let Some(known) = self.again.find(index, rest) {
+            return Ok(known);
+        }
+        let before = *rest;
+        let Entry { field, size, .. } = self.literal(index, rest)?;
+        if is_usual {
+            self.again.note(index, before.get(..before.len() - rest.len()).unwrap_or_default(), &field, size);
+        }
+        Ok((field, size))
     }
 
     /// Reads a field whose name is that of the one at `index`; for 0, the name stands before the value.

@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::ops::ControlFlow;
 
 use proptest::prelude::*;
@@ -170,6 +171,46 @@ fn a_field_larger_than_the_table_empties_it() {
     assert_eq!(decoder.table_size(), 34);
     let fields = decode(&mut decoder, &bytes("7e08 6262 6262 6262 6262"));
     assert_eq!((fields, decoder.table_size()), (Ok(vec![Pair::new(b"a", b"bbbbbbbb")]), 0));
+}
+
+/// A literal with the name of the static table's `:path`, which is not kept: `first` says so, with or without "never".
+fn path(first: u8, value: &str) -> Vec<u8> {
+    [&[first, u8::try_from(value.len()).unwrap()], value.as_bytes()].concat()
+}
+
+#[test]
+fn what_comes_again_without_being_kept_is_read_as_it_stands() {
+    thread_local!(static MADE: Cell<usize> = const { Cell::new(0) });
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    struct Made(Pair);
+    impl Field for Made {
+        fn new(name: &[u8], value: &[u8]) -> Self {
+            MADE.set(MADE.get() + 1);
+            Self(Pair::new(name, value))
+        }
+
+        fn with_value(&self, value: &[u8]) -> Self {
+            Self(self.0.with_value(value))
+        }
+    }
+    let mut decoder = Decoder::<Made>::new(4096);
+    let mut read = |block: &[u8]| {
+        let (before, mut found) = (MADE.get(), vec![]);
+        decoder.decode(block, |field, size| (found.push((field.0, size)), ControlFlow::Continue(())).1).unwrap();
+        (found, MADE.get() - before)
+    };
+    let is = |value: &str| (Pair::new(b":path", value.as_bytes()), 5 + value.len() + 32);
+    for (value, made) in [("/a", 1), ("/ab", 1), ("/a", 0), ("/ab", 0), ("/abc", 1), ("/a", 1), ("/abc", 0), ("/", 1)] {
+        assert_eq!(read(&path(0x04, value)), (vec![is(value)], made), "{value}");
+    }
+    let two = [path(0x04, "/"), path(0x04, "/a")].concat();
+    assert_eq!(read(&two), (vec![is("/"), is("/a")], 0));
+    // What is never to be kept is not, and `content-length` is no path.
+    let (never, other) = (path(0x14, "/"), [&[0x0f, 13][..], &path(0, "/")[1..]].concat());
+    assert_eq!((read(&never), read(&never)), ((vec![is("/")], 1), (vec![is("/")], 1)));
+    assert_eq!(read(&other), (vec![(Pair::new(b"content-length", b"/"), 14 + 1 + 32)], 1));
+    let long = "x".repeat(126);
+    assert_eq!((read(&path(0x04, &long)).1, read(&path(0x04, &long)).1), (1, 0));
 }
 
 #[test]

@@ -53,7 +53,8 @@ pub(super) async fn receive<B: Source>(
     begun: Begun,
 ) -> Result<Message, ApiError> {
     let limits = app.config.body_limits;
-    let Some(target) = incoming.peek(begun, |start| Head::peek(start).map(target)).await? else {
+    let Some(target) = incoming.peek(begun, |start| Head::peek(start).map(|head| target(head).into_owned())).await?
+    else {
         return incoming.finish(begun, Limit { bytes: limits.usual, model: None }).await;
     };
     let model = app.model(call, &target).await?;
@@ -97,7 +98,6 @@ pub(super) async fn score(app: &App, call: &Call, message: Bytes, answer: Answer
 }
 
 /// Which model a request names.
-fn target(head: Head<'_>) -> Target<'static> {
-    let owned = |text: &str| text.to_owned().into();
-    Target { model: owned(head.model), version: head.version.map(owned) }
+fn target(head: Head<'_>) -> Target<'_> {
+    Target { model: head.model.into(), version: head.version.map(Into::into) }
 }

@@ -27,7 +27,6 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use axum::response::Response;
 use bytes::BytesMut;
 use http::{Method, Request};
 use tokio::io::AsyncWrite;
@@ -39,6 +38,7 @@ use super::scatter::Scatter;
 use super::young::{Streams, YOUTH};
 use super::{Body, SILENCE, Seen, ends};
 use crate::config::Caps;
+use crate::middleware::answer::Answered;
 pub(super) use body::Coming;
 #[cfg(fuzzing)]
 pub(crate) use checked::session;
@@ -97,7 +97,7 @@ impl<S, A, F> Connection<S, A>
 where
     S: Scatter + AsyncWrite + Unpin,
     A: Fn(Request<Body>) -> F,
-    F: Future<Output = Response> + Send + 'static,
+    F: Future<Output: Into<Answered>> + Send + 'static,
 {
     /// A connection of which `input` has come behind the preface.
     pub(super) fn new(stream: S, input: BytesMut, answer: A, seen: Arc<Seen>, streams: Streams, caps: &Caps) -> Self {
@@ -106,7 +106,7 @@ where
             stream,
             answer,
             seen,
-            frames: Frames::new(shared.clone(), caps),
+            frames: Frames::new(&shared, caps),
             sending: Outgoing::default(),
             shared,
             input,
@@ -125,7 +125,7 @@ where
     fn take(&mut self, context: &mut Context<'_>) -> bool {
         let (mut took, mut since) = (false, None::<Instant>);
         loop {
-            match self.frames.next(&mut self.input) {
+            match self.frames.next(&self.shared, &mut self.input) {
                 Ok(Some(begun)) => {
                     let Begun { stream, request } = begun;
                     let wants_body = request.method() != Method::HEAD;
@@ -168,7 +168,7 @@ where
 
     /// Reads what has come; ready where something has, or the client has ended. Says what it weighs.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let read = match self.frames.poll_read(Pin::new(&mut self.stream), context, &mut self.input) {
+        let read = match self.frames.poll_read(&self.shared, Pin::new(&mut self.stream), context, &mut self.input) {
             Some(read) => read,
             None => self.poll_more(context).map_ok(|count| (count, count)),
         };
@@ -218,6 +218,10 @@ where
             }
             ready!(self.sending.poll_write(Pin::new(&mut self.stream), context))?;
             self.seen.wrote.store(true, Ordering::Relaxed);
+            // What comes meanwhile is looked for before the connection sleeps, or is over.
+            if !self.over {
+                return Pin::new(&mut self.stream).poll_flush(context);
+            }
         }
     }
 
@@ -252,7 +256,7 @@ impl<S, A, F> ends::Connection for Connection<S, A>
 where
     S: Scatter + AsyncWrite + Unpin,
     A: Fn(Request<Body>) -> F + Unpin,
-    F: Future<Output = Response> + Send + 'static,
+    F: Future<Output: Into<Answered>> + Send + 'static,
 {
     /// Tells the client that no more requests are taken than it has sent until it hears of that. Ends once they are answered.
     fn stop(mut self: Pin<&mut Self>) {
@@ -267,7 +271,7 @@ where
     /// Runs the connection to its end.
     fn poll_end(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        this.shared.lock().waker = None;
+        this.shared.lock().awake();
         this.streams.poll(context);
         let mut read = 0;
         for _ in 0..ROUNDS {
@@ -285,19 +289,22 @@ where
                 }
                 if let Poll::Ready(count) = this.poll_read(context)? {
                     read += count;
+                    this.take(context);
                     continue;
                 }
             }
-            let under_way = !this.shared.lock().streams.is_empty();
+            let mut state = this.shared.lock();
+            if written.is_ready() && state.fill() {
+                continue;
+            }
+            // From now on another thread that answers wakes it.
+            state.sleep(context);
+            let under_way = !state.streams.is_empty();
+            drop(state);
             if !under_way {
                 this.streams.rest();
             }
-            let idle = this.poll_idle(under_way, written.is_pending(), context);
-            let mut state = this.shared.lock();
-            // Another thread may have answered meanwhile.
-            let news = state.fill() || state.streams.is_empty() == under_way;
-            if idle.is_pending() && (written.is_pending() || !news) {
-                state.waker = Some(context.waker().clone());
+            if this.poll_idle(under_way, written.is_pending(), context).is_pending() {
                 return Poll::Pending;
             }
         }

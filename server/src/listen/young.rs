@@ -125,7 +125,7 @@ impl Streams {
 
     fn look(&mut self, mut stream: Stream, context: &mut Context<'_>) {
         SOON.set(false);
-        if is_young(|| stream.poll(context)).is_ready() {
+        if run_young(|| stream.poll(context)).is_ready() {
             if self.spare.len() < MOST_SPARE {
                 self.spare.push(stream);
             }
@@ -141,8 +141,13 @@ impl Streams {
     }
 }
 
-/// Runs `stream`, which [`grow_up`] is told meanwhile.
-fn is_young<T>(stream: impl FnOnce() -> T) -> T {
+/// Whether what runs is looked at again by its connection, or as a task of its own, whatever it waits for.
+pub(super) fn is_young() -> bool {
+    YOUNG.get()
+}
+
+/// Runs `stream`, which [`is_young`] meanwhile.
+fn run_young<T>(stream: impl FnOnce() -> T) -> T {
     /// Ends it, even if the stream panics.
     struct Childhood;
     impl Drop for Childhood {

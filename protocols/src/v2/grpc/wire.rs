@@ -67,7 +67,19 @@ impl<'a> Fields<'a> {
     }
 
     /// A number of as many bytes as it needs, seven bits in each.
+    #[inline]
     pub(super) fn varint(&mut self) -> Result<u64, Error> {
+        match self.0 {
+            // Most are as small as that.
+            [byte @ ..0x80, rest @ ..] => {
+                self.0 = rest;
+                Ok((*byte).into())
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, Error> {
         let mut number = 0_u64;
         for (at, &byte) in self.0.iter().take(10).enumerate() {
             let bits = u64::from(byte & 0x7F);

@@ -56,7 +56,7 @@ impl Coming {
         let before = state.out.len();
         state.read(self.stream, bytes);
         let tells = state.out.len() > before;
-        let waker = state.waker.take_if(|_| tells);
+        let waker = if tells { state.call() } else { None };
         drop(state);
         if let Some(waker) = waker {
             waker.wake();

@@ -24,6 +24,7 @@ use super::stop::STOPS;
 use crate::config::Caps;
 use crate::listen::scatter::{Scatter, Scattered};
 use crate::listen::{self, Body};
+use crate::middleware::answer::Own;
 
 /// The most streams that a client may have open.
 const MOST: u32 = 200;
@@ -49,7 +50,6 @@ pub(super) struct Begun {
 
 /// Reads frames.
 pub(super) struct Frames {
-    shared: Shared,
     decoder: Decoder<Field>,
     limits: Limits,
     /// Whether the first frame has come.
@@ -92,7 +92,7 @@ enum Step {
 }
 
 impl Frames {
-    pub(super) fn new(shared: Shared, caps: &Caps) -> Self {
+    pub(super) fn new(shared: &Shared, caps: &Caps) -> Self {
         let limits = Limits { bytes: caps.header_bytes, headers: caps.headers };
         let setting = |name: u16, value: u32| [&name.to_be_bytes()[..], &value.to_be_bytes()].concat();
         let size = u32::try_from(limits.bytes).unwrap_or(u32::MAX);
@@ -108,7 +108,6 @@ impl Frames {
         state.out.frame(WINDOW_UPDATE, 0, 0, &u32::try_from(more).unwrap_or_default().to_be_bytes());
         drop(state);
         Self {
-            shared,
             decoder: Decoder::new(TABLE),
             limits,
             begun: false,
@@ -151,9 +150,13 @@ impl Frames {
 
     /// Reads frames until a request has come, whose body may still be on its way; `None` when there are no more. An error ends
     /// the connection.
-    pub(super) fn next(&mut self, input: &mut BytesMut) -> Result<Option<Begun>, Reason> {
+    pub(super) fn next(&mut self, shared: &Shared, input: &mut BytesMut) -> Result<Option<Begun>, Reason> {
+        if input.is_empty() && self.heads.is_empty() {
+            return Ok(None);
+        }
+        let state = &mut *shared.lock();
         loop {
-            let next = match self.step(input)? {
+            let next = match self.step(state, input)? {
                 Step::Frame => continue,
                 Step::Whole(stream) => {
                     let at = self.heads.iter().position(|(other, _)| *other == stream);
@@ -167,7 +170,7 @@ impl Frames {
                     None => return Ok(None),
                 },
             };
-            if let Some(begun) = self.begin(next) {
+            if let Some(begun) = begin(shared, state, next) {
                 return Ok(Some(begun));
             }
         }
@@ -178,12 +181,13 @@ impl Frames {
     /// much came and what it weighs; `None` where the data has no such place, or is not worth a call.
     pub(super) fn poll_read(
         &mut self,
+        shared: &Shared,
         from: Pin<&mut impl Scatter>,
         context: &mut Context<'_>,
         input: &mut BytesMut,
     ) -> Option<Poll<io::Result<(usize, usize)>>> {
         let data = self.data.as_mut().filter(|data| data.length >= LARGE && input.is_empty())?;
-        let mut state = self.shared.lock();
+        let mut state = shared.lock();
         let open = state.room.open();
         let record = state.streams.get_mut(&data.stream)?;
         let more = if data.last { 0 } else { record.more(data.left) };
@@ -235,24 +239,7 @@ impl Frames {
         Some(Poll::Ready(Ok((read.count(), placed / PLACED + input.len()))))
     }
 
-    fn begin(&self, (stream, head): (u32, Parts)) -> Option<Begun> {
-        let mut state = self.shared.lock();
-        let record = state.streams.get_mut(&stream)?;
-        if record.gone {
-            state.forget(stream);
-            return None;
-        }
-        let body = if record.arrived.ended {
-            let (bytes, read) = record.arrived.take().unwrap_or_default();
-            state.read(stream, read);
-            Body::Whole(bytes)
-        } else {
-            Body::Http2(Coming { shared: self.shared.clone(), stream })
-        };
-        Some(Begun { stream, request: Request::from_parts(head, body) })
-    }
-
-    fn step(&mut self, input: &mut BytesMut) -> Result<Step, Reason> {
+    fn step(&mut self, state: &mut State, input: &mut BytesMut) -> Result<Step, Reason> {
         if let Some(data) = &mut self.data {
             if input.is_empty() {
                 return Ok(Step::Nothing);
@@ -261,7 +248,7 @@ impl Frames {
             data.left -= bytes.len();
             let (stream, last, count) = (data.stream, data.last && data.left == 0, bytes.len());
             self.data.take_if(|data| data.left == 0);
-            let step = self.came(stream, bytes, last);
+            let step = came(state, stream, bytes, last);
             input.advance(count);
             return step;
         }
@@ -270,16 +257,16 @@ impl Frames {
         if head.kind == DATA && !head.has(PADDED) {
             input.advance(HEAD);
             let (stream, last) = (head.stream, head.has(END_STREAM));
-            self.shared.lock().begins(stream, head.length, stream > self.last)?;
+            state.begins(stream, head.length, stream > self.last)?;
             self.row.goes_on(stream, last);
             if head.length == 0 {
-                return self.came(stream, &[], last);
+                return came(state, stream, &[], last);
             }
             self.data = Some(Data { stream, length: head.length, left: head.length, last });
             return Ok(Step::Frame);
         }
         let Some(payload) = input.get(HEAD..HEAD + head.length) else { return Ok(Step::Nothing) };
-        let step = self.frame(head, payload)?;
+        let step = self.frame(state, head, payload)?;
         input.advance(HEAD + head.length);
         Ok(step)
     }
@@ -312,26 +299,19 @@ impl Frames {
         stream.is_multiple_of(2) || (stream > self.last && !self.closed)
     }
 
-    fn came(&self, stream: u32, bytes: &[u8], last: bool) -> Result<Step, Reason> {
-        self.shared.lock().came(stream, bytes, last)?;
-        Ok(if last { Step::Whole(stream) } else { Step::Frame })
-    }
-
-    fn frame(&mut self, head: Head, payload: &[u8]) -> Result<Step, Reason> {
+    fn frame(&mut self, state: &mut State, head: Head, payload: &[u8]) -> Result<Step, Reason> {
         let stream = head.stream;
         match head.kind {
             DATA => {
                 let bytes = unpadded(head, payload)?;
-                let mut state = self.shared.lock();
                 state.begins(stream, payload.len(), stream > self.last)?;
                 state.read(stream, payload.len() - bytes.len());
-                drop(state);
-                return self.came(stream, bytes, head.has(END_STREAM));
+                return came(state, stream, bytes, head.has(END_STREAM));
             }
             HEADERS => {
                 let (fields, last) = (unpadded(head, payload)?, head.has(END_STREAM));
                 if head.has(END_HEADERS) {
-                    return self.head(stream, fields, last);
+                    return self.head(state, stream, fields, last);
                 }
                 self.block = Some(Block { stream, last, bytes: fields.to_vec(), parts: 1 });
             }
@@ -343,35 +323,34 @@ impl Frames {
                     return Err(Reason::Calm);
                 }
                 if head.has(END_HEADERS) {
-                    return self.head(stream, &block.bytes, block.last);
+                    return self.head(state, stream, &block.bytes, block.last);
                 }
                 self.block = Some(block);
             }
             RST_STREAM if payload.len() == 4 => {
-                return self.shared.lock().reset_by_client(stream).map(|()| Step::Frame);
+                return state.reset_by_client(stream).map(|()| Step::Frame);
             }
             SETTINGS if head.has(ACK) && payload.is_empty() => {}
             SETTINGS if !head.has(ACK) && payload.len().is_multiple_of(6) => {
-                let mut state = self.shared.lock();
                 let mut window = None;
                 for setting in payload.as_chunks().0 {
-                    window = set(&mut state, *setting)?.or(window);
+                    window = set(state, *setting)?.or(window);
                 }
                 // Only the last counts: each would change all streams.
                 window.map_or(Ok(()), |window| state.resize_windows(window))?;
                 state.out.frame(SETTINGS, ACK, 0, &[]);
             }
             PING if head.has(ACK) && payload.len() == 8 => self.closed |= self.told && payload == STOPS,
-            PING if payload.len() == 8 => self.shared.lock().out.frame(PING, ACK, 0, payload),
+            PING if payload.len() == 8 => state.out.frame(PING, ACK, 0, payload),
             WINDOW_UPDATE => {
                 let more = number(payload.try_into().map_err(|_| Reason::FrameSize)?);
                 if stream > 0 && self.is_idle(stream) {
                     return Err(Reason::Protocol);
                 }
-                self.shared.lock().widen(stream, more)?;
+                state.widen(stream, more)?;
             }
             PRIORITY if payload.len() != 5 && !self.is_idle(stream) => {
-                self.shared.lock().give_up(stream, Reason::FrameSize)?;
+                state.give_up(stream, Reason::FrameSize)?;
             }
             GOAWAY if payload.len() >= 8 => {}
             PUSH_PROMISE => return Err(Reason::Protocol),
@@ -384,7 +363,7 @@ impl Frames {
     }
 
     /// Takes a whole head: of a request, or behind its body.
-    fn head(&mut self, stream: u32, block: &[u8], last: bool) -> Result<Step, Reason> {
+    fn head(&mut self, state: &mut State, stream: u32, block: &[u8], last: bool) -> Result<Step, Reason> {
         let mut fields = Fields::new(self.limits);
         // Even that of a stream which is not taken changes the table.
         self.decoder.decode(block, |field, size| fields.take(field, size)).map_err(|error| {
@@ -395,13 +374,12 @@ impl Frames {
             return Err(Reason::Protocol);
         }
         if stream <= self.last {
-            return self.trailers(stream, &fields, last);
+            return trailers(state, stream, &fields, last);
         }
         if self.closed {
             return Ok(Step::Frame);
         }
         self.last = stream;
-        let mut state = self.shared.lock();
         if state.is_full(MOST as usize) {
             return state.refuse(stream, last, Reason::Refused).map(|()| Step::Frame);
         }
@@ -411,7 +389,8 @@ impl Frames {
             Err(Unfit::TooLarge) => {
                 let record = state.open(stream, None);
                 record.arrived.ended = last;
-                state.head(stream, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, &HeaderMap::new(), true);
+                let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+                state.head(stream, (status, &Own::default(), &HeaderMap::new()), true);
                 state.forget(stream);
                 return Ok(Step::Frame);
             }
@@ -421,26 +400,44 @@ impl Frames {
         };
         state.open(stream, expected);
         self.heads.push_back((stream, head));
-        drop(state);
-        if last { self.came(stream, &[], true) } else { Ok(Step::Frame) }
+        if last { came(state, stream, &[], true) } else { Ok(Step::Frame) }
     }
+}
 
-    /// Takes what stands behind a body, which says nothing to anybody here.
-    fn trailers(&self, stream: u32, fields: &Fields, last: bool) -> Result<Step, Reason> {
-        let mut state = self.shared.lock();
-        match state.streams.get(&stream) {
-            // The client may have sent them before it heard that the stream is over.
-            None if fields.are_trailers() => {}
-            None => return Err(Reason::Protocol),
-            Some(record) if record.arrived.ended => state.give_up(stream, Reason::StreamClosed)?,
-            Some(_) if !last || !fields.are_trailers() => state.give_up(stream, Reason::Protocol)?,
-            Some(_) => {
-                drop(state);
-                return self.came(stream, &[], true);
-            }
-        }
-        Ok(Step::Frame)
+/// Begins a request, if its client still wants it.
+fn begin(shared: &Shared, state: &mut State, (stream, head): (u32, Parts)) -> Option<Begun> {
+    let record = state.streams.get_mut(&stream)?;
+    if record.gone {
+        state.forget(stream);
+        return None;
     }
+    let body = if record.arrived.ended {
+        let (bytes, read) = record.arrived.take().unwrap_or_default();
+        state.read(stream, read);
+        Body::Whole(bytes)
+    } else {
+        Body::Http2(Coming { shared: shared.clone(), stream })
+    };
+    Some(Begun { stream, request: Request::from_parts(head, body) })
+}
+
+/// Takes a part of a body.
+fn came(state: &mut State, stream: u32, bytes: &[u8], last: bool) -> Result<Step, Reason> {
+    state.came(stream, bytes, last)?;
+    Ok(if last { Step::Whole(stream) } else { Step::Frame })
+}
+
+/// Takes what stands behind a body, which says nothing to anybody here.
+fn trailers(state: &mut State, stream: u32, fields: &Fields, last: bool) -> Result<Step, Reason> {
+    match state.streams.get(&stream) {
+        // The client may have sent them before it heard that the stream is over.
+        None if fields.are_trailers() => {}
+        None => return Err(Reason::Protocol),
+        Some(record) if record.arrived.ended => state.give_up(stream, Reason::StreamClosed)?,
+        Some(_) if !last || !fields.are_trailers() => state.give_up(stream, Reason::Protocol)?,
+        Some(_) => return came(state, stream, &[], true),
+    }
+    Ok(Step::Frame)
 }
 
 /// Takes note of a setting of the client, or returns it if it is that of the windows of streams.

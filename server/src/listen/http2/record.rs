@@ -320,7 +320,7 @@ impl Record {
     }
 }
 
-fn keep(place: &mut Option<Waker>, context: &Context<'_>) {
+pub(super) fn keep(place: &mut Option<Waker>, context: &Context<'_>) {
     match place {
         Some(waker) => waker.clone_from(context.waker()),
         None => *place = Some(context.waker().clone()),

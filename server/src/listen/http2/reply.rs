@@ -5,7 +5,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::response::Response;
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::response::Parts;
@@ -15,7 +14,8 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::state::Shared;
-use crate::listen::{UNSENT, may_have_body};
+use crate::listen::{UNSENT, may_have_body, young};
+use crate::middleware::answer::{Answered, Own};
 
 /// The place of an answer, whose stream is over when this is dropped.
 pub(super) struct Reply {
@@ -41,27 +41,28 @@ pin_project! {
     }
 }
 
-impl<F: Future<Output = Response>> Future for Exchange<F> {
+impl<F: Future<Output: Into<Answered>>> Future for Exchange<F> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
-        // Most are answered when they are first looked at.
+        // Most are answered when they are first looked at, or soon: who is young will be looked at again.
+        let young = young::is_young();
         let first = !std::mem::replace(this.began, true);
-        if !first && this.reply.is_gone(context) {
+        if !first && !young && this.reply.is_gone(context) {
             return Poll::Ready(());
         }
         let ended = match this.sending {
             Some(sending) => sending.poll(this.reply, context),
             None => match this.answering.poll(context) {
                 Poll::Ready(answer) => {
-                    this.sending.insert(Sending::new(answer, this.reply.wants_body)).poll(this.reply, context)
+                    this.sending.insert(Sending::new(answer.into(), this.reply.wants_body)).poll(this.reply, context)
                 }
                 Poll::Pending => Poll::Pending,
             },
         };
         match ended {
-            Poll::Pending if first && this.reply.is_gone(context) => Poll::Ready(()),
+            Poll::Pending if first && !young && this.reply.is_gone(context) => Poll::Ready(()),
             ended => ended,
         }
     }
@@ -70,10 +71,12 @@ impl<F: Future<Output = Response>> Future for Exchange<F> {
 /// An answer on its way.
 struct Sending {
     /// Until it is sent.
-    head: Option<Parts>,
+    head: Option<(Parts, Own)>,
     body: Body,
     /// Whether nothing follows.
     last: bool,
+    /// Whether something of it may wait for its client.
+    waits: bool,
     wait: Option<Wait>,
 }
 
@@ -85,8 +88,8 @@ struct Wait {
 }
 
 impl Sending {
-    fn new(answer: Response, wants_body: bool) -> Self {
-        let (mut head, mut body) = answer.into_parts();
+    fn new(answer: Answered, wants_body: bool) -> Self {
+        let (mut head, mut body) = answer.response.into_parts();
         // What has none of its own may have said how long it would be.
         let length =
             body.size_hint().exact().filter(|length| may_have_body(head.status) && (wants_body || *length > 0));
@@ -96,12 +99,12 @@ impl Sending {
         if !wants_body {
             body = Body::empty();
         }
-        Self { head: Some(head), last: body.is_end_stream(), body, wait: None }
+        Self { head: Some((head, answer.own)), last: body.is_end_stream(), body, waits: false, wait: None }
     }
 
     fn poll(&mut self, reply: &Reply, context: &mut Context<'_>) -> Poll<()> {
         loop {
-            if self.head.is_none() && !ready!(self.poll_room(reply, context)) {
+            if self.waits && !ready!(self.poll_room(reply, context)) {
                 return Poll::Ready(());
             }
             if self.last && self.head.is_none() {
@@ -111,22 +114,22 @@ impl Sending {
             // Dropped behind the lock: nobody knows what its extensions hold.
             let head = self.head.take();
             let mut state = reply.shared.lock();
-            if let Some(head) = &head {
-                state.head(reply.stream, head.status, &head.headers, self.last);
+            if let Some((head, own)) = &head {
+                state.head(reply.stream, (head.status, own, &head.headers), self.last);
             }
             match next {
                 Next::Nothing => {}
                 Next::Data(bytes) => {
                     self.last = self.body.is_end_stream();
-                    state.data(reply.stream, bytes, self.last);
+                    self.waits = !state.data(reply.stream, bytes, self.last);
                 }
                 Next::Trailers(trailers) => {
                     self.last = true;
-                    state.trailers(reply.stream, trailers);
+                    self.waits = !state.trailers(reply.stream, trailers);
                 }
                 Next::End => {
                     self.last = true;
-                    state.data(reply.stream, Bytes::new(), true);
+                    self.waits = !state.data(reply.stream, Bytes::new(), true);
                 }
                 Next::Broken => {
                     state.break_off(reply.stream);
@@ -223,7 +226,7 @@ impl Drop for Reply {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         state.forget(self.stream);
-        let waker = state.waker.take();
+        let waker = state.call();
         drop(state);
         if let Some(waker) = waker {
             waker.wake();

@@ -3,12 +3,13 @@
 #[cfg(any(test, fuzzing))]
 mod check;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
+use std::task::{Context, Waker};
 use std::time::Instant;
 
 use bytes::Bytes;
+use fnv::FnvHashMap;
 use hedef_protocols::hpack::{Encoder, Indexing};
 use http::header::{CONTENT_TYPE, DATE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -17,10 +18,12 @@ use super::credit::Credit;
 use super::frame::{
     DATA, END_STREAM, FIRST_WINDOW, LARGEST, LARGEST_WINDOW, RST_STREAM, Reason, WINDOW_UPDATE, is_of_connection,
 };
-use super::record::{Record, Window};
+use super::record::{Record, Window, keep};
 use crate::listen::date::Date;
 use crate::listen::outgoing::Outgoing;
 use crate::listen::{CONNECTION_WINDOW, STREAM_WINDOW};
+use crate::middleware::answer::Own;
+use crate::request_id::REQUEST_ID;
 
 /// While so many bytes are to be written, data of answers waits with its stream.
 const FULL: usize = 64 << 10;
@@ -45,7 +48,7 @@ impl Shared {
 
     /// Has the connection write what there is to be written, if it sleeps.
     pub(super) fn nudge(&self) {
-        let waker = self.lock().waker.take();
+        let waker = self.lock().call();
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -53,7 +56,8 @@ impl Shared {
 }
 
 pub(super) struct State {
-    pub(super) streams: HashMap<u32, Record>,
+    /// No more than a client may have open and as many that are over: whatever numbers it chooses, a search is short.
+    pub(super) streams: FnvHashMap<u32, Record>,
     pub(super) out: Outgoing,
     pub(super) encoder: Encoder,
     date: Date,
@@ -70,14 +74,15 @@ pub(super) struct State {
     /// The last streams that were over before their client had ended them.
     cut: VecDeque<u32>,
     credit: Credit,
-    /// Of the connection's task, while it sleeps.
-    pub(super) waker: Option<Waker>,
+    /// Of the connection's task, and whether that sleeps.
+    waker: Option<Waker>,
+    asleep: bool,
 }
 
 impl Default for State {
     fn default() -> Self {
         Self {
-            streams: HashMap::new(),
+            streams: FnvHashMap::default(),
             out: Outgoing::default(),
             encoder: Encoder::default(),
             date: Date::default(),
@@ -89,7 +94,26 @@ impl Default for State {
             cut: VecDeque::new(),
             credit: Credit::default(),
             waker: None,
+            asleep: false,
         }
+    }
+}
+
+impl State {
+    /// The connection's task looks at all that there is before it sleeps.
+    pub(super) const fn awake(&mut self) {
+        self.asleep = false;
+    }
+
+    /// It sleeps until it is called.
+    pub(super) fn sleep(&mut self, context: &Context<'_>) {
+        keep(&mut self.waker, context);
+        self.asleep = true;
+    }
+
+    /// What wakes it, if it sleeps: to be woken behind the lock.
+    pub(super) fn call(&mut self) -> Option<Waker> {
+        std::mem::take(&mut self.asleep).then(|| self.waker.clone()).flatten()
     }
 }
 
@@ -249,28 +273,34 @@ impl State {
 /// What goes.
 impl State {
     /// Begins the answer of a stream; with `last` it is all of it.
-    pub(super) fn head(&mut self, id: u32, status: StatusCode, headers: &HeaderMap, last: bool) {
+    pub(super) fn head(&mut self, id: u32, (status, own, headers): (StatusCode, &Own, &HeaderMap), last: bool) {
         let Some(record) = self.streams.get_mut(&id).filter(|record| !record.gone) else { return };
         (record.answered, record.done) = (true, last);
         let (encoder, date) = (&mut self.encoder, &mut self.date);
         self.out.block(u8::from(last) * END_STREAM, id, self.largest, |block| {
             encoder.begin(block);
             encoder.status(status.as_u16(), block);
+            own.each(|name, value| {
+                // An id is never the same again: it would push out of the table what comes again.
+                let indexing = if name == REQUEST_ID { Indexing::Never } else { Indexing::Keep };
+                encoder.field(name.as_str().as_bytes(), value, indexing, block);
+            });
+            let mut dated = false;
             for (name, value) in headers {
                 write(encoder, name, value, block);
+                // Clients of gRPC read no clock from an answer.
+                let is_grpc = || name == CONTENT_TYPE && value.as_bytes().starts_with(b"application/grpc");
+                dated |= name == DATE || is_grpc();
             }
-            // Clients of gRPC read no clock from an answer.
-            let is_grpc =
-                || headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
-            if !headers.contains_key(DATE) && !is_grpc() {
+            if !dated {
                 encoder.field(DATE.as_str().as_bytes(), date.now(), Indexing::Plain, block);
             }
         });
     }
 
-    /// Goes on with the answer; `last` says that it ends with this.
-    pub(super) fn data(&mut self, id: u32, bytes: Bytes, last: bool) {
-        let Some(record) = self.streams.get_mut(&id).filter(|record| !record.gone) else { return };
+    /// Goes on with the answer; `last` says that it ends with this. Says whether its client has taken all before.
+    pub(super) fn data(&mut self, id: u32, bytes: Bytes, last: bool) -> bool {
+        let Some(record) = self.streams.get_mut(&id).filter(|record| !record.gone) else { return false };
         let length = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
         let at_once = record.waiting.len() == 0
             && bytes.len() <= self.largest
@@ -281,21 +311,22 @@ impl State {
                 (record.window, self.window, record.done) = (record.window - length, self.window - length, last);
                 self.out.large(DATA, u8::from(last) * END_STREAM, id, bytes);
             }
-            return;
+            return true;
         }
         if length > 0 {
             record.waiting.push(bytes);
         }
         record.waiting.last = last;
         self.line_up(id);
+        false
     }
 
-    /// Ends the answer with `trailers`.
-    pub(super) fn trailers(&mut self, id: u32, trailers: HeaderMap) {
-        let Some(record) = self.streams.get_mut(&id).filter(|record| !record.gone) else { return };
+    /// Ends the answer with `trailers`. Says whether its client has taken all before.
+    pub(super) fn trailers(&mut self, id: u32, trailers: HeaderMap) -> bool {
+        let Some(record) = self.streams.get_mut(&id).filter(|record| !record.gone) else { return false };
         if record.waiting.len() > 0 {
             record.waiting.trailers = Some(trailers);
-            return;
+            return false;
         }
         record.done = true;
         let encoder = &mut self.encoder;
@@ -305,6 +336,7 @@ impl State {
                 write(encoder, name, value, block);
             }
         });
+        true
     }
 
     /// Ends a stream whose answer has failed.
