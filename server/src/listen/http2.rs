@@ -46,7 +46,7 @@ pub(super) use frame::PREFACE;
 use frame::{PING, Reason};
 use frames::{Begun, Frames};
 use reply::Reply;
-use state::Shared;
+use state::{FULL, Shared};
 use stop::Stop;
 
 /// The least room for what is read at once, and the most.
@@ -216,10 +216,11 @@ where
                 }
                 std::mem::swap(&mut state.out, &mut self.sending);
             }
+            let is_all = self.sending.len() < FULL;
             ready!(self.sending.poll_write(Pin::new(&mut self.stream), context))?;
             self.seen.wrote.store(true, Ordering::Relaxed);
             // What comes meanwhile is looked for before the connection sleeps, or is over.
-            if !self.over {
+            if is_all && !self.over {
                 return Pin::new(&mut self.stream).poll_flush(context);
             }
         }
@@ -289,7 +290,9 @@ where
                 }
                 if let Poll::Ready(count) = this.poll_read(context)? {
                     read += count;
-                    this.take(context);
+                    if !this.over {
+                        this.take(context);
+                    }
                     continue;
                 }
             }
@@ -315,7 +318,11 @@ where
 
 impl<S, A> Drop for Connection<S, A> {
     fn drop(&mut self) {
-        self.shared.lock().leave_all();
+        let mut state = self.shared.lock();
+        state.leave_all();
+        let waker = state.retire();
+        drop(state);
+        drop(waker);
     }
 }
 

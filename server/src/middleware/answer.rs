@@ -56,9 +56,8 @@ impl Answered {
     pub(crate) fn whole(mut self) -> Response {
         let headers = self.response.headers_mut();
         self.own.each(|name, value| {
-            if let Ok(value) = HeaderValue::from_bytes(value) {
-                headers.insert(name, value);
-            }
+            let before = headers.insert(name, HeaderValue::from_bytes(value).unwrap());
+            assert!(before.is_none(), "{name} stands twice");
         });
         self.response
     }

@@ -26,7 +26,7 @@ use crate::middleware::answer::Own;
 use crate::request_id::REQUEST_ID;
 
 /// While so many bytes are to be written, data of answers waits with its stream.
-const FULL: usize = 64 << 10;
+pub(super) const FULL: usize = 64 << 10;
 
 /// That the client may send so much more is not worth a frame beside others.
 const LITTLE: u32 = 64 << 10;
@@ -114,6 +114,12 @@ impl State {
     /// What wakes it, if it sleeps: to be woken behind the lock.
     pub(super) fn call(&mut self) -> Option<Waker> {
         std::mem::take(&mut self.asleep).then(|| self.waker.clone()).flatten()
+    }
+
+    /// It is over, and nobody wakes it any more: what that took, to be dropped behind the lock.
+    pub(super) fn retire(&mut self) -> Option<Waker> {
+        self.asleep = false;
+        self.waker.take()
     }
 }
 
