@@ -112,6 +112,7 @@ fn nothing_that_was_taken_in_is_lost_when_the_broker_is_killed() {
     });
     let (answered, received) = (rig.answered(), count(&device, "received"));
     // What was put into the queue just as the connection was lost is not counted.
+    // Of answers that the broker acknowledged, some may have died with it: as many as it hands on at once are allowed.
     let expected = received - rounds * 20..=received + rounds;
     assert!(expected.contains(&answered.len()), "{} of {received}", answered.len());
     let again: usize = answered.values().map(|times| times - 1).sum();

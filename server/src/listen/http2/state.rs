@@ -304,7 +304,7 @@ impl State {
         });
     }
 
-    /// Goes on with the answer; `last` says that it ends with this. Says whether its client has taken all before.
+    /// Goes on with the answer; `last` says that it ends with this. Says whether none of it waits for its client.
     pub(super) fn data(&mut self, id: u32, bytes: Bytes, last: bool) -> bool {
         let Some(record) = self.streams.get_mut(&id).filter(|record| !record.gone) else { return false };
         let length = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
@@ -327,7 +327,7 @@ impl State {
         false
     }
 
-    /// Ends the answer with `trailers`. Says whether its client has taken all before.
+    /// Ends the answer with `trailers`. Says whether they do not wait for its client.
     pub(super) fn trailers(&mut self, id: u32, trailers: HeaderMap) -> bool {
         let Some(record) = self.streams.get_mut(&id).filter(|record| !record.gone) else { return false };
         if record.waiting.len() > 0 {
