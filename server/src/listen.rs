@@ -10,6 +10,7 @@ mod door;
 mod ends;
 mod http1;
 mod http2;
+mod mark;
 mod opening;
 mod outgoing;
 mod patience;

@@ -25,6 +25,8 @@ pub use memory::{configure_malloc, memory_limit, memory_of, own_bytes, release_f
 pub use processor::processor;
 #[cfg(unix)]
 pub(crate) use system::effective_user;
+#[cfg(target_os = "linux")]
+pub use system::wake_at;
 pub(crate) use telemetry::switch_off_telemetry;
 pub(crate) use turns::usual_turns;
 pub use turns::{at_length, short_turns};

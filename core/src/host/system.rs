@@ -1,5 +1,8 @@
 //! The few calls of the C library that the standard library does not offer.
-#![expect(unsafe_code, reason = "malloc_trim, mallopt, newlocale, geteuid and sched_setattr exist only as C functions")]
+#![expect(
+    unsafe_code,
+    reason = "malloc_trim, mallopt, newlocale, geteuid, sched_setattr and SO_RCVLOWAT exist only as C functions"
+)]
 
 /// Gives free heap pages back to the system.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -93,4 +96,15 @@ fn scheduling() -> Option<libc::sched_attr> {
     // SAFETY: the system writes no more than the size that it is told; 0 is the calling thread.
     let got = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut how, size, 0) };
     (got == 0).then_some(how)
+}
+
+/// Has the system wake who waits to read from `socket` only once so many bytes are there, or no more come. Says whether it
+/// does.
+#[cfg(target_os = "linux")]
+pub fn wake_at(socket: std::os::fd::BorrowedFd<'_>, bytes: i32) -> bool {
+    use std::os::fd::AsRawFd;
+    let Ok(length) = libc::socklen_t::try_from(size_of_val(&bytes)) else { return false };
+    let value = (&raw const bytes).cast();
+    // SAFETY: the option is an integer of that length, which the system reads during the call.
+    unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVLOWAT, value, length) == 0 }
 }

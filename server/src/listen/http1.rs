@@ -21,12 +21,13 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::{Method, Request, Version};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::AsyncWrite;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::io::poll_read_buf;
 
 use super::date::Date;
 use super::outgoing::Outgoing;
+use super::scatter::Scatter;
 use super::{Body, SILENCE, Seen, ends};
 use crate::config::Caps;
 use crate::middleware::answer::Answered;
@@ -115,7 +116,7 @@ enum Look {
 
 impl<S, A, F> Connection<S, A, F>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Scatter + AsyncWrite + Unpin,
     A: Fn(Request<Body>) -> F,
     F: Future<Output: Into<Answered>>,
 {
@@ -302,6 +303,7 @@ where
         let mut coming = inbox.lock();
         let read = match coming.place() {
             Some((place, room)) => {
+                self.stream.expect(room);
                 let room = room.min(self.allowance);
                 let read = poll_read_buf(Pin::new(&mut self.stream), context, &mut place.limit(room));
                 let count = ready!(read)?;
@@ -398,7 +400,7 @@ where
 
 impl<S, A, F> ends::Connection for Connection<S, A, F>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Scatter + AsyncWrite + Unpin,
     A: Fn(Request<Body>) -> F + Unpin,
     F: Future<Output: Into<Answered>>,
 {

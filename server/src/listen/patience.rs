@@ -70,6 +70,10 @@ impl<S: Scatter + Unpin> Scatter for Patient<S> {
     ) -> Option<Poll<io::Result<usize>>> {
         Pin::new(&mut self.stream).poll_scatter(context, places)
     }
+
+    fn expect(&mut self, bytes: usize) {
+        self.stream.expect(bytes);
+    }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {

@@ -21,6 +21,10 @@ pub(super) trait Scatter: AsyncRead {
         context: &mut Context<'_>,
         places: &mut [MaybeUninitSlice<'_>],
     ) -> Option<Poll<io::Result<usize>>>;
+
+    /// Says that nobody needs what the next read brings before there are so many `bytes`, which are going to come: if it has
+    /// to wait it may be woken then only, or a little later.
+    fn expect(&mut self, _bytes: usize) {}
 }
 
 /// What has come of parts of a stream of bytes that belong one behind the other, with `N` bytes behind each of them that do

@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
 use super::Seen;
+use super::mark::Mark;
 
 /// How long the client of a connection that the server has ended may take to close its side, if it may still write.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -35,20 +36,40 @@ pub(super) struct Socket {
     seen: Arc<Seen>,
     /// Until when to wait for the client, once nothing more is written.
     farewell: Option<Pin<Box<Sleep>>>,
+    mark: Mark,
 }
 
 impl Socket {
     /// The socket of a connection of which so much is `seen`.
     pub(super) const fn new(stream: TcpStream, seen: Arc<Seen>) -> Self {
-        Self { stream, seen, farewell: None }
+        Self { stream, seen, farewell: None, mark: Mark::new() }
+    }
+
+    /// The next read needs so many bytes.
+    pub(super) const fn expect(&mut self, bytes: usize) {
+        self.mark.expect(bytes);
+    }
+
+    /// Sees to it that a read that has to wait is woken in time.
+    fn reads<T>(&mut self, read: Poll<T>, context: &mut Context<'_>) -> Poll<T> {
+        match read {
+            Poll::Ready(_) => self.mark.moves(),
+            Poll::Pending => self.mark.wait(&self.stream, context),
+        }
+        read
     }
 
     /// Reads to `places`, one after the other.
     pub(super) fn poll_scatter(
-        &self,
+        &mut self,
         context: &mut Context<'_>,
         places: &mut [MaybeUninitSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let read = self.poll_places(context, places);
+        self.reads(read, context)
+    }
+
+    fn poll_places(&self, context: &mut Context<'_>, places: &mut [MaybeUninitSlice<'_>]) -> Poll<io::Result<usize>> {
         let room = places.iter().map(|place| place.len()).sum();
         loop {
             ready!(self.stream.poll_read_ready(context))?;
@@ -102,7 +123,8 @@ fn put_together<'a>(parts: &[IoSlice<'_>], whole: &'a mut [u8]) -> Option<&'a [u
 
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buf)
+        let read = Pin::new(&mut self.stream).poll_read(context, buf);
+        self.reads(read, context)
     }
 }
 

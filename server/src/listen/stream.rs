@@ -38,6 +38,13 @@ impl Scatter for Stream {
             Self::Tls(_) => None,
         }
     }
+
+    fn expect(&mut self, bytes: usize) {
+        // Within TLS some of them may have come already.
+        if let Self::Plain(stream) = self {
+            stream.expect(bytes);
+        }
+    }
 }
 
 impl AsyncWrite for Stream {

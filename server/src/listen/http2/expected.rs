@@ -25,7 +25,7 @@ impl Row {
     }
 }
 
-/// The frames of data that are expected.
+/// The frames of data that are expected behind the one that is read.
 pub(super) struct Expected {
     pub(super) stream: u32,
     /// How much the windows allow.
@@ -35,6 +35,14 @@ pub(super) struct Expected {
 }
 
 impl Expected {
+    /// How many bytes come at least of the frame that is read and of those that are expected, which `parts` has the lengths
+    /// of, if the client goes on with this body: without being told, it sends no more than the windows allow.
+    pub(super) fn least(&self, parts: &[usize]) -> usize {
+        let (first, behind) = parts.split_first().map_or((0, &[][..]), |(first, behind)| (*first, behind));
+        let behind = behind.iter().sum::<usize>();
+        first + if behind <= self.open { behind } else { 0 }
+    }
+
     /// Whether `behind` is the head of a frame of `length` bytes that is expected; says its length and whether it is the last.
     pub(super) fn next(&mut self, behind: &[u8], length: Option<&usize>) -> Option<(usize, bool)> {
         let (head, length) = (Head::read(*behind.first_chunk()?), *length?);
@@ -106,6 +114,10 @@ mod tests {
         let both = [0, END_STREAM].map(|flags| all.next(&head(10, DATA, flags, 1), Some(&10)));
         assert_eq!(both, [Some((10, false)), Some((10, true))]);
         assert_eq!((all.rest, all.next(&head(5, DATA, 0, 1), Some(&5))), (Some(0), None));
+        assert_eq!(
+            [&[][..], &[30], &[30, 10, 15], &[30, 10, 16]].map(|parts| expected().least(parts)),
+            [0, 30, 55, 30]
+        );
         let mut narrow = Expected { stream: 1, open: 15, rest: None };
         let both = [0, 0].map(|flags| narrow.next(&head(10, DATA, flags, 1), Some(&10)));
         assert_eq!(both, [Some((10, false)), None], "the windows have no room");

@@ -182,7 +182,7 @@ impl Frames {
     pub(super) fn poll_read(
         &mut self,
         shared: &Shared,
-        from: Pin<&mut impl Scatter>,
+        mut from: Pin<&mut (impl Scatter + Unpin)>,
         context: &mut Context<'_>,
         input: &mut BytesMut,
     ) -> Option<Poll<io::Result<(usize, usize)>>> {
@@ -192,9 +192,14 @@ impl Frames {
         let record = state.streams.get_mut(&data.stream)?;
         let more = if data.last { 0 } else { record.more(data.left) };
         let parts = parts(data.left, data.length, more, self.row.frames);
+        // Nothing is known of what comes.
+        if parts.iter().all(|length| *length == 0) {
+            return None;
+        }
         let rest = record.arrived.expected.map(|rest| rest.saturating_sub(data.left as u64));
         let mut expected = Expected { stream: data.stream, open: open.min(record.arrived.window.open()), rest };
         let place = record.place(data.left, data.last)?;
+        from.expect(expected.least(&parts));
         let mut end = place.len();
         let read = match Scattered::<HEAD>::poll(from, context, place, &parts) {
             Poll::Ready(Ok(read)) => read,
@@ -231,7 +236,8 @@ impl Frames {
             state.grown(data.stream, bytes, last && data.left == 0);
         }
         drop(state);
-        self.data.take_if(|data| data.left == 0);
+        // One that has come is kept for those that are expected behind it.
+        self.data.take_if(|data| data.left == 0 && (data.last || !input.is_empty()));
         if input.len() > HEAD {
             self.row.frames = 0;
         }
