@@ -17,9 +17,19 @@ use crate::config;
 use crate::models::{Models, sample};
 use crate::numbers::difference;
 
+/// ONNX Runtime with the plug-in beside it, where that takes this machine's processor.
+fn runtime() -> Option<&'static Path> {
+    let library = plug_in()?;
+    let is_intel = fs::read_to_string("/proc/cpuinfo").is_ok_and(|told| told.contains("GenuineIntel"));
+    if !is_intel {
+        eprintln!("skipped: this processor is not Intel's");
+    }
+    Some(library).filter(|_| is_intel)
+}
+
 /// ONNX Runtime with the plug-in beside it, fetched once into the target folder; `None` where there is no plug-in for
 /// this kind of machine.
-fn runtime() -> Option<&'static Path> {
+fn plug_in() -> Option<&'static Path> {
     static FETCHED: OnceLock<Option<PathBuf>> = OnceLock::new();
     FETCHED.get_or_init(|| Some(fetched(&pinned(Package::OpenVino, host_target()).ok()?.folder_name()))).as_deref()
 }
@@ -105,6 +115,20 @@ fn without_the_plug_in_the_error_names_the_command_that_fetches_it_and_other_mod
     server.client().get("/v2/models/digits/ready").expect(503);
     server.client().get("/v2/models/iris/ready").expect(200);
     server.stop();
+}
+
+#[test]
+fn a_processor_that_openvino_does_not_take_is_named_with_what_to_do() {
+    if runtime().is_some() {
+        return;
+    }
+    let Some(library) = plug_in() else { return };
+    let models = Models::samples(&["digits"]);
+    models.settings("digits", "device = \"openvino\"\n");
+    let said = run(&[&["check", models.path().join("digits").to_str().unwrap()][..], &flag(library)].concat(), b"");
+    assert_ne!(said.code, Some(0));
+    assert!(said.stderr.contains("does not take this machine's processor, whose maker is "), "{}", said.stderr);
+    assert!(said.stderr.contains("Without device = \"openvino\" in model.toml"), "{}", said.stderr);
 }
 
 #[test]

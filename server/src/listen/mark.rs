@@ -4,9 +4,11 @@
 //! from a client that writes it in pieces that is a dozen times, which costs as much as the rest of its request. On Linux
 //! it can be told to wait until there is more.
 //!
-//! Source: `SO_RCVLOWAT` in socket(7).
+//! Source: `SO_RCVLOWAT` in socket(7); Linux has what is needed of it since 4.18 (`tcp_set_rcvlowat`).
 
 use std::pin::Pin;
+#[cfg(target_os = "linux")]
+use std::sync::LazyLock;
 use std::task::Context;
 use std::time::Duration;
 
@@ -43,8 +45,8 @@ impl Mark {
     }
 
     /// The next read needs so many bytes, which come for sure; others need any.
-    pub(super) const fn expect(&mut self, bytes: usize) {
-        self.expected = bytes;
+    pub(super) fn expect(&mut self, bytes: usize) {
+        self.expected = if is_heeded() { bytes } else { 0 };
     }
 
     /// Something was read.
@@ -62,6 +64,15 @@ impl Mark {
             self.slow &= mark > 0;
             1
         };
+        self.put(mark, socket);
+    }
+
+    /// Has each byte wake who waits.
+    pub(super) fn lower(&mut self, socket: &TcpStream) {
+        self.put(1, socket);
+    }
+
+    fn put(&mut self, mark: usize, socket: &TcpStream) {
         if mark != self.set && wake_at(socket, mark) {
             self.set = mark;
         }
@@ -83,6 +94,23 @@ impl Mark {
     }
 }
 
+/// Whether the system heeds a mark: that it wakes who waits where there is more than a lower mark, and takes as much as a
+/// higher one.
+#[cfg(target_os = "linux")]
+fn is_heeded() -> bool {
+    static HEEDED: LazyLock<bool> =
+        LazyLock::new(|| std::fs::read_to_string("/proc/sys/kernel/osrelease").is_ok_and(|release| heeds(&release)));
+    *HEEDED
+}
+
+/// Whether a Linux of this release does.
+#[cfg(target_os = "linux")]
+fn heeds(release: &str) -> bool {
+    let mut numbers =
+        release.split(|other: char| !other.is_ascii_digit()).map_while(|number| number.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(4), Some(18))
+}
+
 #[cfg(target_os = "linux")]
 fn wake_at(socket: &TcpStream, bytes: usize) -> bool {
     use std::os::fd::AsFd;
@@ -91,7 +119,12 @@ fn wake_at(socket: &TcpStream, bytes: usize) -> bool {
 
 /// Other systems wake who waits for each segment.
 #[cfg(not(target_os = "linux"))]
-fn wake_at(_: &TcpStream, _: usize) -> bool {
+const fn is_heeded() -> bool {
+    false
+}
+
+#[cfg(not(target_os = "linux"))]
+const fn wake_at(_: &TcpStream, _: usize) -> bool {
     false
 }
 
@@ -136,6 +169,20 @@ mod tests {
             if let Poll::Ready(count) = read(socket, expected).await {
                 return count;
             }
+        }
+    }
+
+    #[test]
+    fn a_mark_is_heeded_from_a_release_on() {
+        for (release, heeded) in [
+            ("6.18.44-x\n", true),
+            ("4.18.0", true),
+            ("4.17.19", false),
+            ("4.4.0", false),
+            ("3.99", false),
+            ("x", false),
+        ] {
+            assert_eq!(heeds(release), heeded, "{release}");
         }
     }
 

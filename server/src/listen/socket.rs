@@ -46,7 +46,7 @@ impl Socket {
     }
 
     /// The next read needs so many bytes.
-    pub(super) const fn expect(&mut self, bytes: usize) {
+    pub(super) fn expect(&mut self, bytes: usize) {
         self.mark.expect(bytes);
     }
 
@@ -166,6 +166,7 @@ impl AsyncWrite for Socket {
         let alarm = this.farewell.get_or_insert_with(|| {
             // One that is closed already shows when it is read.
             let _ = SockRef::from(&this.stream).shutdown(Shutdown::Write);
+            this.mark.lower(&this.stream);
             Box::pin(sleep(FAREWELL))
         });
         // Before reading, of which a client that floods brings as much as a turn allows.
@@ -188,7 +189,37 @@ impl AsyncWrite for Socket {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
+    use tokio::task::yield_now;
+
     use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test(start_paused = true)]
+    async fn what_a_client_still_sends_is_taken_though_more_was_expected() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (ours, _) = listener.accept().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let seen = Arc::<Seen>::default();
+        seen.lingers.store(true, Ordering::Relaxed);
+        let mut socket = Socket::new(TcpStream::from_std(ours).unwrap(), seen);
+        let mut bytes = [0; 100];
+        socket.expect(100_000);
+        let read = poll_fn(|context| {
+            Poll::Ready(Pin::new(&mut socket).poll_read(context, &mut ReadBuf::new(&mut bytes)).is_pending())
+        });
+        assert!(read.await);
+        client.write_all(&[0; 10]).unwrap();
+        for _ in 0..20 {
+            yield_now().await;
+            let ended = poll_fn(|context| Poll::Ready(Pin::new(&mut socket).poll_shutdown(context).is_ready()));
+            assert!(!ended.await);
+        }
+        let left = SockRef::from(&socket.stream).peek(&mut [MaybeUninit::uninit(); 100]);
+        assert_eq!(left.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
 
     #[test]
     fn small_parts_are_put_together_and_large_ones_are_not() {

@@ -59,8 +59,19 @@ pub(super) fn register(runtime: &Runtime) -> Result<Native, String> {
         tracing::info!(path = %plugin.display(), "the OpenVINO plug-in is loaded");
         *registered = true;
     }
-    let device = devices(&runtime.environment).next().ok_or("the OpenVINO plug-in offers no CPU")?;
+    let device = devices(&runtime.environment).next().ok_or_else(|| not_taken(&runtime.environment))?;
     Ok(Native::of(&introspection::metadata(&device, c"OPTIMIZATION_CAPABILITIES").unwrap_or_default()))
+}
+
+/// Why there is no such device.
+fn not_taken(environment: &Environment) -> String {
+    let hardware = environment.devices().map(|device| device.hardware_device());
+    let maker = hardware.filter(|hardware| hardware.ty() == DeviceType::CPU).find_map(|cpu| cpu.vendor().ok());
+    format!(
+        "the OpenVINO plug-in does not take this machine's processor, whose maker is {}: it is for Intel's. \
+         Without device = \"openvino\" in model.toml the model runs on any",
+        maker.unwrap_or("not known")
+    )
 }
 
 /// The CPU, as OpenVINO offers it.
