@@ -128,7 +128,8 @@ const fn wake_at(_: &TcpStream, _: usize) -> bool {
     false
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use std::future::poll_fn;
     use std::io::Write;
