@@ -1,8 +1,8 @@
 //! How much has to come before a connection that waits for a large body is woken.
 //!
-//! A body comes in many segments, and the system wakes who waits for it with each that finds it waiting: for a body of 600 KB
-//! from a client that writes it in pieces that is a dozen times, which costs as much as the rest of its request. On Linux
-//! it can be told to wait until there is more.
+//! A body comes in many segments, and the system wakes who waits for it with each that finds it waiting: up to a dozen
+//! times for a body of 600 KB from a client that writes it in pieces, which may cost as much as the rest of its request.
+//! On Linux it can be told to wait until there is more.
 //!
 //! Source: `SO_RCVLOWAT` in socket(7); Linux has what is needed of it since 4.18 (`tcp_set_rcvlowat`).
 
