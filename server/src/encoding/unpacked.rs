@@ -38,8 +38,14 @@ const MAPPED: usize = 8 << 20;
 /// So much of a block that is mapped is given back at once.
 const SLICE: usize = 4 << 20;
 
-/// How long to go on before others may. A thread that lets others go waits for milliseconds where they have much to do.
-const TURN: Duration = Duration::from_micros(500);
+/// How long to go on before others may, where they want the processor for little each time.
+const TURN: Duration = Duration::from_micros(100);
+
+/// How long to go on where others keep the processor for milliseconds whenever they may.
+const LONG: Duration = Duration::from_micros(500);
+
+/// At most so many times as long as a turn may be waited for it.
+const WAIT: u32 = 5;
 
 /// Unpacks what `decoder` makes of `packed`, no more than `limit` bytes. Asks `room` for memory.
 pub(super) fn read<'a, D: Read>(
@@ -155,20 +161,27 @@ impl From<Plain> for Bytes {
 }
 
 /// Lets other threads go first now and then: one that wants the processor for a short answer would wait until this one's
-/// share of it is over, which takes milliseconds.
-struct Turn(Cell<Instant>);
+/// share of it is over, which takes milliseconds. Where it is gone for long itself, it goes on for longer before the next time.
+struct Turn(Cell<(Instant, Duration)>);
 
 impl Turn {
     fn begin() -> Self {
-        Self(Cell::new(Instant::now()))
+        Self(Cell::new((Instant::now(), TURN)))
     }
 
     /// Where there are so many `bytes` to do that [`work`] has handed other connections on.
     fn pass(&self, bytes: usize) {
-        if bytes > MUCH && self.0.get().elapsed() >= TURN {
+        let (begun, length) = self.0.get();
+        if bytes > MUCH && begun.elapsed() >= length {
+            let ended = Instant::now();
             yield_now();
-            self.0.set(Instant::now());
+            self.0.set((Instant::now(), Self::length(ended.elapsed())));
         }
+    }
+
+    /// How long to go on after others have had the processor for as long as `others`.
+    fn length(others: Duration) -> Duration {
+        (others / WAIT).clamp(TURN, LONG)
     }
 }
 
@@ -178,6 +191,12 @@ mod tests {
 
     fn read(bytes: &[u8], limit: usize) -> io::Result<Unpacked> {
         super::read(bytes, |packed| packed, limit, &|_| true)
+    }
+
+    #[test]
+    fn who_waits_for_long_goes_on_for_longer() {
+        let lengths = [0, 400, 1_000, 2_000, 50_000].map(|others| Turn::length(Duration::from_micros(others)).as_micros());
+        assert_eq!(lengths, [100, 100, 200, 400, 500]);
     }
 
     #[test]
