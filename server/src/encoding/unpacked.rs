@@ -195,7 +195,8 @@ mod tests {
 
     #[test]
     fn who_waits_for_long_goes_on_for_longer() {
-        let lengths = [0, 400, 1_000, 2_000, 50_000].map(|others| Turn::length(Duration::from_micros(others)).as_micros());
+        let lengths =
+            [0, 400, 1_000, 2_000, 50_000].map(|others| Turn::length(Duration::from_micros(others)).as_micros());
         assert_eq!(lengths, [100, 100, 200, 400, 500]);
     }
 

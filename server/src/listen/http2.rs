@@ -169,7 +169,11 @@ where
     /// Reads what has come; ready where something has, or the client has ended. Says what it weighs.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let read = match self.frames.poll_read(&self.shared, Pin::new(&mut self.stream), context, &mut self.input) {
-            Some(read) => read,
+            Some(read) => {
+                // What large bodies have between them is little.
+                self.room = ROOM;
+                read
+            }
             None => self.poll_more(context).map_ok(|count| (count, count)),
         };
         let Poll::Ready(read) = read else {

@@ -9,10 +9,9 @@ use bytes::{Buf, BytesMut};
 use hedef_protocols::hpack::{Decoder, Error};
 use http::request::Parts;
 use http::{HeaderMap, Request, StatusCode};
-use smallvec::SmallVec;
 
 use super::body::Coming;
-use super::expected::{Expected, Row, parts};
+use super::expected::{Data, Expected, LARGE, Turns};
 use super::frame::{
     ACK, CONTINUATION, DATA, ENABLE_PUSH, END_HEADERS, END_STREAM, FIRST_WINDOW, FRAME_SIZE, GOAWAY, HEAD, HEAD_SIZE,
     HEADERS, Head, LARGEST, LARGEST_WINDOW, MOST_STREAMS, PADDED, PING, PRIORITY, PUSH_PROMISE, RST_STREAM, Reason,
@@ -22,7 +21,7 @@ use super::request::{Field, Fields, Limits, Unfit};
 use super::state::{Shared, State};
 use super::stop::STOPS;
 use crate::config::Caps;
-use crate::listen::scatter::{Scatter, Scattered};
+use crate::listen::scatter::Scatter;
 use crate::listen::{self, Body};
 use crate::middleware::answer::Own;
 
@@ -34,9 +33,6 @@ const PARTS: usize = 64;
 
 /// The size of the table of fields that clients may use.
 const TABLE: usize = 4096;
-
-/// To read a frame of so many bytes by a call of its own costs less than to copy it.
-const LARGE: usize = 8 << 10;
 
 /// Of what is read straight to its place, so many bytes weigh as one: nobody has to say where that belongs, and the turns of
 /// others wake other threads.
@@ -56,7 +52,7 @@ pub(super) struct Frames {
     begun: bool,
     /// The rest of a frame of data.
     data: Option<Data>,
-    row: Row,
+    turns: Turns,
     /// A head that goes on in other frames.
     block: Option<Block>,
     /// Requests whose body may still come with what was read last.
@@ -66,13 +62,6 @@ pub(super) struct Frames {
     closed: bool,
     /// Whether the client was told that the server stops.
     told: bool,
-}
-
-struct Data {
-    stream: u32,
-    length: usize,
-    left: usize,
-    last: bool,
 }
 
 struct Block {
@@ -112,7 +101,7 @@ impl Frames {
             limits,
             begun: false,
             data: None,
-            row: Row::default(),
+            turns: Turns::default(),
             block: None,
             heads: VecDeque::new(),
             last: 0,
@@ -182,67 +171,39 @@ impl Frames {
     pub(super) fn poll_read(
         &mut self,
         shared: &Shared,
-        mut from: Pin<&mut (impl Scatter + Unpin)>,
+        from: Pin<&mut (impl Scatter + Unpin)>,
         context: &mut Context<'_>,
         input: &mut BytesMut,
     ) -> Option<Poll<io::Result<(usize, usize)>>> {
-        let data = self.data.as_mut().filter(|data| data.length >= LARGE && input.is_empty())?;
-        let mut state = shared.lock();
-        let open = state.room.open();
-        let record = state.streams.get_mut(&data.stream)?;
-        let more = if data.last { 0 } else { record.more(data.left) };
-        let parts = parts(data.left, data.length, more, self.row.frames);
-        // Nothing is known of what comes.
-        if parts.iter().all(|length| *length == 0) {
-            return None;
-        }
-        let rest = record.arrived.expected.map(|rest| rest.saturating_sub(data.left as u64));
-        let mut expected = Expected { stream: data.stream, open: open.min(record.arrived.window.open()), rest };
-        let place = record.place(data.left, data.last)?;
-        from.expect(expected.least(&parts));
-        let mut end = place.len();
-        let read = match Scattered::<HEAD>::poll(from, context, place, &parts) {
+        let data = self.data.filter(|data| data.length >= LARGE && input.is_empty())?;
+        let state = &mut *shared.lock();
+        let mut expected = Expected::new(data, &self.turns, state)?;
+        let read = expected.poll(from, context, input);
+        expected.leave(state);
+        let (count, came) = match read {
             Poll::Ready(Ok(read)) => read,
             Poll::Ready(Err(error)) => return Some(Poll::Ready(Err(error))),
             Poll::Pending => return Some(Poll::Pending),
         };
-        let mut came = SmallVec::<[_; 8]>::new();
-        let (mut next, mut planned) = (Some((data.left, data.last)), parts.iter().skip(1));
-        let mut at = end;
-        for (bytes, behind) in read.parts(&parts) {
-            if let Some((left, last)) = next {
-                came.push((left, last, bytes));
-                end = at + bytes;
-                next = expected.next(behind, planned.next());
-            } else {
-                input.extend_from_slice(place.get(at..at + bytes).unwrap_or_default());
-            }
-            at += bytes;
-            if next.is_none() {
-                input.extend_from_slice(behind);
-            }
-        }
-        place.truncate(end);
-        for (number, (left, last, bytes)) in came.into_iter().enumerate() {
+        for (number, (frame, bytes)) in came.into_iter().enumerate() {
             if number > 0 {
-                // What is expected fits the windows.
-                if state.begins(data.stream, left, false).is_err() {
+                // What is expected fits the windows, and its stream goes on: nothing fails, and no stream is reset.
+                if state.begins(frame.stream, frame.left, false).is_err() {
                     return Some(Poll::Ready(Err(io::ErrorKind::InvalidData.into())));
                 }
-                self.row.goes_on(data.stream, last);
-                (data.length, data.last) = (left, last);
+                self.turns.took(frame);
             }
-            data.left = left - bytes;
-            state.grown(data.stream, bytes, last && data.left == 0);
+            let left = frame.left - bytes;
+            state.grown(frame.stream, bytes, frame.last && left == 0);
+            self.data = Some(Data { left, ..frame });
         }
-        drop(state);
         // One that has come is kept for those that are expected behind it.
         self.data.take_if(|data| data.left == 0 && (data.last || !input.is_empty()));
         if input.len() > HEAD {
-            self.row.frames = 0;
+            self.turns.missed();
         }
-        let placed = read.count() - input.len();
-        Some(Poll::Ready(Ok((read.count(), placed / PLACED + input.len()))))
+        let placed = count - input.len();
+        Some(Poll::Ready(Ok((count, placed / PLACED + input.len()))))
     }
 
     fn step(&mut self, state: &mut State, input: &mut BytesMut) -> Result<Step, Reason> {
@@ -262,13 +223,14 @@ impl Frames {
         self.check(head)?;
         if head.kind == DATA && !head.has(PADDED) {
             input.advance(HEAD);
-            let (stream, last) = (head.stream, head.has(END_STREAM));
-            state.begins(stream, head.length, stream > self.last)?;
-            self.row.goes_on(stream, last);
-            if head.length == 0 {
-                return came(state, stream, &[], last);
+            let Head { stream, length, .. } = head;
+            let data = Data { stream, length, left: length, last: head.has(END_STREAM) };
+            state.begins(stream, length, stream > self.last)?;
+            self.turns.took(data);
+            if length == 0 {
+                return came(state, stream, &[], data.last);
             }
-            self.data = Some(Data { stream, length: head.length, left: head.length, last });
+            self.data = Some(data);
             return Ok(Step::Frame);
         }
         let Some(payload) = input.get(HEAD..HEAD + head.length) else { return Ok(Step::Nothing) };

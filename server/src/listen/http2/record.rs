@@ -66,7 +66,7 @@ impl Window {
 /// copied out of what was read, large ones are read to where they belong, if somebody waits for the whole.
 #[derive(Debug)]
 pub(super) struct Arrived {
-    bytes: BytesMut,
+    pub(super) bytes: BytesMut,
     /// The reader waits for so many, and has room for them.
     wanted: usize,
     /// The client need not wait with more until so many of them are read.
@@ -252,6 +252,9 @@ impl Record {
     /// How much more than the next `length` bytes of the body has a place behind them.
     pub(super) fn more(&self, length: usize) -> usize {
         let arrived = &self.arrived;
+        if arrived.ended {
+            return 0;
+        }
         let room = arrived.wanted.min(arrived.bytes.capacity()).saturating_sub(arrived.bytes.len() + length);
         let rest = arrived.expected.map(|rest| usize::try_from(rest).unwrap_or(usize::MAX).saturating_sub(length));
         rest.map_or(room, |rest| rest.min(room))

@@ -1,3 +1,5 @@
+use std::collections::VecDeque;
+
 use fastrand::Rng;
 use hedef_protocols::hpack::{Encoder, Indexing};
 
@@ -204,6 +206,55 @@ fn large_frames_in_a_row_are_read_to_their_place_as_the_windows_say() {
         }
         let session = [&pace(&mut rng)[..], &[0, 0], &frames].concat();
         assert_eq!(outcome(&session), Outcome { reason: None, answered: vec![1] }, "session {seed}");
+    }
+}
+
+#[test]
+fn large_frames_of_streams_in_turn_are_read_to_their_places() {
+    for seed in 0..200 {
+        let mut rng = Rng::with_seed(seed);
+        let mut frames = Vec::new();
+        let mut add = |kind, flags, stream, payload: &[u8]| {
+            frames.extend(Head { length: payload.len(), kind, flags, stream }.bytes());
+            frames.extend_from_slice(payload);
+        };
+        let window = (1_u32 << 24).to_be_bytes();
+        add(SETTINGS, 0, 0, &[&STREAM_WINDOW.to_be_bytes()[..], &window].concat());
+        add(WINDOW_UPDATE, 0, 0, &window);
+        let (mut answered, mut opened) = (Vec::new(), 0);
+        // A stream and the frames that it has to send.
+        let mut line = VecDeque::new();
+        while opened < 7 || !line.is_empty() {
+            if opened < 7 && (line.len() < 2 || rng.u8(..8) == 0) {
+                opened += 1;
+                add(HEADERS, END_HEADERS, 2 * opened - 1, b"\x83\x86\x04\x06/@@F@@");
+                line.push_back((2 * opened - 1, rng.u8(2..12)));
+            }
+            // Most have their turn, and some pause.
+            line.rotate_left(usize::from(rng.u8(..10) == 0) % line.len());
+            let Some((stream, left)) = line.pop_front() else { break };
+            let content = rng.u8(..);
+            match left {
+                _ if rng.u8(..60) == 0 => add(RST_STREAM, 0, stream, &[0, 0, 0, 8]),
+                1 => {
+                    match rng.u8(..4) {
+                        0 => add(HEADERS, END_STREAM | END_HEADERS, stream, b"\x00\x01a\x01b"),
+                        1 => add(DATA, END_STREAM | PADDED, stream, &[0; 9]),
+                        _ => add(DATA, END_STREAM, stream, &vec![content; rng.usize(0..=LARGEST)]),
+                    }
+                    answered.push(stream);
+                }
+                _ => {
+                    add(DATA, 0, stream, &vec![content; if rng.u8(..20) == 0 { 9000 } else { LARGEST }]);
+                    line.push_back((stream, left - 1));
+                }
+            }
+        }
+        let session = [&pace(&mut rng)[..], &[0, 0], &frames].concat();
+        let mut outcome = outcome(&session);
+        outcome.answered.sort_unstable();
+        answered.sort_unstable();
+        assert_eq!(outcome, Outcome { reason: None, answered }, "session {seed}");
     }
 }
 
