@@ -182,79 +182,93 @@ fn who_keeps_the_rules_is_answered() {
     }
 }
 
+/// A client that takes as much as there is, and what it says: bodies that are read as a whole, in pieces that are put together.
+struct Large {
+    rng: Rng,
+    frames: Vec<u8>,
+}
+
+impl Large {
+    fn new(seed: u64) -> Self {
+        let mut large = Self { rng: Rng::with_seed(seed), frames: Vec::new() };
+        let window = (1_u32 << 24).to_be_bytes();
+        large.add(SETTINGS, 0, 0, &[&STREAM_WINDOW.to_be_bytes()[..], &window].concat());
+        large.add(WINDOW_UPDATE, 0, 0, &window);
+        large
+    }
+
+    fn add(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+        self.frames.extend(Head { length: payload.len(), kind, flags, stream }.bytes());
+        self.frames.extend_from_slice(payload);
+    }
+
+    fn head(&mut self, stream: u32) {
+        self.add(HEADERS, END_HEADERS, stream, b"\x83\x86\x04\x06/@@F@@");
+    }
+
+    /// Says it at some pace; the streams that are answered come in order.
+    fn outcome(mut self) -> Outcome {
+        let mut outcome = outcome(&[&pace(&mut self.rng)[..], &[0, 0], &self.frames].concat());
+        outcome.answered.sort_unstable();
+        outcome
+    }
+}
+
 #[test]
 fn large_frames_in_a_row_are_read_to_their_place_as_the_windows_say() {
     for seed in 0..300 {
-        let mut rng = Rng::with_seed(seed);
-        let mut frames = Vec::new();
-        let mut add = |kind, flags, stream, payload: &[u8]| {
-            frames.extend(Head { length: payload.len(), kind, flags, stream }.bytes());
-            frames.extend_from_slice(payload);
-        };
-        let window = (1_u32 << 24).to_be_bytes();
-        add(SETTINGS, 0, 0, &[&STREAM_WINDOW.to_be_bytes()[..], &window].concat());
-        add(WINDOW_UPDATE, 0, 0, &window);
-        // It is read as a whole, in pieces that are put together.
-        add(HEADERS, END_HEADERS, 1, b"\x83\x86\x04\x06/@@F@@");
-        let count = rng.u8(2..20);
+        let mut client = Large::new(seed);
+        client.head(1);
+        let count = client.rng.u8(2..20);
         for number in 0..count {
-            let flags = if number + 1 == count { END_STREAM } else { 0 };
-            add(DATA, flags, 1, &vec![number; if flags == 0 { LARGEST } else { rng.usize(1..=LARGEST) }]);
-            if rng.u8(..8) == 0 {
-                add(PING, 0, 0, b"between!");
+            let last = number + 1 == count;
+            let length = if last { client.rng.usize(1..=LARGEST) } else { LARGEST };
+            client.add(DATA, if last { END_STREAM } else { 0 }, 1, &vec![number; length]);
+            if client.rng.u8(..8) == 0 {
+                client.add(PING, 0, 0, b"between!");
             }
         }
-        let session = [&pace(&mut rng)[..], &[0, 0], &frames].concat();
-        assert_eq!(outcome(&session), Outcome { reason: None, answered: vec![1] }, "session {seed}");
+        assert_eq!(client.outcome(), Outcome { reason: None, answered: vec![1] }, "session {seed}");
     }
 }
 
 #[test]
 fn large_frames_of_streams_in_turn_are_read_to_their_places() {
     for seed in 0..200 {
-        let mut rng = Rng::with_seed(seed);
-        let mut frames = Vec::new();
-        let mut add = |kind, flags, stream, payload: &[u8]| {
-            frames.extend(Head { length: payload.len(), kind, flags, stream }.bytes());
-            frames.extend_from_slice(payload);
-        };
-        let window = (1_u32 << 24).to_be_bytes();
-        add(SETTINGS, 0, 0, &[&STREAM_WINDOW.to_be_bytes()[..], &window].concat());
-        add(WINDOW_UPDATE, 0, 0, &window);
+        let mut client = Large::new(seed);
         let (mut answered, mut opened) = (Vec::new(), 0);
         // A stream and the frames that it has to send.
         let mut line = VecDeque::new();
         while opened < 7 || !line.is_empty() {
-            if opened < 7 && (line.len() < 2 || rng.u8(..8) == 0) {
+            if opened < 7 && (line.len() < 2 || client.rng.u8(..8) == 0) {
                 opened += 1;
-                add(HEADERS, END_HEADERS, 2 * opened - 1, b"\x83\x86\x04\x06/@@F@@");
-                line.push_back((2 * opened - 1, rng.u8(2..12)));
+                client.head(2 * opened - 1);
+                line.push_back((2 * opened - 1, client.rng.u8(2..12)));
             }
             // Most have their turn, and some pause.
-            line.rotate_left(usize::from(rng.u8(..10) == 0) % line.len());
+            line.rotate_left(usize::from(client.rng.u8(..10) == 0) % line.len());
             let Some((stream, left)) = line.pop_front() else { break };
-            let content = rng.u8(..);
+            let content = client.rng.u8(..);
             match left {
-                _ if rng.u8(..60) == 0 => add(RST_STREAM, 0, stream, &[0, 0, 0, 8]),
+                _ if client.rng.u8(..60) == 0 => client.add(RST_STREAM, 0, stream, &[0, 0, 0, 8]),
                 1 => {
-                    match rng.u8(..4) {
-                        0 => add(HEADERS, END_STREAM | END_HEADERS, stream, b"\x00\x01a\x01b"),
-                        1 => add(DATA, END_STREAM | PADDED, stream, &[0; 9]),
-                        _ => add(DATA, END_STREAM, stream, &vec![content; rng.usize(0..=LARGEST)]),
+                    let length = client.rng.usize(..=LARGEST);
+                    match client.rng.u8(..4) {
+                        0 => client.add(HEADERS, END_STREAM | END_HEADERS, stream, b"\x00\x01a\x01b"),
+                        1 => client.add(DATA, END_STREAM | PADDED, stream, &[2, content, content, 0, 0]),
+                        _ => client.add(DATA, END_STREAM, stream, &vec![content; length]),
                     }
                     answered.push(stream);
                 }
                 _ => {
-                    add(DATA, 0, stream, &vec![content; if rng.u8(..20) == 0 { 9000 } else { LARGEST }]);
+                    let length = if client.rng.u8(..20) == 0 { 9000 } else { LARGEST };
+                    client.add(DATA, 0, stream, &vec![content; length]);
                     line.push_back((stream, left - 1));
                 }
             }
         }
-        let session = [&pace(&mut rng)[..], &[0, 0], &frames].concat();
-        let mut outcome = outcome(&session);
-        outcome.answered.sort_unstable();
         answered.sort_unstable();
-        assert_eq!(outcome, Outcome { reason: None, answered }, "session {seed}");
+        assert_eq!(client.outcome(), Outcome { reason: None, answered }, "session {seed}");
     }
 }
 
