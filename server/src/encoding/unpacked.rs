@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::io::{self, Read};
 use std::mem;
+use std::rc::Rc;
 use std::thread::yield_now;
 use std::time::{Duration, Instant};
 
@@ -57,7 +58,9 @@ pub(super) fn read<'a, D: Read>(
     let first = packed.len().saturating_mul(4);
     // One byte more than allowed tells a body at the limit from one beyond it.
     let most = limit.saturating_add(1);
-    let mut decoder = decoder(Packed { left: packed, weight: first.min(most), turn: Turn::begin() });
+    // One for both: each would take for its own work what the other waits.
+    let turn = Rc::new(Turn::begin());
+    let mut decoder = decoder(Packed { left: packed, weight: first.min(most), turn: Rc::clone(&turn) });
     let (mut plain, mut piece) = (Plain::default(), first.max(PIECE));
     loop {
         let before = plain.0.len();
@@ -66,7 +69,6 @@ pub(super) fn read<'a, D: Read>(
             return Ok(Unpacked::NoRoom);
         }
         work(more.saturating_mul(SLOW), || {
-            let turn = Turn::begin();
             plain.grow(more, &turn);
             while plain.0.len() < before + more && plain.read_on(&mut decoder, before + more)? {
                 turn.pass(more);
@@ -86,7 +88,7 @@ pub(super) struct Packed<'a> {
     left: &'a [u8],
     /// The bytes of the first piece that comes out.
     weight: usize,
-    turn: Turn,
+    turn: Rc<Turn>,
 }
 
 impl Read for Packed<'_> {
