@@ -45,7 +45,7 @@ const TURN: Duration = Duration::from_micros(100);
 /// How long to go on where others keep the processor for milliseconds whenever they may.
 const LONG: Duration = Duration::from_micros(500);
 
-/// At most so many times as long as a turn may be waited for it.
+/// A turn is as long as this part of what the one before it had to wait for, within these bounds.
 const WAIT: u32 = 5;
 
 /// Unpacks what `decoder` makes of `packed`, no more than `limit` bytes. Asks `room` for memory.
