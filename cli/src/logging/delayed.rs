@@ -12,7 +12,7 @@ use std::time::Duration;
 const DELAY: Duration = Duration::from_millis(50);
 
 /// How many bytes wait at most; who writes more than that writes them out. A pipe, which a container's log goes through,
-/// holds 64 KiB as a rule: what fits into it with room to spare does not wait for its reader.
+/// holds 64 KiB as a rule: what fits into it with room to spare seldom waits for its reader.
 const MOST: usize = 32 << 10;
 
 /// A place for lines, some of which wait for others. At the end, [`Delayed::flush`] writes what waits.
